@@ -1,0 +1,26 @@
+// Files: whole reads, and writes that either happen completely or not at all.
+// Errors carry the path and what to do: NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full
+// or quota), UNAVAILABLE for other I/O failures.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace core {
+
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
+// Temporary file in the same folder, fsync, rename, fsync of the folder. After any failure the old
+// content stands.
+absl::Status WriteFileAtomically(const std::string& path, std::string_view content);
+
+// mkdir -p.
+absl::Status MakeDirs(const std::string& path);
+
+// A Status for errno after an operation on a path, in the categories above.
+absl::Status ErrnoStatus(int error_number, std::string_view attempted, const std::string& path);
+
+}  // namespace core
