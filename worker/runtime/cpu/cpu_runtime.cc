@@ -71,7 +71,13 @@ struct CpuRuntime::Pool {
     }
     wake.SignalAll();
     Work(0);
-    while (running.load(std::memory_order_acquire) > 0) Pause();
+    // A helper that lost its core to another process must get it back: yield after a while.
+    for (int spin = 0; running.load(std::memory_order_acquire) > 0; ++spin) {
+      if (spin < 4000)
+        Pause();
+      else
+        std::this_thread::yield();
+    }
   }
 
   std::vector<std::thread> threads;
