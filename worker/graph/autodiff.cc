@@ -23,7 +23,7 @@ size_t Differentiate(Graph& graph, TensorId loss) {
     }
     if (std::all_of(grad_out.begin(), grad_out.end(), [](TensorId id) { return id == kNoTensor; }))
       continue;
-    Node view{nullptr, inputs, outputs};
+    const Node view(nullptr, inputs, outputs);
     op.Backward(graph, view, grad_out, grad_in);
     grad.resize(graph.tensors().size(), kNoTensor);
     for (size_t k = 0; k < inputs.size(); ++k) {

@@ -13,6 +13,15 @@ int64_t NumElements(const Dims& dims) {
   return n;
 }
 
+Node::Node(std::unique_ptr<const Op> o, std::vector<TensorId> in, std::vector<TensorId> out)
+    : op(std::move(o)), inputs(std::move(in)), outputs(std::move(out)) {}
+Node::~Node() = default;
+Node::Node(Node&&) noexcept = default;
+
+Graph::Graph() = default;
+Graph::~Graph() = default;
+Graph::Graph(Graph&&) noexcept = default;
+
 TensorId Graph::Add(Tensor tensor) {
   tensors_.push_back(std::move(tensor));
   return static_cast<TensorId>(tensors_.size()) - 1;
@@ -40,7 +49,7 @@ void Graph::Apply(std::unique_ptr<const Op> op, std::vector<TensorId> inputs,
                   std::vector<TensorId> outputs) {
   for (TensorId id : inputs) SWEEP_CHECK(id < static_cast<TensorId>(tensors_.size()));
   for (TensorId id : outputs) SWEEP_CHECK(id < static_cast<TensorId>(tensors_.size()));
-  nodes_.push_back({std::move(op), std::move(inputs), std::move(outputs)});
+  nodes_.emplace_back(std::move(op), std::move(inputs), std::move(outputs));
 }
 
 double Graph::MatmulFlops(size_t first_node, size_t end_node) const {

@@ -44,12 +44,20 @@ struct Tensor {
 };
 
 struct Node {
+  Node(std::unique_ptr<const Op> op, std::vector<TensorId> inputs, std::vector<TensorId> outputs);
+  ~Node();
+  Node(Node&&) noexcept;
   std::unique_ptr<const Op> op;
-  std::vector<TensorId> inputs, outputs;  // an optional input or output that is absent is kNoTensor
+  // An optional input or output that is absent is kNoTensor.
+  std::vector<TensorId> inputs, outputs;
 };
 
 class Graph {
  public:
+  Graph();
+  ~Graph();
+  Graph(Graph&&) noexcept;
+
   TensorId Add(Tensor tensor);
   // Appends an op. Outputs must have been added before; the caller owns the shapes.
   void Apply(std::unique_ptr<const Op> op, std::vector<TensorId> inputs,
