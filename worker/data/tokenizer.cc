@@ -1,6 +1,8 @@
 #include "worker/data/tokenizer.h"
 
+#include <algorithm>
 #include <array>
+#include <unordered_map>
 
 #include "core/hash.h"
 #include "fmt/format.h"
@@ -154,6 +156,27 @@ class SentencePieceBpe final : public Tokenizer {
   std::string hash_;
 };
 
+// Share of the text that its `limit` most frequent characters make up, at most 0.9995: SentencePiece gives every
+// character within the coverage a piece, and a small vocabulary must keep room for merges. The rest is spelt in bytes.
+double CharacterCoverage(const std::vector<std::string>& lines, int64_t limit) {
+  std::unordered_map<std::string_view, int64_t> counts;
+  int64_t total = 0;
+  for (const std::string& line : lines) {
+    for (size_t i = 0; i < line.size();) {
+      const size_t length = std::max<size_t>(1, Utf8Length(std::string_view(line).substr(i)));
+      ++counts[std::string_view(line).substr(i, length)];
+      ++total;
+      i += length;
+    }
+  }
+  std::vector<int64_t> sorted;
+  for (const auto& [character, count] : counts) sorted.push_back(count);
+  std::sort(sorted.rbegin(), sorted.rend());
+  int64_t covered = 0;
+  for (int64_t i = 0; i < std::min<int64_t>(limit, static_cast<int64_t>(sorted.size())); ++i) covered += sorted[i];
+  return total == 0 ? 0.9995 : std::min(0.9995, static_cast<double>(covered) / static_cast<double>(total) - 1e-6);
+}
+
 }  // namespace
 
 std::string Tokenizer::Decode(const std::vector<int32_t>& ids) const {
@@ -176,6 +199,15 @@ absl::StatusOr<std::string> TrainSentencePiece(int64_t vocab_size,
                     "ask for at least 264, or use `bytes`",
                     vocab_size));
   }
+  std::vector<std::string> lines;
+  for (std::string line; next(&line);) lines.push_back(std::move(line));
+  const std::string coverage = fmt::format("{:.7f}", CharacterCoverage(lines, (vocab_size - 260) / 3));
+  size_t at = 0;
+  const std::function<bool(std::string*)> replay = [&](std::string* line) {
+    if (at >= lines.size()) return false;
+    *line = std::move(lines[at++]);
+    return true;
+  };
   const std::unordered_map<std::string, std::string> options = {
       {"model_type", "bpe"},
       {"vocab_size", std::to_string(vocab_size)},
@@ -191,13 +223,13 @@ absl::StatusOr<std::string> TrainSentencePiece(int64_t vocab_size,
       {"bos_id", "1"},
       {"eos_id", "-1"},
       {"pad_id", "-1"},
-      {"character_coverage", "0.9995"},
+      {"character_coverage", coverage},
       {"max_sentence_length", "1000000"},
       {"hard_vocab_limit", "true"},
       {"shuffle_input_sentence", "false"},
       {"minloglevel", "2"}};
   std::string error;
-  std::string model = SentencePieceModel::Train(options, next, &error);
+  std::string model = SentencePieceModel::Train(options, replay, &error);
   if (model.empty()) {
     return absl::InvalidArgumentError(
         fmt::format("training a SentencePiece model of {} pieces failed: {}", vocab_size, error));
