@@ -290,6 +290,47 @@ void CheckModel(recipes::Plan plan) {
       [&] { return scale * (loss[0] + plan.z_loss_weight * loss[1]); });
 }
 
+// The kernels that train run in f32 with vectorised functions the f64 checks never see.
+TEST(PrecisionTest, SinglePrecisionLossAndGradientsAgreeWithDouble) {
+  recipes::Plan plan = SmallPlan(24, 2, 4, 2, 8, 40, 61, 70);
+  Parameters layout;
+  auto step = BuildStep(plan, 3, true, &layout);
+  ASSERT_TRUE(step.ok());
+  CpuParameters<double> wide(layout);
+  CpuParameters<float> narrow(layout);
+  core::Rng rng(5);
+  for (const ParameterView& view : layout.views()) {
+    std::vector<double> values;
+    ASSERT_TRUE(InitialValues(plan, view, &values).ok());
+    for (int64_t i = 0; i < view.elements(); ++i) {
+      narrow.view(view)[i] = static_cast<float>(values[i] + 0.1 * rng.Normal());
+      wide.view(view)[i] = narrow.view(view)[i];
+    }
+  }
+  CpuRuntime runtime(2);
+  CpuProgram<double> exact(&(*step)->graph, &wide, &runtime);
+  CpuProgram<float> fast(&(*step)->graph, &narrow, &runtime);
+  for (int64_t i = 0; i < 3 * plan.seq_len; ++i) {
+    const auto token = static_cast<int32_t>(rng.Below(61)), target = static_cast<int32_t>(rng.Below(61));
+    exact.Int((*step)->tokens)[i] = fast.Int((*step)->tokens)[i] = token;
+    exact.Int((*step)->targets)[i] = fast.Int((*step)->targets)[i] = target;
+  }
+  exact.Run();
+  fast.Run();
+  const double loss = exact.Real((*step)->loss)[0];
+  EXPECT_NEAR(fast.Real((*step)->loss)[0] / loss, 1, 1e-6);
+  for (const ParameterView& view : layout.views()) {
+    const double* e = wide.grad[view.block].data() + view.offset;
+    const float* f = narrow.grad[view.block].data() + view.offset;
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < view.elements(); ++i) {
+      difference += (e[i] - f[i]) * (e[i] - f[i]);
+      norm += e[i] * e[i];
+    }
+    EXPECT_LT(std::sqrt(difference / norm), 2e-5) << view.name;
+  }
+}
+
 TEST(GradientTest, WholeModelUntiedGroupedQuery) { CheckModel(SmallPlan()); }
 
 TEST(GradientTest, WholeModelTiedScaledResidualNoQkNorm) {
