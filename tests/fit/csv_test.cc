@@ -26,7 +26,8 @@ TEST(CsvTest, ReadsLargeFlopsQuotesMappingsFiltersAndLabels) {
   options.columns = {{"loss", "loss_c4_val"}, {"budget_flops", "budget"}, {"data", "corpus"}};
   options.where = {{"experiment", "a,b"}};
   const auto result = Read(
-      "\xEF\xBB\xBFflops,params,tokens,loss_c4_val,budget,experiment,corpus,clamps,seed\r\n"
+      "\xEF\xBB\xBF"
+      "flops,params,tokens,loss_c4_val,budget,experiment,corpus,clamps,seed\r\n"
       "1.5e20,1e9,2.5e10,2.75,1e20,\"a,b\",rpj,lr; batch,7\r\n"
       "1e20,1e9,1e10,x,1e20,other,rpj,,0\r\n",
       options);
@@ -74,7 +75,7 @@ TEST(CsvTest, WrongMappingsSuggestTheRightName) {
   CsvOptions options;
   options.columns = {{"los", "x"}};
   EXPECT_THAT(ErrorOf("flops,params,tokens,loss\n", options), HasSubstr("did you mean 'loss'"));
-  options.columns = {{"loss", "loss_c4"}};
+  options.columns = {{"loss", "loss_c4_vla"}};
   EXPECT_THAT(ErrorOf("flops,params,tokens,loss_c4_val\n1,1,1,1\n", options),
               HasSubstr("did you mean 'loss_c4_val'"));
 }
@@ -96,7 +97,7 @@ TEST(CsvTest, RandomBytesAndMutationsNeverCrash) {
       for (char& c : text) c = static_cast<char>(rng.Next32());
     } else {
       for (uint64_t k = rng.Below(4) + 1; k > 0; --k)
-        text[rng.Below(text.size())] = "\",\n\r-eN\0\xff;.0"[rng.Below(13)];
+        text[rng.Below(text.size())] = "\",\n\r-e\0\xff.0123456789"[rng.Below(19)];
     }
     const auto result = Read(text);
     if (!result.ok()) continue;

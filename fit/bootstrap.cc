@@ -1,0 +1,110 @@
+#include "fit/bootstrap.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <thread>
+
+#include "core/check.h"
+#include "fit/stats.h"
+
+namespace fit {
+
+std::string_view Name(IntervalKind kind) {
+  switch (kind) {
+    case IntervalKind::kParameter:
+      return "parameter";
+    case IntervalKind::kMean:
+      return "mean";
+    case IntervalKind::kPrediction:
+      break;
+  }
+  return "prediction";
+}
+
+double BootstrapDraws::FailedShare() const {
+  const double all = static_cast<double>(rows.size()) + failed;
+  return all > 0 ? failed / all : 0;
+}
+
+std::vector<double> BootstrapDraws::Column(size_t index) const {
+  std::vector<double> values;
+  values.reserve(rows.size());
+  for (const std::vector<double>& row : rows)
+    if (std::isfinite(row[index])) values.push_back(row[index]);
+  return values;
+}
+
+BootstrapDraws RunBootstrap(const BootstrapOptions& options, const Resample& one) {
+  const int n = std::max(options.resamples, 0);
+  std::vector<std::vector<double>> rows(static_cast<size_t>(n));
+  std::atomic<int> next{0};
+  const auto work = [&] {
+    for (int i = next.fetch_add(1); i < n; i = next.fetch_add(1)) {
+      core::Rng rng(options.seed, static_cast<uint64_t>(i));
+      std::vector<double> row;
+      if (one(rng, row)) rows[static_cast<size_t>(i)] = std::move(row);
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (int t = 1; t < std::min(options.threads, n); ++t) helpers.emplace_back(work);
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  BootstrapDraws draws;
+  for (std::vector<double>& row : rows) {
+    if (row.empty()) {
+      ++draws.failed;
+    } else {
+      draws.rows.push_back(std::move(row));
+    }
+  }
+  return draws;
+}
+
+Interval PercentileInterval(const std::vector<double>& values, double level, IntervalKind kind,
+                            std::string_view method) {
+  constexpr size_t kFewest = 20;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  Interval interval{nan, nan, level, kind, std::string(method)};
+  if (values.size() < kFewest) return interval;
+  interval.lo = Quantile(values, (1 - level) / 2);
+  interval.hi = Quantile(values, (1 + level) / 2);
+  return interval;
+}
+
+std::vector<double> CaseWeights(core::Rng& rng, size_t n) {
+  std::vector<double> weights(n, 0);
+  for (size_t i = 0; i < n; ++i) weights[rng.Below(n)] += 1;
+  return weights;
+}
+
+std::vector<double> ClusterWeights(core::Rng& rng, const std::vector<size_t>& cluster,
+                                   size_t clusters) {
+  const std::vector<double> drawn = CaseWeights(rng, clusters);
+  std::vector<double> weights;
+  weights.reserve(cluster.size());
+  for (const size_t c : cluster) weights.push_back(drawn[c]);
+  return weights;
+}
+
+IsoflopGroup ResampleGroup(core::Rng& rng, const IsoflopGroup& group, const IsoflopMinimum& minimum,
+                           WithinBudget method) {
+  IsoflopGroup resample = group;
+  const size_t n = group.points.size();
+  if (method == WithinBudget::kCases) {
+    for (size_t i = 0; i < n; ++i) resample.points[i] = group.points[rng.Below(n)];
+    return resample;
+  }
+  std::vector<size_t> used;
+  for (size_t i = 0; i < n; ++i)
+    if (minimum.in_window[i]) used.push_back(i);
+  const auto m = static_cast<double>(used.size());
+  const double scale = m > 3 ? std::sqrt(m / (m - 3)) : 0;
+  for (const size_t i : used)
+    resample.points[i].loss =
+        minimum.fitted[i] + scale * minimum.residuals[used[rng.Below(used.size())]];
+  return resample;
+}
+
+}  // namespace fit
