@@ -88,21 +88,22 @@ std::vector<double> ClusterWeights(core::Rng& rng, const std::vector<size_t>& cl
   return weights;
 }
 
-IsoflopGroup ResampleGroup(core::Rng& rng, const IsoflopGroup& group, const IsoflopMinimum& minimum,
-                           WithinBudget method) {
-  IsoflopGroup resample = group;
+GroupResample ResampleGroup(core::Rng& rng, const IsoflopGroup& group,
+                            const IsoflopMinimum& minimum, WithinBudget method) {
   const size_t n = group.points.size();
+  GroupResample resample{group, std::vector<double>(n, 1)};
   if (method == WithinBudget::kCases) {
-    for (size_t i = 0; i < n; ++i) resample.points[i] = group.points[rng.Below(n)];
+    resample.weights = CaseWeights(rng, n);
     return resample;
   }
   std::vector<size_t> used;
   for (size_t i = 0; i < n; ++i)
     if (minimum.in_window[i]) used.push_back(i);
+  if (used.empty()) return resample;
   const auto m = static_cast<double>(used.size());
   const double scale = m > 3 ? std::sqrt(m / (m - 3)) : 0;
   for (const size_t i : used)
-    resample.points[i].loss =
+    resample.group.points[i].loss =
         minimum.fitted[i] + scale * minimum.residuals[used[rng.Below(used.size())]];
   return resample;
 }

@@ -65,8 +65,13 @@ std::vector<double> ClusterWeights(core::Rng& rng, const std::vector<size_t>& cl
 // noise, scaled by sqrt(n/(n-3)) for the three coefficients of the parabola; cases redraw runs.
 enum class WithinBudget { kResiduals, kCases };
 
-// One resample of a group whose parabola is `minimum`. For kCases the points are repeated.
-IsoflopGroup ResampleGroup(core::Rng& rng, const IsoflopGroup& group, const IsoflopMinimum& minimum,
-                           WithinBudget method);
+// One resample of a group whose parabola is `minimum`: the group with redrawn losses, or the same
+// group with multiplicities, which keeps the sampled range that decides about edge minima.
+struct GroupResample {
+  IsoflopGroup group;
+  std::vector<double> weights;
+};
+GroupResample ResampleGroup(core::Rng& rng, const IsoflopGroup& group,
+                            const IsoflopMinimum& minimum, WithinBudget method);
 
 }  // namespace fit

@@ -208,8 +208,8 @@ TEST(FrontierTest, ReproducesTheDelphiPinnedLaws) {
   struct Case {
     double E, error_percent[3];  // measured against the law
   };
-  for (const Case& c : {Case{1.60, {.47, .38, .59}}, Case{1.65, {.41, .19, .21}},
-                        Case{1.70, {.35, -.01, -.18}}}) {
+  for (const Case& c :
+       {Case{1.60, {.47, .38, .59}}, Case{1.65, {.41, .19, .21}}, Case{1.70, {.35, -.01, -.18}}}) {
     std::vector<double> above;
     for (const double loss : kDelphiLoss) above.push_back(loss - c.E);
     const auto line = FitPowerLaw(kDelphiFlops, above);
