@@ -88,23 +88,34 @@ std::vector<double> ClusterWeights(core::Rng& rng, const std::vector<size_t>& cl
   return weights;
 }
 
+std::vector<double> PooledResiduals(const std::vector<IsoflopMinimum>& minima) {
+  std::vector<double> pool;
+  for (const IsoflopMinimum& m : minima) {
+    if (!m.ok() || m.points <= 3) continue;
+    const double widen = std::sqrt(m.points / (m.points - 3.0));
+    for (size_t i = 0; i < m.residuals.size(); ++i)
+      if (m.in_window[i]) pool.push_back(m.residuals[i] / m.fitted[i] * widen);
+  }
+  return pool;
+}
+
 GroupResample ResampleGroup(core::Rng& rng, const IsoflopGroup& group,
-                            const IsoflopMinimum& minimum, WithinBudget method) {
+                            const IsoflopMinimum& minimum, const std::vector<double>& pool,
+                            WithinBudget method) {
+  constexpr int kOwnResiduals = 8;
   const size_t n = group.points.size();
   GroupResample resample{group, std::vector<double>(n, 1)};
   if (method == WithinBudget::kCases) {
     resample.weights = CaseWeights(rng, n);
     return resample;
   }
-  std::vector<size_t> used;
+  const std::vector<double> own =
+      minimum.points >= kOwnResiduals ? PooledResiduals({minimum}) : std::vector<double>();
+  const std::vector<double>& noise = own.empty() ? pool : own;
+  if (noise.empty()) return resample;
   for (size_t i = 0; i < n; ++i)
-    if (minimum.in_window[i]) used.push_back(i);
-  if (used.empty()) return resample;
-  const auto m = static_cast<double>(used.size());
-  const double scale = m > 3 ? std::sqrt(m / (m - 3)) : 0;
-  for (const size_t i : used)
-    resample.group.points[i].loss =
-        minimum.fitted[i] + scale * minimum.residuals[used[rng.Below(used.size())]];
+    if (minimum.in_window[i])
+      resample.group.points[i].loss = minimum.fitted[i] * (1 + noise[rng.Below(noise.size())]);
   return resample;
 }
 

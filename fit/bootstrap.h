@@ -62,16 +62,23 @@ std::vector<double> ClusterWeights(core::Rng& rng, const std::vector<size_t>& cl
                                    size_t clusters);
 
 // How the runs of one budget are resampled. Residuals keep the designed sizes and redraw only the
-// noise, scaled by sqrt(n/(n-3)) for the three coefficients of the parabola; cases redraw runs.
+// noise; cases redraw runs.
 enum class WithinBudget { kResiduals, kCases };
+
+// Relative residuals of all interior parabolas with more than 3 points, each widened by
+// sqrt(n/(n-3)) for the three coefficients.
+std::vector<double> PooledResiduals(const std::vector<IsoflopMinimum>& minima);
 
 // One resample of a group whose parabola is `minimum`: the group with redrawn losses, or the same
 // group with multiplicities, which keeps the sampled range that decides about edge minima.
+// kResiduals draws from the budget's own widened residuals when it has at least 8 points, else from
+// `pool`: the residuals of 3 points are 0 and those of 4 one pattern, which would claim certainty.
 struct GroupResample {
   IsoflopGroup group;
   std::vector<double> weights;
 };
 GroupResample ResampleGroup(core::Rng& rng, const IsoflopGroup& group,
-                            const IsoflopMinimum& minimum, WithinBudget method);
+                            const IsoflopMinimum& minimum, const std::vector<double>& pool,
+                            WithinBudget method);
 
 }  // namespace fit

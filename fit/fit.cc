@@ -101,6 +101,32 @@ void CheckFlopConvention(const std::vector<Observation>& observations, const Law
                  options.flops_per_param_token)));
 }
 
+// Intervals that missed too often where the truth is known are not to be trusted further out.
+void CheckCoverage(const LawOptions& options, FitSummary& summary) {
+  constexpr double kTolerated = 0.15;
+  constexpr size_t kFewest = 5;
+  for (LawFit& fit : summary.fits) {
+    double inside = 0;
+    size_t tested = 0;
+    for (const BacktestRow& row : summary.backtest) {
+      if (row.law != fit.law || !std::isfinite(row.coverage)) continue;
+      inside += row.coverage * static_cast<double>(row.n_test);
+      tested += row.n_test;
+    }
+    if (tested < kFewest) continue;
+    const double coverage = inside / static_cast<double>(tested);
+    if (coverage >= options.bootstrap.level - kTolerated) continue;
+    const Warning warning =
+        Warn(kUndercoverage,
+             fmt::format("{:.0f} % intervals of {} held only {:.0f} % of {} later values in the "
+                         "backtest: read them as too narrow",
+                         100 * options.bootstrap.level, fit.law, 100 * coverage, tested));
+    fit.warnings.push_back(warning);
+    for (Forecast& forecast : summary.predictions)
+      if (forecast.law == fit.law) forecast.warnings.push_back(warning);
+  }
+}
+
 // What the primary forecasts would be without the points where a recipe limit bit.
 void ClampEffect(const std::vector<const Law*>& laws, const std::vector<Observation>& observations,
                  const FitOptions& options, FitSummary& summary) {
@@ -214,6 +240,11 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     for (const Law* law : laws)
       for (BacktestRow& row : Backtest(*law, observations, options.law, options.backtest_options))
         summary.backtest.push_back(std::move(row));
+  CheckCoverage(options.law, summary);
+  for (Forecast& forecast : summary.predictions)
+    for (const Warning& warning : summary.warnings)
+      if (warning.code == kMixedCohort || warning.code == kClampedPoints)
+        forecast.warnings.push_back(warning);
   summary.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   return summary;
 }

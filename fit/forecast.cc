@@ -8,6 +8,17 @@
 
 namespace fit {
 
+namespace {
+
+// Warnings about single budgets stay with the fit; those about the law as a whole go along with
+// every number taken from it.
+bool BearsOnForecast(const Warning& warning) {
+  return warning.code != kEdgeMinimum && warning.code != kWrongCurvature &&
+         warning.code != kTooFewPoints;
+}
+
+}  // namespace
+
 std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws) {
   constexpr size_t kGoodBudgets = 3;
   for (const FittedLaw* law : laws)
@@ -24,6 +35,9 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, doub
   for (const FittedLaw* law : laws) {
     std::optional<Forecast> forecast = law->Predict(flops);
     if (!forecast.has_value()) continue;
+    for (const Warning& warning : law->fit().warnings)
+      if (BearsOnForecast(warning) && !Has(forecast->warnings, warning.code))
+        forecast->warnings.push_back(warning);
     forecast->primary = forecast->law == primary;
     forecast->metric = scale.metric;
     forecast->reach = flops / scale.largest_flops;

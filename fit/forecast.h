@@ -22,7 +22,7 @@ struct Scale {
 };
 
 // All laws at one target, the primary first, with reach, leverage and the warnings outside-range,
-// laws-disagree and no-interval.
+// laws-disagree and no-interval; a law's own warnings that bear on a forecast are repeated there.
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, double flops,
                                  const Scale& scale);
 

@@ -146,13 +146,7 @@ class FrontierModelFit final : public FittedLaw {
   // Scatter of single runs around the law: the residuals of the parabolas, or those of the loss
   // law where they are larger (lack of fit). Relative, widened for the fitted constants.
   void CollectNoise() {
-    for (size_t g = 0; g < frontier_.minima.size(); ++g) {
-      const IsoflopMinimum& m = frontier_.minima[g];
-      if (!m.ok() || m.points <= 3) continue;
-      const double widen = std::sqrt(m.points / (m.points - 3.0)) / m.loss;
-      for (size_t i = 0; i < m.residuals.size(); ++i)
-        if (m.in_window[i]) noise_.push_back(m.residuals[i] * widen);
-    }
+    noise_ = pool_ = PooledResiduals(frontier_.minima);
     if (!with_loss_) return;
     std::vector<double> lack;
     const auto n = static_cast<double>(frontier_.flops.size());
@@ -174,7 +168,7 @@ class FrontierModelFit final : public FittedLaw {
     } else {
       for (size_t g = 0; g < groups.size(); ++g) {
         GroupResample resample =
-            ResampleGroup(rng, groups_[g], frontier_.minima[g], options_.within_budget);
+            ResampleGroup(rng, groups_[g], frontier_.minima[g], pool_, options_.within_budget);
         groups[g] = std::move(resample.group);
         weights[g] = std::move(resample.weights);
       }
@@ -183,6 +177,10 @@ class FrontierModelFit final : public FittedLaw {
   }
 
   void Bootstrap() {
+    // Without a single residual every resample would equal the data: no interval is the truth.
+    if (!options_.observations_are_optima && pool_.empty() &&
+        options_.within_budget == WithinBudget::kResiduals)
+      return;
     draws_ = RunBootstrap(options_.bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
       const FrontierFit refit = OneResample(rng);
       const size_t distinct = std::set<double>(refit.flops.begin(), refit.flops.end()).size();
@@ -217,6 +215,10 @@ class FrontierModelFit final : public FittedLaw {
     fit_.starts = fit_.starts_at_best = 1;  // one-dimensional global search
     fit_.resamples = options_.bootstrap.resamples;
     fit_.resamples_failed = draws_.failed;
+    for (const IsoflopMinimum& m : frontier_.minima)
+      if (m.ok())
+        fit_.objective +=
+            0.5 * std::pow(std::log(m.params / frontier_.params_law->At(m.budget_flops)), 2);
     if (with_loss_) {
       const AsymptoticLaw& law = *frontier_.loss_law;
       fit_.objective = law.objective;
@@ -263,12 +265,21 @@ class FrontierModelFit final : public FittedLaw {
     const auto warn = [&](std::string_view code, std::string text) {
       fit_.warnings.push_back(Warn(code, std::move(text)));
     };
+    std::string few;
+    int few_count = 0;
     for (const IsoflopMinimum& m : frontier_.minima) {
       if (m.status == MinimumStatus::kEdge) warn(kEdgeMinimum, m.reason + "; left out");
       if (m.status == MinimumStatus::kWrongCurvature)
         warn(kWrongCurvature, m.reason + "; left out");
-      if (m.status == MinimumStatus::kTooFewPoints) warn(kTooFewPoints, m.reason + "; left out");
+      if (m.status != MinimumStatus::kTooFewPoints) continue;
+      if (++few_count <= 5) few += (few.empty() ? "" : ", ") + core::FormatFlops(m.budget_flops);
+      if (few_count == 6) few += ", ...";
     }
+    if (few_count > 0)
+      warn(kTooFewPoints,
+           fmt::format("{} of {} budgets have fewer than 3 different sizes and are left "
+                       "out: {}",
+                       few_count, frontier_.minima.size(), few));
     const int constants = !with_loss_ || options_.pinned_E.has_value() ? 2 : 3;
     if (static_cast<int>(good) - constants < 3)
       warn(kFewDegreesOfFreedom, fmt::format("{} budgets for {} constants", good, constants));
@@ -304,7 +315,8 @@ class FrontierModelFit final : public FittedLaw {
   std::vector<IsoflopGroup> groups_;
   FrontierFit frontier_;
   std::optional<AsymptoteProfile> profile_;
-  std::vector<double> noise_;
+  std::vector<double> pool_;   // relative residuals of the parabolas
+  std::vector<double> noise_;  // of single runs around the forecast, as ln L - ln Lhat
   BootstrapDraws draws_;
   LawFit fit_;
 };

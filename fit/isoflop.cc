@@ -191,9 +191,13 @@ IsoflopMinimum FitMinimum(const IsoflopGroup& group, const IsoflopOptions& optio
     w.push_back(weights[i]);
   }
   minimum.points = static_cast<int>(x.size());
-  std::vector<double> distinct = x;
-  std::sort(distinct.begin(), distinct.end());
-  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  // Sizes within a tenth of a percent are one size: a parabola through them would follow noise.
+  constexpr double kSameSize = 1e-3;
+  std::vector<double> distinct;
+  std::vector<double> sorted = x;
+  std::sort(sorted.begin(), sorted.end());
+  for (const double size : sorted)
+    if (distinct.empty() || size - distinct.back() > kSameSize) distinct.push_back(size);
   const std::string budget = core::FormatFlops(group.budget_flops);
   if (distinct.size() < 3) {
     minimum.reason =

@@ -53,7 +53,7 @@ enum class MinimumStatus {
   kInterior,        // usable
   kEdge,            // vertex outside the sampled sizes: widen the range
   kWrongCurvature,  // a <= 0: a maximum or a line
-  kTooFewPoints,    // fewer than 3 different sizes
+  kTooFewPoints,    // fewer than 3 sizes that differ by more than 0.1 %
 };
 std::string_view Text(MinimumStatus status);
 

@@ -110,7 +110,7 @@ void AppendWarnings(const std::vector<Warning>& warnings, std::string& out) {
   for (const Warning& w : warnings) out += fmt::format("  ! {}: {}\n", w.code, w.text);
 }
 
-void AppendLaw(const LawFit& fit, std::string& out) {
+void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
   out += fmt::format("\n{}   {}\n", fit.law, fit.equation);
   out += fmt::format("  {} on {} residuals{}, n = {}, objective {:.10g}", fit.loss, fit.residual,
                      fit.delta > 0 ? fmt::format(", delta {:g}", fit.delta) : "", fit.n,
@@ -127,7 +127,7 @@ void AppendLaw(const LawFit& fit, std::string& out) {
                             interval.method);
     out += fmt::format("  {:<8} {:>12.7g}   {}\n", name, value, range);
   }
-  if (!fit.budgets.empty()) {
+  if (with_budgets && !fit.budgets.empty()) {
     out += fmt::format("  {:>10} {:>3} {:>8} {:>8} {:>8}  {:<20} {}\n", "budget", "n", "N*", "D*",
                        "L*", "N* interval", "equally good N");
     for (const BudgetOptimum& b : fit.budgets) {
@@ -185,7 +185,12 @@ std::string FitText(const FitSummary& summary) {
   if (const std::string cohort = summary.cohort.Text(); !cohort.empty())
     out += fmt::format("cohort: {}\n", cohort);
   AppendWarnings(summary.warnings, out);
-  for (const LawFit& fit : summary.fits) AppendLaw(fit, out);
+  // isoflop and frontier share their budgets: one table is enough.
+  bool shown = false;
+  for (const LawFit& fit : summary.fits) {
+    AppendLaw(fit, !shown, out);
+    shown = shown || !fit.budgets.empty();
+  }
   if (!summary.backtest.empty()) {
     out += fmt::format(
         "\nbacktest: fitted at or below the cut, scored above it\n  {:<11} {:>10} {:>6} "

@@ -29,6 +29,7 @@ inline constexpr std::string_view kMixedCohort = "mixed-cohort";
 inline constexpr std::string_view kDroppedRows = "dropped-rows";
 inline constexpr std::string_view kBootstrapFailures = "bootstrap-failures";
 inline constexpr std::string_view kNoInterval = "no-interval";
+inline constexpr std::string_view kUndercoverage = "backtest-undercoverage";
 inline constexpr std::string_view kNotConverged = "not-converged";
 inline constexpr std::string_view kFewStartsAgree = "few-starts-agree";
 inline constexpr std::string_view kNotFitted = "not-fitted";
