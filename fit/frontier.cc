@@ -117,18 +117,24 @@ double PowerLaw::At(double flops) const {
 double AsymptoticLaw::At(double flops) const { return E + A * std::pow(flops, -p); }
 
 std::optional<PowerLaw> FitPowerLaw(const std::vector<double>& flops,
-                                    const std::vector<double>& values) {
+                                    const std::vector<double>& values,
+                                    const std::vector<double>& weights) {
   SWEEP_CHECK(flops.size() == values.size());
+  SWEEP_CHECK(weights.empty() || weights.size() == values.size());
   if (Distinct(flops) < 2) return std::nullopt;
-  double mean_x = 0, mean_y = 0;
-  for (size_t i = 0; i < flops.size(); ++i)
-    mean_x += std::log(flops[i]), mean_y += std::log(values[i]);
-  mean_x /= static_cast<double>(flops.size()), mean_y /= static_cast<double>(flops.size());
+  const auto weight = [&](size_t i) { return weights.empty() ? 1.0 : weights[i]; };
+  double sum = 0, mean_x = 0, mean_y = 0;
+  for (size_t i = 0; i < flops.size(); ++i) {
+    sum += weight(i);
+    mean_x += weight(i) * std::log(flops[i]);
+    mean_y += weight(i) * std::log(values[i]);
+  }
+  mean_x /= sum, mean_y /= sum;
   double xx = 0, xy = 0;
   for (size_t i = 0; i < flops.size(); ++i) {
     const double x = std::log(flops[i]) - mean_x;
-    xx += x * x;
-    xy += x * (std::log(values[i]) - mean_y);
+    xx += weight(i) * x * x;
+    xy += weight(i) * x * (std::log(values[i]) - mean_y);
   }
   return PowerLaw{mean_y - xy / xx * mean_x, xy / xx};
 }

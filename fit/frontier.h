@@ -20,9 +20,11 @@ struct PowerLaw {
   double At(double flops) const;
 };
 
-// nullopt with fewer than 2 different flops. REQUIRES: all values > 0.
+// Weighted by `weights` when given (1/std^2 of ln value, as in arXiv:2406.19146). nullopt with
+// fewer than 2 different flops. REQUIRES: all values and weights > 0, sizes equal.
 std::optional<PowerLaw> FitPowerLaw(const std::vector<double>& flops,
-                                    const std::vector<double>& values);
+                                    const std::vector<double>& values,
+                                    const std::vector<double>& weights = {});
 
 struct AsymptoticLaw {
   double E = 0, A = 0, p = 0;  // A in nats times FLOPs^p

@@ -28,7 +28,7 @@ struct LawOptions {
   bool cluster_by_budget = false;  // surface laws: resample whole budgets instead of runs
   WithinBudget within_budget = WithinBudget::kResiduals;  // isoflop and frontier
   IsoflopOptions isoflop;
-  std::optional<double> pinned_E;        // frontier: E is given, in the unit of the loss
+  std::optional<double> pinned_E;        // E is given, in the unit of the loss
   bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
   double flops_per_param_token = 6;      // C = k N D where a law must turn C into (N, D)
   FlopsRelation flops_relation;          // replaces the constant when set
@@ -50,7 +50,8 @@ struct LawFit {
   double objective = 0;
   size_t n = 0;  // observations (surface) or budgets (frontier) fitted
   int starts = 0, starts_at_best = 0;
-  double condition = 0;  // of J'J; 0 where it has no meaning
+  double condition = 0;                     // of J'J; 0 where it has no meaning
+  std::optional<double> referee_objective;  // what Ceres reaches from an independent start
   int resamples = 0, resamples_failed = 0;
   std::vector<std::pair<std::string, Interval>> intervals;  // by parameter name
   std::vector<BudgetOptimum> budgets;  // isoflop and frontier: one a budget, refused ones too

@@ -63,6 +63,8 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
           {"starts", fit.starts},
           {"starts_at_best", fit.starts_at_best},
           {"condition", Number(fit.condition)},
+          {"referee_objective",
+           fit.referee_objective.has_value() ? Number(*fit.referee_objective) : Json(nullptr)},
           {"resamples", fit.resamples},
           {"resamples_failed", fit.resamples_failed},
           {"intervals", intervals},
@@ -118,6 +120,8 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
   if (fit.starts > 1)
     out += fmt::format(", {} of {} starts agree, cond {:.2g}", fit.starts_at_best, fit.starts,
                        fit.condition);
+  if (fit.referee_objective.has_value())
+    out += fmt::format(", Ceres {:.10g}", *fit.referee_objective);
   out += fmt::format(", {:.2f} s\n", fit.elapsed_s);
   for (const auto& [name, value] : fit.params) {
     std::string range;

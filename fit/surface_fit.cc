@@ -25,14 +25,15 @@ struct Model {
 
 class Problem {
  public:
-  Problem(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
-          const std::vector<double>& weights, const LossSpec& loss)
-      : law_(law), points_(points), weights_(weights), loss_(loss) {
+  Problem(const SurfaceLaw& law, const std::vector<Coordinate>& box,
+          const std::vector<SurfacePoint>& points, const std::vector<double>& weights,
+          const LossSpec& loss)
+      : law_(law), box_(box), points_(points), weights_(weights), loss_(loss) {
     SWEEP_CHECK(size() <= kMaxCoordinates);
   }
 
-  int size() const { return static_cast<int>(law_.coordinates().size()); }
-  const Coordinate& coordinate(int i) const { return law_.coordinates()[i]; }
+  int size() const { return static_cast<int>(box_.size()); }
+  const Coordinate& coordinate(int i) const { return box_[i]; }
 
   void Evaluate(const Vector& theta, Model& model) const {
     const int k = size();
@@ -81,6 +82,7 @@ class Problem {
 
  private:
   const SurfaceLaw& law_;
+  const std::vector<Coordinate>& box_;
   const std::vector<SurfacePoint>& points_;
   const std::vector<double>& weights_;
   LossSpec loss_;
@@ -171,13 +173,13 @@ bool SolveSmooth(const Problem& problem, Vector& theta, Model& model) {
 }
 
 // L1 as the limit of Huber's loss: delta falls until every kink is resolved, each stage warm.
-bool Solve(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
-           const std::vector<double>& weights, const LossSpec& loss, Vector& theta,
-           double& objective) {
+bool Solve(const SurfaceLaw& law, const std::vector<Coordinate>& box,
+           const std::vector<SurfacePoint>& points, const std::vector<double>& weights,
+           const LossSpec& loss, Vector& theta, double& objective) {
   Model model;
   bool converged = false;
   if (loss.kind != LossKind::kL1) {
-    converged = SolveSmooth(Problem(law, points, weights, loss), theta, model);
+    converged = SolveSmooth(Problem(law, box, points, weights, loss), theta, model);
     objective = model.value;
     return converged;
   }
@@ -185,7 +187,7 @@ bool Solve(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
   Vector best_theta = theta;
   for (double delta = 1e-2; delta > 5e-12; delta *= 0.1) {
     LossSpec stage{LossKind::kHuber, delta, loss.residual};
-    converged = SolveSmooth(Problem(law, points, weights, stage), theta, model);
+    converged = SolveSmooth(Problem(law, box, points, weights, stage), theta, model);
     const double value = SurfaceObjective(
         law, points, weights, loss, std::vector<double>(theta.data(), theta.data() + theta.size()));
     if (value < best) best = value, best_theta = theta;
@@ -243,7 +245,9 @@ double SurfaceObjective(const SurfaceLaw& law, const std::vector<SurfacePoint>& 
 
 SurfaceFit FitSurface(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
                       const std::vector<double>& weights, const LossSpec& loss,
-                      const std::vector<std::vector<double>>& starts) {
+                      const std::vector<std::vector<double>>& starts,
+                      const std::vector<Coordinate>* given_box) {
+  const std::vector<Coordinate>& box = given_box == nullptr ? law.coordinates() : *given_box;
   SWEEP_CHECK(!points.empty() && points.size() == weights.size() && !starts.empty());
   SurfaceFit fit;
   fit.starts = static_cast<int>(starts.size());
@@ -251,8 +255,10 @@ SurfaceFit FitSurface(const SurfaceLaw& law, const std::vector<SurfacePoint>& po
   std::vector<double> reached;
   for (const std::vector<double>& start : starts) {
     Vector theta = Eigen::Map<const Vector>(start.data(), static_cast<Eigen::Index>(start.size()));
+    for (size_t i = 0; i < box.size(); ++i)
+      theta[static_cast<Eigen::Index>(i)] = std::clamp(start[i], box[i].lower, box[i].upper);
     double objective = std::numeric_limits<double>::infinity();
-    const bool converged = Solve(law, points, weights, loss, theta, objective);
+    const bool converged = Solve(law, box, points, weights, loss, theta, objective);
     if (!std::isfinite(objective)) continue;
     reached.push_back(objective);
     if (fit.theta.empty() || objective < fit.objective) {
@@ -265,7 +271,8 @@ SurfaceFit FitSurface(const SurfaceLaw& law, const std::vector<SurfacePoint>& po
   for (const double value : reached)
     if (value - fit.objective <= 1e-9 * fit.objective + 1e-25) ++fit.starts_at_best;
   for (size_t i = 0; i < fit.theta.size(); ++i) {
-    const Coordinate& c = law.coordinates()[i];
+    const Coordinate& c = box[i];
+    if (c.lower == c.upper) continue;  // pinned, not found on a bound
     if (fit.theta[i] <= c.lower || fit.theta[i] >= c.upper) fit.at_bound.push_back(i);
   }
   fit.condition = Condition(law, points, weights, fit.theta);

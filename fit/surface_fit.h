@@ -38,9 +38,12 @@ double SurfaceObjective(const SurfaceLaw& law, const std::vector<SurfacePoint>& 
 
 // Fits from every start given. `weights` are multiplicities (1 each for a plain fit, counts for a
 // bootstrap resample; 0 leaves a point out). Deterministic and thread-safe.
+// `box` replaces the law's coordinates when given: equal bounds pin a value, and starts are moved
+// into the box.
 // REQUIRES: points, weights of equal non-zero size, starts not empty.
 SurfaceFit FitSurface(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
                       const std::vector<double>& weights, const LossSpec& loss,
-                      const std::vector<std::vector<double>>& starts);
+                      const std::vector<std::vector<double>>& starts,
+                      const std::vector<Coordinate>* box = nullptr);
 
 }  // namespace fit

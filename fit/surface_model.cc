@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/clock.h"
+#include "fit/referee.h"
 #include "fit/stats.h"
 #include "fit/surface_fit.h"
 #include "fmt/format.h"
@@ -32,7 +33,10 @@ double Correlation(const std::vector<SurfacePoint>& points) {
 class SurfaceModelFit final : public FittedLaw {
  public:
   SurfaceModelFit(const SurfaceLaw& law, const LawOptions& options)
-      : law_(law), options_(options) {}
+      : law_(law), options_(options), box_(law.coordinates()) {
+    for (Coordinate& c : box_)
+      if (c.name == "E" && options_.pinned_E.has_value()) c.lower = c.upper = *options_.pinned_E;
+  }
 
   const LawFit& fit() const override { return fit_; }
 
@@ -41,13 +45,13 @@ class SurfaceModelFit final : public FittedLaw {
     const std::vector<SurfacePoint> points = SurfacePoints(observations);
     const std::vector<double> ones(points.size(), 1);
     const std::vector<std::vector<double>> starts = law_.Starts(points, ones, options_.starts);
-    const SurfaceFit best = FitSurface(law_, points, ones, options_.loss, starts);
+    const SurfaceFit best = FitSurface(law_, points, ones, options_.loss, starts, &box_);
     theta_ = best.theta;
     if (theta_.empty()) return;  // no start has a finite objective; Fit() refuses
     Bootstrap(observations, points, starts);
     // ln L - ln Lhat, widened for the parameters that the residuals paid for.
     const double n = static_cast<double>(points.size());
-    const double k = static_cast<double>(law_.coordinates().size());
+    const double k = static_cast<double>(law_.coordinates().size()) - (options_.pinned_E ? 1 : 0);
     const double widen = n > k ? std::sqrt(n / (n - k)) : 1;
     for (const double r : best.log_residuals) noise_.push_back(-r * widen);
 
@@ -62,9 +66,12 @@ class SurfaceModelFit final : public FittedLaw {
     fit_.starts = best.starts;
     fit_.starts_at_best = best.starts_at_best;
     fit_.condition = best.condition;
+    const RefereeResult referee = CeresReferee(law_, box_, points, options_.loss, starts[0]);
+    if (std::isfinite(referee.objective)) fit_.referee_objective = referee.objective;
     fit_.resamples = options_.bootstrap.resamples;
     fit_.resamples_failed = draws_.failed;
     for (size_t i = 0; i < fit_.params.size() && options_.bootstrap.resamples > 0; ++i) {
+      if (fit_.params[i].first == "E" && options_.pinned_E.has_value()) continue;
       std::vector<double> values;
       for (const std::vector<double>& row : draws_.rows)
         values.push_back(law_.Report(row)[i].second);
@@ -156,7 +163,7 @@ class SurfaceModelFit final : public FittedLaw {
       const auto used =
           std::count_if(weights.begin(), weights.end(), [](double w) { return w > 0; });
       if (static_cast<size_t>(used) <= law_.coordinates().size()) return false;
-      row = FitSurface(law_, points, weights, options_.loss, warm).theta;
+      row = FitSurface(law_, points, weights, options_.loss, warm, &box_).theta;
       return !row.empty();
     });
   }
@@ -166,6 +173,15 @@ class SurfaceModelFit final : public FittedLaw {
       fit_.warnings.push_back(Warn(code, std::move(text)));
     };
     if (!best.converged) warn(kNotConverged, "the best start stopped before it converged");
+    if (fit_.referee_objective.has_value() &&
+        *fit_.referee_objective < best.objective * (1 - 1e-7) - 1e-20)
+      warn(kNotConverged,
+           fmt::format("Ceres reaches {:.10g}, below our {:.10g}: the fit is not the "
+                       "optimum",
+                       *fit_.referee_objective, best.objective));
+    if (options_.pinned_E.has_value())
+      warn(kAsymptotePinned, fmt::format("E = {:g} was given, every interval is conditional on it",
+                                         *options_.pinned_E));
     if (best.starts >= 8 && best.starts_at_best < kFewStartsShare * best.starts)
       warn(kFewStartsAgree,
            fmt::format("only {} of {} starts reach the best objective; there may be "
@@ -182,7 +198,7 @@ class SurfaceModelFit final : public FittedLaw {
         warn(c.bound_warning, fmt::format("{} = {:.6g} sits on its bound [{:g}, {:g}]", c.name,
                                           theta_[i], c.lower, c.upper));
     }
-    if (!draws_.rows.empty() && 20 * at_zero > draws_.rows.size())
+    if (!options_.pinned_E.has_value() && !draws_.rows.empty() && 20 * at_zero > draws_.rows.size())
       warn(kAsymptoteUnidentified,
            fmt::format(
                "E is 0 in {:.0f} % of the resamples{}: the data do not show where the loss "
@@ -207,6 +223,7 @@ class SurfaceModelFit final : public FittedLaw {
 
   const SurfaceLaw& law_;
   LawOptions options_;
+  std::vector<Coordinate> box_;  // the law's, with E pinned where that was asked for
   LawFit fit_;
   std::vector<double> theta_;
   BootstrapDraws draws_;

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/rng.h"
+#include "fit/referee.h"
 #include "fit/surface_fit.h"
 #include "tests/fit/test_data.h"
 
@@ -136,6 +137,41 @@ TEST(ChinchillaTest, ObjectiveAtHoffmannsValuesMatchesTheReference) {
   EXPECT_NEAR(SurfaceObjective(ChinchillaLaw(), points, ones, {},
                                {6.0073404, 6.0179186, std::exp(0.5267228), .33917084, .2849083}),
               .00123116260, 1e-10);
+}
+
+TEST(ChinchillaTest, FitsBelowACutMatchTheReference) {
+  SKIP_WITHOUT("chinchilla_epoch.csv");
+  const double table[][4] = {
+      {1e20, 1.86444, .31088, .47016}, {3e20, 0, .33001, .45254}, {1e21, 0, .32713, .39609}};
+  for (const auto& [cut, e, alpha, beta] : table) {
+    auto data = Epoch240();
+    std::erase_if(data, [c = cut](const Observation& o) { return o.flops >= c; });
+    const SurfaceFit fit = FitAll(data, {}, 16);
+    if (e > 0) {
+      EXPECT_NEAR(fit.theta[2], e, 5e-6);
+    }
+    EXPECT_NEAR(fit.theta[3], alpha, 5e-6);
+    EXPECT_NEAR(fit.theta[4], beta, 5e-6);
+  }
+}
+
+// Ceres, from the grid's best cell, must not find anything lower, and comes close.
+TEST(ChinchillaTest, CeresAgreesAsAnIndependentReferee) {
+  SKIP_WITHOUT("chinchilla_epoch.csv");
+  const auto points = SurfacePoints(Epoch240());
+  const std::vector<double> ones(points.size(), 1.0);
+  const auto starts = ChinchillaLaw().Starts(points, ones, 4);
+  for (const LossSpec& loss : {LossSpec{LossKind::kHuber, 1e-3}, LossSpec{LossKind::kHuber, 1e-2},
+                               LossSpec{LossKind::kL2}, LossSpec{LossKind::kL1}}) {
+    const SurfaceFit ours = FitSurface(ChinchillaLaw(), points, ones, loss, starts);
+    const RefereeResult ceres =
+        CeresReferee(ChinchillaLaw(), ChinchillaLaw().coordinates(), points, loss, starts[0]);
+    std::printf("%s %g: ours %.13g, Ceres %.13g after %d iterations\n",
+                std::string(Name(loss.kind)).c_str(), loss.delta, ours.objective, ceres.objective,
+                ceres.iterations);
+    EXPECT_GE(ceres.objective, ours.objective * (1 - 1e-9));
+    EXPECT_LE(ceres.objective, ours.objective * (1 + 1e-4));
+  }
 }
 
 std::vector<Observation> Planted(const std::vector<double>& theta, double noise, uint64_t seed) {

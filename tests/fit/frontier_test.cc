@@ -1,6 +1,9 @@
 #include "fit/frontier.h"
 
 #include <cmath>
+#include <fstream>
+#include <iterator>
+#include <map>
 
 #include "fit/chinchilla.h"
 #include "gmock/gmock.h"
@@ -177,6 +180,38 @@ TEST(IsoflopTest, RealisedFlopsFallIntoBuckets) {
   EXPECT_EQ(groups.grouping, BudgetGrouping::kBuckets);
   ASSERT_EQ(groups.groups.size(), 3u);
   EXPECT_NEAR(groups.groups[0].budget_flops / 3e18, 1.0002, 1e-6);
+}
+
+// The 15 exponents of arXiv:2406.19146, weighted and not, from the published optima.
+TEST(FrontierTest, ReproducesThePorianExponents) {
+  SKIP_WITHOUT("porian_optima.csv");
+  std::ifstream file(SharedData("porian_optima.csv"));
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const auto table = ParseCsv(text, "porian_optima.csv");
+  ASSERT_TRUE(table.ok());
+  struct Config {
+    std::vector<double> flops, params, weights;
+    double weighted = 0, basic = 0;
+  };
+  std::map<std::string, Config> configs;
+  for (const auto& row : table->rows) {
+    Config& c = configs[row[0]];
+    c.flops.push_back(std::stod(row[1]));
+    c.params.push_back(std::stod(row[2]));
+    c.weights.push_back(std::pow(std::stod(row[5]), -2));
+    c.weighted = std::stod(row[6]);
+    c.basic = std::stod(row[8]);
+  }
+  ASSERT_EQ(configs.size(), 15u);
+  double worst = 0;
+  for (const auto& [name, c] : configs) {
+    const double weighted = FitPowerLaw(c.flops, c.params, c.weights)->exponent;
+    const double basic = FitPowerLaw(c.flops, c.params)->exponent;
+    worst = std::max({worst, std::fabs(weighted - c.weighted), std::fabs(basic - c.basic)});
+    EXPECT_NEAR(weighted, c.weighted, 5e-4) << name;
+    EXPECT_NEAR(basic, c.basic, 5e-4) << name;
+  }
+  std::printf("porian: 30 exponents, worst deviation %.2g\n", worst);
 }
 
 // reference/delphi.md section 9, on the rounded optima of section 11.
