@@ -211,6 +211,27 @@ TEST(FitTest, NoEmbeddingConventionNeedsTheColumnAndUsesIt) {
   EXPECT_NEAR(p.at("A") / (482 * std::pow(0.5, .3478)), 1, 1e-7);
 }
 
+// Errors shared by all runs of a budget: resampling runs takes them for independent and claims too
+// much, resampling budgets does not.
+TEST(FitTest, ClusteringByBudgetWidensIntervalsUnderSharedErrors) {
+  auto runs = Planted().Draw();
+  for (Observation& o : runs) {
+    core::Rng shared(17, static_cast<uint64_t>(std::log(o.flops) * 1000));
+    o.loss *= std::exp(0.005 * shared.Normal());
+  }
+  FitOptions options = Quick();
+  options.laws = {"chinchilla"};
+  options.law.bootstrap.resamples = 150;
+  const auto by_run = RunFit(runs, options);
+  options.law.cluster_by_budget = true;
+  const auto by_budget = RunFit(runs, options);
+  ASSERT_TRUE(by_run.ok() && by_budget.ok());
+  const Interval& narrow = by_run->predictions[0].mean_interval;
+  const Interval& wide = by_budget->predictions[0].mean_interval;
+  EXPECT_GT(wide.hi - wide.lo, 1.3 * (narrow.hi - narrow.lo));
+  EXPECT_THAT(wide.method, HasSubstr("budgets"));
+}
+
 TEST(FitTest, PinnedAsymptoteHoldsForTheSurfaceToo) {
   Planted planted;
   planted.noise = 0.002;

@@ -195,6 +195,7 @@ TEST(FrontierTest, ReproducesThePorianExponents) {
   };
   std::map<std::string, Config> configs;
   for (const auto& row : table->rows) {
+    if (row[2].empty()) continue;  // a budget whose minimum lay on the edge
     Config& c = configs[row[0]];
     c.flops.push_back(std::stod(row[1]));
     c.params.push_back(std::stod(row[2]));
