@@ -63,6 +63,13 @@ absl::Status CheckOptions(const FitOptions& options) {
   if (!(bootstrap.level > 0 && bootstrap.level < 1))
     return absl::InvalidArgumentError(
         fmt::format("level is {}, must lie between 0 and 1", bootstrap.level));
+  if (bootstrap.threads < 1 || bootstrap.threads > 256)
+    return absl::InvalidArgumentError(
+        fmt::format("{} threads, must be 1 to 256", bootstrap.threads));
+  if (options.law.isoflop.window < 0 || !(options.law.isoflop.flat_tolerance >= 0))
+    return absl::InvalidArgumentError(
+        fmt::format("window {} and flat tolerance {} must be 0 or more", options.law.isoflop.window,
+                    options.law.isoflop.flat_tolerance));
   if (bootstrap.resamples < 0 || bootstrap.resamples > 1'000'000)
     return absl::InvalidArgumentError(
         fmt::format("{} bootstrap resamples, must be 0 to 1000000", bootstrap.resamples));
@@ -204,6 +211,10 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (options.n_convention == NConvention::kNoEmbedding)
     RETURN_IF_ERROR(UseNoEmbedding(observations));
   CheckFlopConvention(observations, options.law, summary.warnings);
+  // A table of optima has one row a budget, whatever the values: no buckets.
+  if (options.law.observations_are_optima)
+    for (Observation& o : observations)
+      if (o.budget_flops == 0) o.budget_flops = o.flops;
 
   summary.observations = observations.size();
   const IsoflopGroups groups = GroupByBudget(observations);

@@ -79,6 +79,7 @@ class SurfaceModelFit final : public FittedLaw {
           fit_.params[i].first,
           PercentileInterval(values, options_.bootstrap.level, IntervalKind::kParameter, Method()));
     }
+    ProfileAsymptote(points);
     AddWarnings(points, best);
     fit_.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   }
@@ -107,6 +108,12 @@ class SurfaceModelFit final : public FittedLaw {
                                            Method() + " + residuals");
     forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, Method());
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
+    if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty()) {
+      const Optimum low = OptimumAt(held_[0], flops), high = OptimumAt(held_[1], flops);
+      if (low.found && high.found)
+        forecast.asymptote =
+            AsymptoteSpan{law_.Asymptote(held_[0]), law_.Asymptote(held_[1]), low.loss, high.loss};
+    }
     return forecast;
   }
 
@@ -168,6 +175,23 @@ class SurfaceModelFit final : public FittedLaw {
     });
   }
 
+  // The law refitted with E held at each end of its bootstrap interval.
+  void ProfileAsymptote(const std::vector<SurfacePoint>& points) {
+    if (options_.pinned_E.has_value()) return;
+    std::vector<double> asymptotes;
+    for (const std::vector<double>& row : draws_.rows) asymptotes.push_back(law_.Asymptote(row));
+    const Interval interval = PercentileInterval(asymptotes, options_.bootstrap.level,
+                                                 IntervalKind::kParameter, Method());
+    if (!std::isfinite(interval.lo)) return;
+    const std::vector<double> ones(points.size(), 1);
+    for (const double e : {interval.lo, interval.hi}) {
+      std::vector<Coordinate> held = box_;
+      for (Coordinate& c : held)
+        if (c.name == "E") c.lower = c.upper = e;
+      held_.push_back(FitSurface(law_, points, ones, options_.loss, {theta_}, &held).theta);
+    }
+  }
+
   void AddWarnings(const std::vector<SurfacePoint>& points, const SurfaceFit& best) {
     const auto warn = [&](std::string_view code, std::string text) {
       fit_.warnings.push_back(Warn(code, std::move(text)));
@@ -226,6 +250,7 @@ class SurfaceModelFit final : public FittedLaw {
   std::vector<Coordinate> box_;  // the law's, with E pinned where that was asked for
   LawFit fit_;
   std::vector<double> theta_;
+  std::vector<std::vector<double>> held_;  // theta with E at the ends of its interval
   BootstrapDraws draws_;
   std::vector<double> noise_;
 };

@@ -56,6 +56,7 @@ TEST(FitTest, PlantedSurfaceIsRecoveredAndForecastByAllLaws) {
     EXPECT_NEAR(f.loss / truth.loss, 1, tolerance) << f.law;
     EXPECT_NEAR(f.params / truth.params, 1, f.law == "chinchilla" ? 1e-7 : 0.05) << f.law;
     EXPECT_NEAR(f.reach, f.flops / 3e20, 1e-9);
+    ASSERT_TRUE(f.asymptote.has_value()) << f.law;
     EXPECT_EQ(f.metric, "planted");
     EXPECT_THAT(TextOf(f.warnings, kOutsideRange), HasSubstr(f.flops == 1e21 ? "3.33" : "33.3"));
   }
@@ -74,7 +75,7 @@ TEST(FitTest, DelphiHeldOutRunsLieInsideThePrimaryInterval) {
   std::vector<Observation> list;
   for (const auto& row : optima) {
     Observation o;
-    o.flops = o.budget_flops = row[0];
+    o.flops = row[0];
     o.params = row[1], o.tokens = row[2], o.loss = row[3];
     list.push_back(o);
   }
@@ -259,6 +260,9 @@ TEST(FitTest, BadOptionsAreRefusedByName) {
   EXPECT_FALSE(RunFit(runs, options).ok());
   options = Quick();
   options.law.bootstrap.level = 1;
+  EXPECT_FALSE(RunFit(runs, options).ok());
+  options = Quick();
+  options.law.bootstrap.threads = 0;
   EXPECT_FALSE(RunFit(runs, options).ok());
   EXPECT_FALSE(RunFit({}, Quick()).ok());
   options = Quick();
