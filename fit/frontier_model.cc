@@ -57,6 +57,7 @@ class FrontierModelFit final : public FittedLaw {
                                         options_.bootstrap.level);
     CollectNoise();
     Bootstrap();
+    WidenProfile();
     Describe(good);
     AddWarnings(good);
     fit_.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
@@ -96,7 +97,7 @@ class FrontierModelFit final : public FittedLaw {
         if (!std::isfinite(interval->lo)) continue;
         interval->lo = std::min({interval->lo, at_lo, at_hi});
         interval->hi = std::max({interval->hi, at_lo, at_hi});
-        interval->method += ", united with the profile of E";
+        interval->method += ", united with the range of E";
       }
       const double spread = std::fabs(at_hi - at_lo);
       const double width = forecast.interval.hi - forecast.interval.lo;
@@ -204,6 +205,23 @@ class FrontierModelFit final : public FittedLaw {
         c[kE] = refit.loss_law->E, c[kA] = refit.loss_law->A, c[kP] = refit.loss_law->p;
       return true;
     });
+  }
+
+  // With one or two degrees of freedom the optima can lie on a curve by luck and the profile is far
+  // too narrow; the bootstrap knows the noise of the runs. The wider end of both is taken.
+  void WidenProfile() {
+    if (!profile_.has_value() || draws_.rows.empty()) return;
+    const Interval interval =
+        PercentileInterval(draws_.Column(3 * groups_.size() + kE), options_.bootstrap.level,
+                           IntervalKind::kParameter, Method());
+    const auto widen = [&](AsymptoticLaw& end, double e) {
+      AsymptoticOptions held = asymptotic_;
+      held.pinned_E = e;
+      const auto law = FitAsymptotic(frontier_.flops, frontier_.losses, held);
+      if (law.has_value()) end = *law;
+    };
+    if (interval.lo < profile_->lo.E) widen(profile_->lo, interval.lo);
+    if (interval.hi > profile_->hi.E) widen(profile_->hi, interval.hi);
   }
 
   void Describe(size_t good) {

@@ -130,16 +130,22 @@ TEST(FitTest, ConstantTokensPerParameterIsCalledCollinear) {
   EXPECT_TRUE(Has(summary->predictions[0].warnings, kCollinear));  // the forecast carries it too
 }
 
-TEST(FitTest, AsymptoteIsUnidentifiedFarOutWithNoiseAndNotNearWithout) {
+TEST(FitTest, AsymptoteIsUnidentifiedFarOutWithNoiseAndNotNearWithLittle) {
   Planted planted;
   FitOptions options = Quick();
   options.laws = {"frontier"};
+  options.predict = {4e20};
+  planted.noise = 0.001;
+  planted.points = 12;
+  const auto near = RunFit(planted.Draw(), options);
+  ASSERT_TRUE(near.ok()) << near.status();
+  EXPECT_FALSE(Has(near->predictions[0].warnings, kAsymptoteUnidentified)) << FitText(*near);
   options.predict = {6e20, 1e24};
   planted.budgets = {1e18, 3e18, 1e19, 3e19};
   planted.noise = 0.004;
   const auto noisy = RunFit(planted.Draw(), options);
   ASSERT_TRUE(noisy.ok()) << noisy.status();
-  EXPECT_TRUE(Has(noisy->predictions[1].warnings, kAsymptoteUnidentified));
+  EXPECT_TRUE(Has(noisy->predictions[1].warnings, kAsymptoteUnidentified)) << FitText(*noisy);
   EXPECT_TRUE(Has(noisy->fits[0].warnings, kFewDegreesOfFreedom));
   options.law.pinned_E = 1.8;
   const auto pinned = RunFit(planted.Draw(), options);
