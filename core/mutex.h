@@ -7,6 +7,10 @@
 #include <condition_variable>
 #include <mutex>
 
+// absl defines some of these names too (its legacy annotations, reached through protobuf), with the
+// same meaning.
+#undef GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
 #if defined(__clang__)
 #define SWEEP_TSA(x) __attribute__((x))
 #else

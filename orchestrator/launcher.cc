@@ -1,0 +1,102 @@
+#include "orchestrator/launcher.h"
+
+#include <sys/stat.h>
+
+#include <chrono>
+#include <thread>
+
+#include "core/clock.h"
+#include "core/file.h"
+#include "core/status_macros.h"
+#include "core/subprocess.h"
+#include "core/version.h"
+#include "fmt/format.h"
+#include "orchestrator/client.h"
+#include "orchestrator/lock_file.h"
+
+namespace orchestrator {
+namespace {
+
+std::string LogTail(const std::string& path) {
+  const absl::StatusOr<std::string> log = core::ReadFile(path);
+  if (!log.ok()) return "(no log)";
+  return log->size() > 2000 ? log->substr(log->size() - 2000) : *log;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options) {
+  const core::Clock& clock = core::SystemClock();
+  const int64_t deadline_ms = clock.MonotonicMs() + options.timeout_ms;
+  const std::string log = options.db_path + ".coordinator.log";
+  pid_t child = -1;
+  while (clock.MonotonicMs() < deadline_ms) {
+    const auto address = FindCoordinator(options.db_path);
+    if (address.has_value() && !address->endpoint.empty()) {
+      const auto info = Client::Connect(address->endpoint)->Info(2'000);
+      if (info.ok() && info->protocol_version() != core::kProtocolVersion) {
+        return absl::FailedPreconditionError(fmt::format(
+            "the coordinator of {} (pid {}, version {}) speaks protocol version {}, this sweepctl "
+            "{} speaks {}; stop it with `kill {}` and run this again",
+            options.db_path, info->pid(), info->version(), info->protocol_version(),
+            core::Version(), core::kProtocolVersion, info->pid()));
+      }
+      if (info.ok()) return address->endpoint;
+    }
+    if (!address.has_value()) {
+      const auto exit = child > 0 ? core::PollExit(child) : std::nullopt;
+      // A child that lost the race for the lock ends by itself; the winner is found above.
+      if (child > 0 && exit.has_value() && *exit != 0 &&
+          !FindCoordinator(options.db_path).has_value()) {
+        return absl::UnavailableError(
+            fmt::format("`{} serve --db {}` ended with exit code {}; the end of {}:\n{}",
+                        options.sweepctl, options.db_path, *exit, log, LogTail(log)));
+      }
+      if (child <= 0 || exit.has_value()) {
+        core::SpawnOptions spawn;
+        spawn.argv = {options.sweepctl,
+                      "serve",
+                      "--db",
+                      options.db_path,
+                      "--exit-when-idle",
+                      "--idle-ms",
+                      std::to_string(options.idle_ms)};
+        spawn.log_path = log;
+        spawn.new_session = true;
+        ASSIGN_OR_RETURN(child, core::Spawn(spawn));
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return absl::DeadlineExceededError(
+      fmt::format("no coordinator of {} answered within {} ms; the end of {}:\n{}", options.db_path,
+                  options.timeout_ms, log, LogTail(log)));
+}
+
+absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options) {
+  std::vector<int> pids;
+  RETURN_IF_ERROR(core::MakeDirs(options.work_dir));
+  const int all = static_cast<int>(std::thread::hardware_concurrency());
+  const int threads = options.threads > 0 ? options.threads : std::max(1, all / options.count);
+  for (int i = 0; i < options.count; ++i) {
+    core::SpawnOptions spawn;
+    spawn.argv = {options.sweep_worker,
+                  "agent",
+                  "--coordinator",
+                  options.endpoint,
+                  "--slots",
+                  std::to_string(options.slots),
+                  "--threads",
+                  std::to_string(threads),
+                  "--work-dir",
+                  options.work_dir};
+    if (options.exit_when_drained) spawn.argv.push_back("--exit-when-drained");
+    spawn.log_path = fmt::format("{}.worker-{}.log", options.db_path, i);
+    spawn.new_session = true;
+    ASSIGN_OR_RETURN(const pid_t pid, core::Spawn(spawn));
+    pids.push_back(pid);
+  }
+  return pids;
+}
+
+}  // namespace orchestrator

@@ -1,0 +1,42 @@
+// Starting what a client needs: a coordinator for a database, and workers on this host. Both become
+// sessions of their own, so that closing the terminal stops nothing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace orchestrator {
+
+struct EnsureOptions {
+  std::string db_path;
+  std::string sweepctl;         // the program whose `serve` is started; absolute, or found in PATH
+  int64_t timeout_ms = 15'000;  // until it answers
+  int64_t idle_ms = 30'000;     // passed on as --idle-ms
+};
+
+// The endpoint of the database's coordinator: the running one, or one that this call starts as
+// `sweepctl serve --db PATH --exit-when-idle` with its log at `<db>.coordinator.log`. Two callers
+// at once get the same one. DEADLINE_EXCEEDED or UNAVAILABLE with the end of that log when it does
+// not come up. FAILED_PRECONDITION when a coordinator of another protocol version has the database.
+absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options);
+
+struct WorkerOptions {
+  std::string db_path;       // names the log: `<db>.worker-<n>.log`
+  std::string sweep_worker;  // the program; absolute, or found in PATH
+  std::string endpoint;
+  int count = 1;         // agents to start
+  int slots = 1;         // trials at once, of each
+  int threads = 0;       // CPU threads of each agent, shared by its trials; 0: all of the host
+  std::string work_dir;  // private files of the agents
+  bool exit_when_drained = true;
+};
+
+// Starts agents and returns their pids; they register by themselves. NOT_FOUND when the program
+// does not exist.
+absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options);
+
+}  // namespace orchestrator

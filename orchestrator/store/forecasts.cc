@@ -1,0 +1,277 @@
+// The record: registrations chained by hash, their scores, and fits.
+#include <cmath>
+
+#include "core/canonical_json.h"
+#include "core/hash.h"
+#include "core/status_macros.h"
+#include "fmt/format.h"
+#include "orchestrator/store/store.h"
+
+namespace orchestrator {
+namespace {
+
+// Two budgets within this ratio are the same budget. Source: DESIGN.md; the tolerance of Marin's
+// IsoFLOP sweeps.
+constexpr double kSameBudget = 0.01;
+
+absl::StatusOr<core::Json> ParseOr(const std::string& text, const char* what) {
+  if (text.empty()) return core::Json(nullptr);
+  return core::ParseJson(text, what);
+}
+
+// Everything that was promised. The time of registration and the place in the chain are added by
+// the caller.
+absl::StatusOr<core::Json> Promise(const v1::RegisterForecastRequest& r,
+                                   const std::string& observations_hash) {
+  ASSIGN_OR_RETURN(const core::Json cohort, ParseOr(r.cohort_json(), "cohort of the forecast"));
+  ASSIGN_OR_RETURN(const core::Json options, ParseOr(r.options_json(), "options of the forecast"));
+  return core::Json{{"name", r.name()},
+                    {"sweep", r.sweep()},
+                    {"target_trial_id", r.target_trial_id()},
+                    {"law", r.law()},
+                    {"primary", r.primary()},
+                    {"budget_flops", r.budget_flops()},
+                    {"metric", r.metric()},
+                    {"loss", r.loss()},
+                    {"interval",
+                     {{"lo", r.interval_lo()},
+                      {"hi", r.interval_hi()},
+                      {"level", r.interval_level()},
+                      {"kind", r.interval_kind()},
+                      {"method", r.interval_method()}}},
+                    {"cohort", cohort},
+                    {"options", options},
+                    {"observations_hash", observations_hash},
+                    {"code_version", r.code_version()}};
+}
+
+absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
+  if (r.name().empty() || r.name().size() > 200)
+    return absl::InvalidArgumentError("forecast: the name needs 1 to 200 characters");
+  if (r.metric() != "loss" && r.metric() != "bits_per_byte") {
+    return absl::InvalidArgumentError(
+        fmt::format("forecast {}: metric '{}'; use loss or bits_per_byte", r.name(), r.metric()));
+  }
+  if (!(std::isfinite(r.loss()) && std::isfinite(r.interval_lo()) &&
+        std::isfinite(r.interval_hi()) && r.interval_lo() <= r.interval_hi() &&
+        r.interval_level() > 0 && r.interval_level() < 1 && r.budget_flops() > 0)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "forecast {}: loss {} with interval [{}, {}] at level {} for {} FLOPs is not a forecast",
+        r.name(), r.loss(), r.interval_lo(), r.interval_hi(), r.interval_level(),
+        r.budget_flops()));
+  }
+  return absl::OkStatus();
+}
+
+std::string ChainHash(const std::string& previous, const std::string& record) {
+  return core::Sha256Hex(previous + "\n" + record);
+}
+
+}  // namespace
+
+absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
+    const v1::RegisterForecastRequest& request, int64_t now_ms) {
+  RETURN_IF_ERROR(CheckForecast(request));
+  ASSIGN_OR_RETURN(const core::Json observations,
+                   ParseOr(request.observations_json(), "observations of the forecast"));
+  ASSIGN_OR_RETURN(const std::string observations_bytes, core::CanonicalJson(observations));
+  const std::string observations_hash = core::Sha256Hex(observations_bytes);
+  ASSIGN_OR_RETURN(core::Json record, Promise(request, observations_hash));
+
+  Transaction transaction(db_.get());
+  RETURN_IF_ERROR(transaction.status());
+  v1::RegisterForecastResponse response;
+  {
+    ASSIGN_OR_RETURN(
+        Statement row,
+        db_->Prepare("SELECT record_json, record_hash, status FROM forecasts WHERE name=?1",
+                     request.name()));
+    ASSIGN_OR_RETURN(const bool found, row.Step());
+    if (found) {
+      ASSIGN_OR_RETURN(core::Json stored, core::ParseJson(row.Text(0), "stored registration"));
+      stored.erase("registered_unix_ms");
+      stored.erase("sequence");
+      if (stored != record) {
+        return absl::FailedPreconditionError(
+            fmt::format("forecast {} is registered already and says something else; a "
+                        "registration cannot be changed, give the new one another name",
+                        request.name()));
+      }
+      response.set_record_hash(row.Text(1));
+      response.set_already_registered(true);
+      response.set_status(row.Text(2));
+      return response;
+    }
+  }
+  int64_t key = 0;
+  double target_budget = 0;
+  {
+    ASSIGN_OR_RETURN(
+        Statement row,
+        db_->Prepare("SELECT t.trial_key, t.budget_flops FROM trials t JOIN sweep_trials st "
+                     "USING(trial_key) WHERE t.trial_id=?1 AND st.sweep=?2",
+                     request.target_trial_id(), request.sweep()));
+    ASSIGN_OR_RETURN(const bool found, row.Step());
+    if (!found) {
+      return absl::NotFoundError(
+          fmt::format("forecast {}: sweep {} has no target {}; submit the target first",
+                      request.name(), request.sweep(), request.target_trial_id()));
+    }
+    key = row.Int(0);
+    target_budget = row.Double(1);
+  }
+  if (std::abs(target_budget - request.budget_flops()) > kSameBudget * target_budget) {
+    return absl::InvalidArgumentError(
+        fmt::format("forecast {}: it speaks of {} FLOPs, its target {} spends {}", request.name(),
+                    request.budget_flops(), request.target_trial_id(), target_budget));
+  }
+  ASSIGN_OR_RETURN(const int64_t attempts,
+                   db_->Int(0, "SELECT count(*) FROM attempts WHERE trial_key=?1", key));
+  if (attempts > 0) {
+    return absl::FailedPreconditionError(fmt::format(
+        "forecast {}: target {} already has {} attempt(s), so the forecast would not be blind",
+        request.name(), request.target_trial_id(), attempts));
+  }
+  if (request.primary()) {
+    ASSIGN_OR_RETURN(const std::string other,
+                     db_->Text("SELECT name FROM forecasts WHERE target_key=?1 AND sweep=?2 AND "
+                               "primary_law=1",
+                               key, request.sweep()));
+    if (!other.empty()) {
+      return absl::FailedPreconditionError(
+          fmt::format("forecast {}: target {} has its primary forecast already ({})",
+                      request.name(), request.target_trial_id(), other));
+    }
+  }
+  // Somebody has seen a result at this budget in this cohort: the forecast is recorded, not blind.
+  ASSIGN_OR_RETURN(const std::string seen,
+                   db_->Text(R"sql(SELECT o.trial_id FROM trials t JOIN trials o
+            ON o.recipe=t.recipe AND o.recipe_version=t.recipe_version AND o.data=t.data
+            AND o.tokenizer IS t.tokenizer AND o.eval_hash IS t.eval_hash AND o.seq_len=t.seq_len
+            AND o.numerics IS t.numerics
+          WHERE t.trial_key=?1 AND o.trial_key<>t.trial_key AND o.state='COMPLETED'
+            AND abs(o.budget_flops-t.budget_flops) <= ?2*t.budget_flops LIMIT 1)sql",
+                             key, kSameBudget));
+  const std::string status = seen.empty() ? "open" : "void";
+  const std::string reason =
+      seen.empty() ? "" : fmt::format("trial {} of the cohort was observed at this budget", seen);
+
+  ASSIGN_OR_RETURN(const int64_t last,
+                   db_->Int(0, "SELECT coalesce(max(forecast_id), 0) FROM forecasts"));
+  ASSIGN_OR_RETURN(const std::string previous,
+                   db_->Text("SELECT record_hash FROM forecasts WHERE forecast_id=?1", last));
+  record["registered_unix_ms"] = now_ms;
+  record["sequence"] = last + 1;
+  ASSIGN_OR_RETURN(const std::string record_bytes, core::CanonicalJson(record));
+  const std::string record_hash = ChainHash(previous, record_bytes);
+  RETURN_IF_ERROR(db_->Run(
+      R"sql(INSERT INTO forecasts(forecast_id, name, sweep, target_key, law, primary_law,
+        budget_flops, metric, loss, interval_lo, interval_hi, interval_level, interval_kind,
+        interval_method, observations_json, observations_hash, registered_unix_ms, record_json,
+        previous_hash, record_hash, status, status_reason)
+      VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22))sql",
+      last + 1, request.name(), request.sweep(), key, request.law(), request.primary(),
+      request.budget_flops(), request.metric(), request.loss(), request.interval_lo(),
+      request.interval_hi(), request.interval_level(), request.interval_kind(),
+      request.interval_method(), observations_bytes, observations_hash, now_ms, record_bytes,
+      previous, record_hash, status, reason));
+  RETURN_IF_ERROR(db_->Run("UPDATE sweep_trials SET released=1 WHERE sweep=?1 AND trial_key=?2",
+                           request.sweep(), key));
+  RETURN_IF_ERROR(SettleWaiting(key));
+  RETURN_IF_ERROR(AddEvent(now_ms, "forecast registered", request.sweep(),
+                           request.target_trial_id(), "",
+                           fmt::format("{} ({}), record {}", request.name(), status, record_hash)));
+  RETURN_IF_ERROR(transaction.Commit());
+  response.set_record_hash(record_hash);
+  response.set_status(status);
+  return response;
+}
+
+absl::Status Store::VerifyForecastChain() {
+  ASSIGN_OR_RETURN(Statement rows,
+                   db_->Prepare(R"sql(SELECT name, record_json, previous_hash, record_hash,
+          observations_json, observations_hash,
+          name IS record_json->>'name' AND sweep IS record_json->>'sweep'
+          AND law IS record_json->>'law' AND metric IS record_json->>'metric'
+          AND loss = record_json->>'loss' AND budget_flops = record_json->>'budget_flops'
+          AND interval_lo = json_extract(record_json, '$.interval.lo')
+          AND interval_hi = json_extract(record_json, '$.interval.hi')
+          AND interval_level = json_extract(record_json, '$.interval.level')
+          AND primary_law = json_extract(record_json, '$.primary')
+          AND registered_unix_ms = json_extract(record_json, '$.registered_unix_ms')
+          AND forecast_id = json_extract(record_json, '$.sequence')
+          AND (SELECT trial_id FROM trials WHERE trial_key=target_key)
+              IS record_json->>'target_trial_id'
+        FROM forecasts ORDER BY forecast_id)sql"));
+  std::string previous;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) return absl::OkStatus();
+    const bool linked = rows.Text(2) == previous;
+    const bool intact = rows.Text(3) == ChainHash(previous, rows.Text(1)) && rows.Int(6) != 0;
+    const bool observed = rows.Text(5) == core::Sha256Hex(rows.Text(4)) &&
+                          rows.Text(1).find(rows.Text(5)) != std::string::npos;
+    if (!linked || !intact || !observed) {
+      return absl::DataLossError(fmt::format(
+          "registration '{}' was changed after it was stored: its {} no longer fits its hash",
+          rows.Text(0), !observed ? "list of observations" : "record"));
+    }
+    previous = rows.Text(3);
+  }
+}
+
+absl::Status Store::ScoreForecasts(int64_t key, int64_t now_ms) {
+  // A void forecast gets its outcome too, and stays void.
+  return db_->Run(
+      R"sql(UPDATE forecasts SET outcome_loss=o.outcome, error_rel=(loss-o.outcome)/o.outcome,
+        inside=(o.outcome BETWEEN interval_lo AND interval_hi), scored_unix_ms=?2,
+        status=CASE status WHEN 'void' THEN 'void' ELSE 'scored' END
+      FROM (SELECT f.forecast_id AS id, CASE f.metric WHEN 'loss' THEN v.sum_nats/v.scored_tokens
+              ELSE v.sum_nats/(0.69314718055994530942*v.scored_bytes) END AS outcome
+            FROM forecasts f JOIN evaluations v ON v.trial_key=f.target_key AND v.final=1
+            WHERE f.target_key=?1) AS o
+      WHERE forecasts.forecast_id=o.id AND forecasts.outcome_loss IS NULL)sql",
+      key, now_ms);
+}
+
+absl::Status Store::AbandonForecasts(int64_t key, std::string_view why) {
+  return db_->Run(
+      "UPDATE forecasts SET status='abandoned', status_reason=?2 WHERE target_key=?1 AND "
+      "status='open'",
+      key, why);
+}
+
+absl::Status Store::ReopenForecasts(int64_t key) {
+  return db_->Run(
+      "UPDATE forecasts SET status='open', status_reason='' WHERE target_key=?1 AND "
+      "status='abandoned'",
+      key);
+}
+
+absl::StatusOr<v1::RecordFitResponse> Store::RecordFit(const v1::RecordFitRequest& request,
+                                                       int64_t now_ms) {
+  ASSIGN_OR_RETURN(const core::Json fit,
+                   core::ParseJson(request.fit_json(), "fit of sweep " + request.sweep()));
+  Transaction transaction(db_.get());
+  RETURN_IF_ERROR(transaction.status());
+  ASSIGN_OR_RETURN(const int64_t known,
+                   db_->Int(0, "SELECT 1 FROM sweeps WHERE sweep=?1", request.sweep()));
+  if (known == 0) {
+    return absl::NotFoundError(fmt::format("fit: sweep {} does not exist", request.sweep()));
+  }
+  const std::string hash = core::Sha256Hex(request.fit_json());
+  RETURN_IF_ERROR(
+      db_->Run("INSERT INTO fits(sweep, fit_json, fit_hash, observations_hash, created_unix_ms) "
+               "VALUES(?1,?2,?3,?4,?5) ON CONFLICT DO NOTHING",
+               request.sweep(), request.fit_json(), hash, request.observations_hash(), now_ms));
+  v1::RecordFitResponse response;
+  ASSIGN_OR_RETURN(
+      const int64_t id,
+      db_->Int(0, "SELECT fit_id FROM fits WHERE sweep=?1 AND fit_hash=?2 AND observations_hash=?3",
+               request.sweep(), hash, request.observations_hash()));
+  response.set_fit_id(id);
+  RETURN_IF_ERROR(transaction.Commit());
+  return response;
+}
+
+}  // namespace orchestrator

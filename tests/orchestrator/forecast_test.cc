@@ -1,0 +1,164 @@
+// Registration: the record is blind, chained, and never changed.
+#include <gtest/gtest.h>
+
+#include "tests/orchestrator/fixtures.h"
+
+namespace orchestrator {
+namespace {
+
+using testing::HasSubstr;
+
+class ForecastTest : public StoreTest {
+ protected:
+  void SetUp() override {
+    StoreTest::SetUp();
+    ASSERT_OK(store_->SubmitSweep(MakeSweep("s", 1), Now()));
+    target_ = AddTarget("s", 1e15);
+  }
+  v1::TrialSpec AddTarget(const std::string& sweep, double budget) {
+    v1::SubmitTargetRequest request;
+    request.set_sweep(sweep);
+    *request.mutable_trial() = MakeTrial(budget, 7);
+    EXPECT_OK(store_->SubmitTarget(request, Now()));
+    return request.trial();
+  }
+  void FinishFitTrials() {
+    while (true) {
+      auto response = store_->AcquireLeases(AcquireOf("fit", 1), kLeaseMs, Now());
+      if (response->leases_size() == 0) return;
+      ASSERT_OK(store_->CompleteAttempt(
+          CompletionOf("fit", response->leases(0), v1::OUTCOME_COMPLETED), Now()));
+    }
+  }
+  std::string Status(const std::string& name) {
+    return *store_->db().Text("SELECT status FROM v_forecasts WHERE name=?1", name);
+  }
+
+  v1::TrialSpec target_;
+};
+
+TEST_F(ForecastTest, HeldTargetIsNeverLeasedUntilItsForecastIsRegistered) {
+  EXPECT_EQ(State(target_.trial_id()), "HELD");
+  FinishFitTrials();
+  EXPECT_EQ(State(target_.trial_id()), "HELD");
+  EXPECT_EQ(store_->GetActivity()->held, 1);
+  auto response = store_->RegisterForecast(ForecastOf("s", "s/1e15", target_, 1e15), Now());
+  ASSERT_OK(response);
+  EXPECT_EQ(response->status(), "open");
+  EXPECT_EQ(State(target_.trial_id()), "PENDING");
+  EXPECT_EQ(LeaseOne("w").trial_id(), target_.trial_id());
+}
+
+TEST_F(ForecastTest, ControlAndResubmissionDoNotReleaseAHeldTarget) {
+  for (auto action :
+       {v1::ControlRequest::CANCEL, v1::ControlRequest::RESUME, v1::ControlRequest::RETRY,
+        v1::ControlRequest::PAUSE, v1::ControlRequest::RESUME}) {
+    v1::ControlRequest request;
+    request.set_sweep("s");
+    request.set_action(action);
+    ASSERT_OK(store_->Control(request, Now()));
+  }
+  AddTarget("s", 1e15);
+  EXPECT_EQ(State(target_.trial_id()), "HELD");
+}
+
+TEST_F(ForecastTest, CompletedTargetScoresTheForecast) {
+  FinishFitTrials();
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "s/1e15", target_, 1e15, 2.05), Now()));
+  const v1::Lease lease = LeaseOne("w");
+  ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_COMPLETED, 2.0), Now()));
+  EXPECT_EQ(Status("s/1e15"), "scored");
+  EXPECT_NEAR(*store_->db().Double(0, "SELECT error_rel FROM v_forecasts"), 0.025, 1e-12);
+  EXPECT_EQ(Count("SELECT inside FROM v_forecasts"), 1);
+  EXPECT_OK(store_->VerifyForecastChain());
+}
+
+TEST_F(ForecastTest, RegistrationAfterAnAttemptIsRefused) {
+  FinishFitTrials();
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
+  const v1::Lease lease = LeaseOne("w");
+  ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_PREEMPTED), Now()));
+  auto second = ForecastOf("s", "b", target_, 1e15);
+  second.set_primary(false);
+  const absl::Status refused = store_->RegisterForecast(second, Now()).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("not be blind"));
+}
+
+TEST_F(ForecastTest, TargetAtAnObservedBudgetIsVoidAndStaysVoidWhenItEnds) {
+  FinishFitTrials();  // observes 1e12
+  const v1::TrialSpec seen = AddTarget("s", 1e12);
+  auto response = store_->RegisterForecast(ForecastOf("s", "seen", seen, 1e12), Now());
+  ASSERT_OK(response);
+  EXPECT_EQ(response->status(), "void");
+  EXPECT_EQ(State(seen.trial_id()), "PENDING");
+  const v1::Lease lease = LeaseOne("w");
+  ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_COMPLETED), Now()));
+  EXPECT_EQ(Status("seen"), "void");
+}
+
+TEST_F(ForecastTest, RepeatIsAnsweredAndAChangedPromiseIsRefused) {
+  auto first = store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now());
+  ASSERT_OK(first);
+  clock_.AdvanceMs(1000);
+  auto repeat = store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now());
+  ASSERT_OK(repeat);
+  EXPECT_TRUE(repeat->already_registered());
+  EXPECT_EQ(repeat->record_hash(), first->record_hash());
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15, 2.9), Now()).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      store_->RegisterForecast(ForecastOf("s", "b", target_, 1e15), Now()).status()))
+      << "one primary forecast a target";
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      store_->RegisterForecast(ForecastOf("s", "c", target_, 2e15), Now()).status()))
+      << "a forecast for another budget than its target's";
+}
+
+TEST_F(ForecastTest, ChainDetectsAnyEditOfThePast) {
+  const v1::TrialSpec second = AddTarget("s", 2e15);
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "b", second, 2e15), Now()));
+  ASSERT_OK(store_->VerifyForecastChain());
+  const char* edits[] = {
+      "UPDATE forecasts SET loss=2.5 WHERE name='a'",
+      "UPDATE forecasts SET interval_hi=9 WHERE name='b'",
+      "UPDATE forecasts SET registered_unix_ms=registered_unix_ms-1 WHERE name='a'",
+      "UPDATE forecasts SET record_json=replace(record_json,'chinchilla','kaplan') WHERE name='a'",
+      "UPDATE forecasts SET observations_json='[[1,2,4]]' WHERE name='a'",
+      "UPDATE forecasts SET previous_hash='' WHERE name='b'",
+      "DELETE FROM forecasts WHERE name='a'",
+  };
+  for (const char* edit : edits) {
+    Transaction undo(&store_->db());
+    ASSERT_OK(store_->db().Execute(edit));
+    EXPECT_EQ(store_->VerifyForecastChain().code(), absl::StatusCode::kDataLoss) << edit;
+  }
+  EXPECT_OK(store_->VerifyForecastChain());
+}
+
+TEST_F(ForecastTest, TargetThatEndsWithoutALossAbandonsItsForecastAndRetryReopensIt) {
+  FinishFitTrials();
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
+  for (int i = 0; i < 3; ++i) {
+    const v1::Lease lease = LeaseOne("w");
+    ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_FAILED), Now()));
+  }
+  EXPECT_EQ(Status("a"), "abandoned");
+  v1::ControlRequest retry;
+  retry.set_sweep("s");
+  retry.set_action(v1::ControlRequest::RETRY);
+  ASSERT_OK(store_->Control(retry, Now()));
+  EXPECT_EQ(Status("a"), "open");
+  EXPECT_OK(store_->VerifyForecastChain());
+}
+
+TEST_F(ForecastTest, FitTrialCannotBecomeATargetOfItsOwnSweep) {
+  v1::SubmitTargetRequest request;
+  request.set_sweep("s");
+  *request.mutable_trial() = MakeSweep("s", 1).trials(0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->SubmitTarget(request, Now()).status()));
+}
+
+}  // namespace
+}  // namespace orchestrator
