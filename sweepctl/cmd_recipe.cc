@@ -91,8 +91,9 @@ absl::StatusOr<int> RunShow(const ShowArgs& args, const GlobalOptions& options) 
   const auto recipe = recipes::FindRecipe(args.name);
   if (!recipe.ok()) return AsUsage(recipe.status());
   if (args.budget.empty()) {
-    if (args.hidden != 0 || args.batch != 0 || args.vocab != 0 || args.seq_len != 0)
-      return UsageError("--hidden, --batch, --vocab and --seq-len need --budget");
+    if (args.hidden != 0 || args.batch != 0 || args.vocab != 0 || args.seq_len != 0 ||
+        !args.constants.empty())
+      return UsageError("--hidden, --batch, --vocab, --seq-len and --set need --budget");
     return ShowConstants(**recipe, options);
   }
   const auto flops = core::ParseNumber(args.budget);
