@@ -11,7 +11,17 @@
 #define SWEEPCTL_VERBS(V) \
   V(Plan)                 \
   V(Recipe)               \
-  V(Schema)
+  V(Schema)               \
+  V(Status)               \
+  V(Show)                 \
+  V(Logs)                 \
+  V(Cancel)               \
+  V(Pause)                \
+  V(Retry)                \
+  V(Fit)                  \
+  V(Forecasts)            \
+  V(Query)                \
+  V(Export)
 
 namespace sweepctl {
 
