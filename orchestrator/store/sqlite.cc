@@ -31,6 +31,11 @@ int AuthorizeReadOnly(void*, int action, const char* first, const char* second, 
       const bool describes = name == "table_info" || name == "table_xinfo" || name == "index_list";
       return reads || describes ? SQLITE_OK : SQLITE_DENY;
     }
+    case SQLITE_UPDATE:
+      // SQLite asks this when it declares the table of json_each, which v_frontier reads. A
+      // statement that updates the schema itself is refused by SQLite, and the file is read-only.
+      return first != nullptr && std::string_view(first) == "sqlite_master" ? SQLITE_OK
+                                                                            : SQLITE_DENY;
     default:
       return SQLITE_DENY;
   }
