@@ -218,7 +218,10 @@ absl::Status Database::Error(int code, std::string_view attempted) const {
   const std::string message = fmt::format(
       "database {}: {} ({}), in: {}", path_,
       handle_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(handle_), code, attempted);
-  switch (code & 0xff) {
+  // A CREATE that the authorizer refused ends with SQLITE_SCHEMA rather than SQLITE_AUTH.
+  const bool refused = handle_ != nullptr && (code & 0xff) == SQLITE_SCHEMA &&
+                       std::string_view(sqlite3_errmsg(handle_)) == "not authorized";
+  switch (refused ? SQLITE_AUTH : code & 0xff) {
     case SQLITE_FULL:
     case SQLITE_IOERR:
     case SQLITE_NOMEM:

@@ -24,7 +24,7 @@ double BestLoss(double flops) {
 
 // An IsoFLOP design with 0.1 % noise. `spoil` replaces the loss of row 5 (line 6 of the file).
 std::string PlantedCsv(const std::string& spoil = "", bool mixed = false) {
-  core::Rng rng(1);
+  core::Rng rng(3);
   std::string csv = "flops,params,tokens,loss_c4,recipe\n";
   int row = 0;
   for (const double budget : {1e18, 3e18, 1e19, 3e19, 1e20}) {
@@ -51,7 +51,7 @@ TEST(FitVerbTest, APlantedSurfaceIsForecastWithinItsInterval) {
   const std::string path = Write("planted.csv", PlantedCsv());
   const Result result = Sweepctl("fit --csv " + path +
                                  " --column loss=loss_c4 --law chinchilla,frontier "
-                                 "--bootstrap 60 --no-backtest --predict 1e21,1e22 --json");
+                                 "--bootstrap 200 --no-backtest --predict 1e21,1e22 --json");
   ASSERT_EQ(result.code, 0) << result.err;
   const Json out = result.json();
   EXPECT_EQ(out["observations"], 35);
