@@ -112,6 +112,17 @@ void AppendWarnings(const std::vector<Warning>& warnings, std::string& out) {
   for (const Warning& w : warnings) out += fmt::format("  ! {}: {}\n", w.code, w.text);
 }
 
+// As Cohort::Text(), with hashes cut to what tells them apart.
+std::string CohortText(const Cohort& cohort) {
+  Cohort shown = cohort;
+  for (auto& [key, value] : shown.values) {
+    const bool hash =
+        value.size() == 64 && value.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (hash) value.resize(12);
+  }
+  return shown.Text();
+}
+
 void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
   out += fmt::format("\n{}   {}\n", fit.law, fit.equation);
   out += fmt::format("  {} on {} residuals{}, n = {}, objective {:.10g}", fit.loss, fit.residual,
@@ -186,7 +197,7 @@ std::string FitText(const FitSummary& summary) {
       fmt::format("{} observations, {}, largest budget {} FLOPs, spent {} FLOPs\n",
                   summary.observations, Text(summary.grouping),
                   core::FormatFlops(summary.largest_flops), core::FormatFlops(summary.spent_flops));
-  if (const std::string cohort = summary.cohort.Text(); !cohort.empty())
+  if (const std::string cohort = CohortText(summary.cohort); !cohort.empty())
     out += fmt::format("cohort: {}\n", cohort);
   AppendWarnings(summary.warnings, out);
   // isoflop and frontier share their budgets: one table is enough.
