@@ -71,7 +71,11 @@ absl::Status Print(std::string_view text) {
       fmt::format("writing to standard output failed: {}", std::strerror(errno)));
 }
 
-absl::Status PrintJson(const core::Json& value) { return Print(value.dump() + "\n"); }
+std::string JsonText(const core::Json& value) {
+  return value.dump(-1, ' ', false, core::Json::error_handler_t::replace);
+}
+
+absl::Status PrintJson(const core::Json& value) { return Print(JsonText(value) + "\n"); }
 
 void Note(std::string_view message) { fmt::print(stderr, "{}\n", message); }
 

@@ -57,6 +57,9 @@ int ExitCodeOf(const absl::Status& status);
 // Writes all of `text` to stdout and flushes. RESOURCE_EXHAUSTED (exit 73) when it does not take
 // it.
 absl::Status Print(std::string_view text);
+// JSON in one line. Text that is not UTF-8, such as what a crashed trainer said, is shown with
+// replacement characters.
+std::string JsonText(const core::Json& value);
 // One JSON object and a newline; doubles with every digit that reads back.
 absl::Status PrintJson(const core::Json& value);
 

@@ -16,13 +16,14 @@ struct ExportArgs {
 };
 
 // ?1 is the sweep, '' for all. The observations are what `fit --csv` reads: id, eval, seed and
-// the conventions under the names of fit/csv.h.
+// the conventions under the names of fit/csv.h, clamps as ObservationsOf() chooses them.
 const std::map<std::string, std::string>& Queries() {
   static const auto* const queries = new std::map<std::string, std::string>{
       {"observations",
        "SELECT sweep, stage, trial_id AS id, budget_flops, flops, params, params_no_embedding, "
        "tokens, loss, bits_per_byte, init_seed AS seed, data_seed, (SELECT group_concat(value, "
-       "';') FROM json_each(clamps)) AS clamps, steps, batch, hidden, layers, model_flops, "
+       "';') FROM json_each(clamps) WHERE value NOT IN ('beta2_steps', 'beta_floor')) AS clamps, "
+       "steps, batch, hidden, layers, model_flops, "
        "sum_nats, scored_tokens, scored_bytes, recipe, data, tokenizer, eval_hash AS eval, "
        "seq_len, metric, numerics, 'recipe' AS flop_convention, 'params' AS n_convention "
        "FROM v_observations WHERE ?1='' OR sweep=?1 ORDER BY sweep, budget_flops, params, "
@@ -62,8 +63,7 @@ absl::StatusOr<int> RunExport(const ExportArgs& args, const GlobalOptions& optio
     table.AddRow(std::move(cells));
   }
   const OutputFormat format = options.Format();
-  const std::string text = format == OutputFormat::kJson
-                               ? Json{{"rows", table.Rows()}}.dump() + "\n"
+  const std::string text = format == OutputFormat::kJson ? JsonText({{"rows", table.Rows()}}) + "\n"
                            : format == OutputFormat::kJsonLines ? table.JsonLines()
                                                                 : table.Csv();
   if (args.out.empty()) {

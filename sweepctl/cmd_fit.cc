@@ -172,7 +172,7 @@ std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<reci
                        std::string(plan.status().message()));
   const Json row = PlanJson(*plan);
   std::string text =
-      fmt::format("\nwhat to train at {} FLOPs ({} {}, tokens nearest above D* {})\n", budget,
+      fmt::format("\nwhat to train at {} FLOPs ({} {}, candidate for D* {})\n", budget,
                   plan->recipe, plan->recipe_version, core::FormatCount(forecast.tokens));
   text += fmt::format(
       "  width {}, layers {}, heads {}, params {}, tokens {} ({:.3g} a param)\n",

@@ -70,7 +70,7 @@ std::string When(const Json& unix_ms) {
 }
 
 std::string TextOf(const Json& value) {
-  return value.is_null() ? "" : value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_null() ? "" : value.is_string() ? value.get<std::string>() : JsonText(value);
 }
 
 Table AttemptsTable(const std::vector<Json>& attempts) {
@@ -102,7 +102,8 @@ std::string ProvenanceText(const Json& attempt) {
   for (const char* key :
        {"trainer", "trainer_version", "commit_hash", "host", "device", "driver", "threads",
         "microbatch_sequences", "packing", "algorithm_table_hash", "libraries_json"}) {
-    if (const std::string value = TextOf(attempt[key]); !value.empty())
+    // A zero was not told.
+    if (const std::string value = TextOf(attempt[key]); !value.empty() && value != "0")
       text += fmt::format("{}{} {}", text.empty() ? "" : ", ", key, value);
   }
   return text;

@@ -85,6 +85,19 @@ std::string CoordinatorText(const Coordinator& coordinator) {
                      coordinator->pid);
 }
 
+// Recipe FLOPs that are wanted: cancelled trials are not.
+double WantedFlops(const SweepStatus& status) {
+  double flops = 0;
+  for (const TrialRow& row : status.rows)
+    if (row.state != "CANCELLED") flops += row.recipe_flops;
+  return flops;
+}
+
+double PercentDone(const SweepStatus& status) {
+  const double wanted = WantedFlops(status);
+  return wanted > 0 ? std::min(100.0, 100 * status.flops_done / wanted) : 0;
+}
+
 Json SweepJson(const SweepStatus& status, const ForecastCounts& forecasts, const Next& next) {
   return {{"sweep", status.sweep},
           {"paused", status.paused},
@@ -92,6 +105,8 @@ Json SweepJson(const SweepStatus& status, const ForecastCounts& forecasts, const
           {"trials", status.trials},
           {"counts", status.counts},
           {"flops_planned", status.flops_planned},
+          {"flops_wanted", WantedFlops(status)},
+          {"done_percent", PercentDone(status)},
           {"flops_done", status.flops_done},
           {"flops_spent", status.flops_spent},
           {"flops_wasted", status.flops_wasted},
@@ -118,10 +133,6 @@ std::string ForecastsText(const ForecastCounts& counts) {
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", counts.at(status), status);
   }
   return total == 0 ? "none registered" : fmt::format("{} registered: {}", total, text);
-}
-
-double PercentDone(const SweepStatus& status) {
-  return status.flops_planned > 0 ? 100 * status.flops_done / status.flops_planned : 0;
 }
 
 Cell Optional(const std::optional<double>& value) {
@@ -203,7 +214,7 @@ absl::StatusOr<int> RunOne(Reader& reader, const std::string& sweep, const Globa
       fmt::format("{}{}: {} trials: {}\n", status.sweep, status.paused ? " (paused)" : "",
                   status.trials, CountsText(status));
   text += fmt::format("{:.1f} % of {} FLOPs done; {} spent, {} of them wasted, {} of training\n",
-                      PercentDone(status), core::FormatFlops(status.flops_planned),
+                      PercentDone(status), core::FormatFlops(WantedFlops(status)),
                       core::FormatFlops(status.flops_spent), core::FormatFlops(status.flops_wasted),
                       core::FormatDuration(status.trainer_seconds));
   if (status.eta_seconds.has_value()) {
@@ -229,7 +240,7 @@ absl::StatusOr<int> RunAll(Reader& reader, const GlobalOptions& options) {
   Table table({{"sweep", "sweep", true},
                {"trials", "trials"},
                {"done_percent", "done"},
-               {"flops_planned", "planned"},
+               {"flops_wanted", "wanted"},
                {"flops_spent", "spent"},
                {"flops_wasted", "wasted"},
                {"eta_seconds", "left"},
@@ -244,7 +255,7 @@ absl::StatusOr<int> RunAll(Reader& reader, const GlobalOptions& options) {
     table.AddRow({{status.sweep, ""},
                   {status.trials, ""},
                   {PercentDone(status), fmt::format("{:.1f} %", PercentDone(status))},
-                  {status.flops_planned, core::FormatFlops(status.flops_planned)},
+                  {WantedFlops(status), core::FormatFlops(WantedFlops(status))},
                   {status.flops_spent, core::FormatFlops(status.flops_spent)},
                   {status.flops_wasted, core::FormatFlops(status.flops_wasted)},
                   {status.eta_seconds.has_value() ? Json(*status.eta_seconds) : Json(),

@@ -20,7 +20,8 @@ absl::StatusOr<SweepObservations> ObservationsOf(orchestrator::Reader& reader,
     o.params_no_embedding = static_cast<double>(row.params_no_embedding);
     o.seed = row.init_seed;
     o.id = row.trial_id;
-    o.clamps = row.clamps;
+    for (const std::string& clamp : row.clamps)
+      if (clamp != "beta2_steps" && clamp != "beta_floor") o.clamps.push_back(clamp);
     o.cohort = {{"recipe", row.recipe},
                 {"data", row.data},
                 {"tokenizer", row.tokenizer},

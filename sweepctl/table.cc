@@ -10,7 +10,7 @@ namespace {
 std::string Shown(const Cell& cell) {
   if (!cell.text.empty()) return cell.text;
   if (cell.value.is_null()) return "-";
-  return cell.value.is_string() ? cell.value.get<std::string>() : cell.value.dump();
+  return cell.value.is_string() ? cell.value.get<std::string>() : JsonText(cell.value);
 }
 
 // Code points of UTF-8, which is the width of everything we print.
@@ -21,7 +21,7 @@ size_t Width(const std::string& text) {
 
 std::string CsvField(const core::Json& value) {
   if (value.is_null()) return "";
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  const std::string text = value.is_string() ? value.get<std::string>() : JsonText(value);
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
@@ -84,7 +84,7 @@ core::Json Table::Rows() const {
 
 std::string Table::JsonLines() const {
   std::string out;
-  for (const core::Json& row : Rows()) out += row.dump() + "\n";
+  for (const core::Json& row : Rows()) out += JsonText(row) + "\n";
   return out;
 }
 

@@ -21,7 +21,8 @@
   V(Fit)                  \
   V(Forecasts)            \
   V(Query)                \
-  V(Export)
+  V(Export)               \
+  V(Completion)
 
 namespace sweepctl {
 

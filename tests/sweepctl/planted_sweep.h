@@ -26,7 +26,7 @@ forecast: {at: [1e13], register: true}
 )";
 
 inline double PlantedLoss(double params, double tokens) {
-  return 1.5 + 40.0 / std::pow(params, 0.35) + 300.0 / std::pow(tokens, 0.37);
+  return 1.5 + 80.0 / std::pow(params, 0.35) + 300.0 / std::pow(tokens, 0.37);
 }
 
 inline v1::TrialSpec SpecOf(const recipes::Plan& plan) {
@@ -127,7 +127,7 @@ class PlantedSweep {
     v1::CompleteRequest request = orchestrator::CompletionOf(
         "host-1", lease, fails ? v1::OUTCOME_FAILED : v1::OUTCOME_COMPLETED);
     request.set_step(fails ? plan.steps / 2 : plan.steps);
-    if (fails) request.set_detail("the trainer was killed by signal 9");
+    if (fails) request.set_detail("the trainer was killed by signal 9 \xff");
     request.mutable_provenance()->set_trainer("native-cpu");
     request.mutable_provenance()->set_commit("abc123");
     if (fails) return request;

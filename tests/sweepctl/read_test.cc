@@ -127,6 +127,9 @@ TEST_F(ReadTest, FitForecastsAndNamesTheModelToTrain) {
   EXPECT_GT(out["spent_flops"], observed * 1.001) << "the failed attempt counts";
   const Json& prediction = out["predictions"][0];
   EXPECT_EQ(prediction["primary"], true);
+  EXPECT_EQ(prediction["law"], "frontier");
+  EXPECT_THAT(out["warnings"].dump(), Not(HasSubstr("clamped-points")))
+      << "beta2_steps does not distort";
   const Json& plan = prediction["plan"];
   EXPECT_NEAR(plan["flops"].get<double>(), 1e14, 1e13);
   EXPECT_EQ(plan["vocab"], 512);
@@ -239,6 +242,19 @@ TEST_F(ReadTest, AMissingDatabaseExits65AndSaysHowToMakeOne) {
     EXPECT_THAT(result.err, AllOf(HasSubstr("none.db"), HasSubstr("sweepctl launch"))) << verb;
   }
   EXPECT_FALSE(std::filesystem::exists(dir_->File("none.db")));
+}
+
+TEST(CompletionTest, TheScriptIsBashAndCompletesVerbsAndOptions) {
+  const std::string file = testing::TempDir() + "/completion.bash";
+  ASSERT_EQ(Sweepctl("completion bash", file).code, 0);
+  const std::string probe =
+      "COMP_WORDS=(sweepctl forec); COMP_CWORD=1; _sweepctl; echo $COMPREPLY; "
+      "COMP_WORDS=(sweepctl fit --pred); COMP_CWORD=2; _sweepctl; "
+      "echo $COMPREPLY";
+  core::SpawnOptions options;
+  options.argv = {"bash", "-c", ". " + file + " && { " + probe + "; } > " + file + ".out"};
+  ASSERT_EQ(core::WaitExit(*core::Spawn(options), 10000), 0);
+  EXPECT_EQ(*core::ReadFile(file + ".out"), "forecasts\n--predict\n");
 }
 
 TEST(WaitingTest, AFinishedFitStageWithAHeldTargetAsksForResume) {
