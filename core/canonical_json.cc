@@ -53,11 +53,12 @@ absl::Status Append(const Json& value, const std::string& path, std::string* out
     case Json::value_t::number_unsigned: {
       const bool too_large = value.is_number_unsigned() &&
                              value.get<uint64_t>() > static_cast<uint64_t>(kMaxSafeInteger);
-      if (too_large || std::llabs(value.get<int64_t>()) > kMaxSafeInteger) {
+      const int64_t number = value.get<int64_t>();
+      if (too_large || number > kMaxSafeInteger || number < -kMaxSafeInteger) {
         return absl::InvalidArgumentError(
             fmt::format("canonical JSON: integer {} at {} is beyond 2^53", value.dump(), path));
       }
-      *out += fmt::format("{}", value.get<int64_t>());
+      *out += fmt::format("{}", number);
       return absl::OkStatus();
     }
     case Json::value_t::binary:
@@ -118,6 +119,8 @@ absl::StatusOr<Json> ParseJson(std::string_view text, std::string_view what) {
   } catch (const Json::parse_error& error) {
     return absl::InvalidArgumentError(
         fmt::format("{} is not valid JSON (byte {}): {}", what, error.byte, error.what()));
+  } catch (const Json::exception& error) {  // a number beyond double
+    return absl::InvalidArgumentError(fmt::format("{} is not valid JSON: {}", what, error.what()));
   }
 }
 

@@ -14,6 +14,7 @@ absl::StatusOr<double> ParseNumber(std::string_view text) {
       fmt::format("'{}' is not a number (write 1e14, 3e+18 or 0.5)", text));
   std::string_view digits = text;
   if (!digits.empty() && digits.front() == '+') digits.remove_prefix(1);
+  if (digits.size() < text.size() && !digits.empty() && digits.front() == '-') return error;
   double value = 0;
   const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (code != std::errc() || end != digits.data() + digits.size() || !std::isfinite(value))

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -109,8 +110,9 @@ struct Plan {
   uint64_t init_seed = 0, data_seed = 0;
   DataSpec data;
   std::string numerics = "f32";  // or "bf16-mixed"
-  // Rules that bit: "batch_min", "batch_max", "lr_cap", "tokens_per_param", "head_share". Fits
-  // report with and without.
+  // Rules that bit, so that fits can report with and without such points. Distorting: "batch_min",
+  // "batch_max", "lr_cap", "head_share" (head over 40 % of the FLOPs), "tokens_per_param". For
+  // information: "beta2_steps" (averaging window cut to a tenth of the run), "beta_floor".
   std::vector<std::string> clamps;
 };
 
@@ -118,8 +120,8 @@ struct Plan {
 // beyond 2^53).
 absl::StatusOr<std::string> PlanBytes(const Plan& plan);
 
-// Inverse of PlanBytes; INVALID_ARGUMENT naming the missing or unknown field.
-// PlanBytes(ParsePlan(b)) == b.
+// Inverse of PlanBytes: PlanBytes(ParsePlan(b)) == b. INVALID_ARGUMENT names the missing, unknown
+// or ill-typed field, and refuses bytes that are not canonical (spaces, key order, repeated keys).
 absl::StatusOr<Plan> ParsePlan(std::string_view bytes);
 
 // SHA-256 of PlanBytes, 64 hex characters. REQUIRES: data prepared (all hashes present), else

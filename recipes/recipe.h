@@ -22,9 +22,10 @@ struct Setting {
   int64_t seq_len = 0;
   uint64_t init_seed = 0, data_seed = 0;
   DataSpec data;
+  std::string numerics;  // as Plan::numerics; empty: the recipe's default
   // Overrides of the recipe's frozen constants by name, for tuning sweeps only; the plan's
-  // recipe_version then carries
-  // "+" and a hash of them, so such a trial is never in the cohort of the frozen recipe.
+  // recipe_version then carries "+" and a hash of them, so such a trial is never in the cohort of
+  // the frozen recipe. An override equal to the frozen value is no override.
   std::map<std::string, double> constants;
 };
 
@@ -53,7 +54,8 @@ struct CandidateList {
   std::vector<Rejection> rejections;
 };
 
-// Every constant of a recipe as data, with its source, for `sweepctl recipe show`.
+// Every constant of a recipe as data, with its source, for `sweepctl recipe show`. A recipe is
+// frozen: changing a value means a new Version().
 struct Constant {
   std::string name;
   double value = 0;
@@ -76,18 +78,22 @@ class Recipe {
   virtual absl::StatusOr<CandidateList> Candidates(const Budget& budget,
                                                    const Setting& setting) const = 0;
 
-  // Every hyper-parameter. `batch_override` (sequences) replaces the rule's batch, as the held-out
-  // Delphi runs did; steps, tokens and hyper-parameters then follow from it and the rounded tokens.
+  // Every hyper-parameter. REQUIRES: `candidate` came from Candidates() with the same setting.
+  // INVALID_ARGUMENT for an override that is not positive or leaves no step. `batch_override`
+  // (sequences) replaces the rule's batch, as the held-out Delphi runs did; steps, tokens and
+  // hyper-parameters then follow from it and the rounded tokens.
   virtual absl::StatusOr<Plan> MakePlan(
       const Candidate& candidate, const Setting& setting,
       std::optional<int64_t> batch_override = std::nullopt) const = 0;
 
-  // Forward FLOPs per token in the recipe's convention.
-  virtual double ForwardFlopsPerToken(const ModelSpec& model, int64_t seq_len) const = 0;
+  // Forward FLOPs per token in the recipe's convention. INVALID_ARGUMENT for a model that is not of
+  // the recipe's family.
+  virtual absl::StatusOr<double> ForwardFlopsPerToken(const ModelSpec& model,
+                                                      int64_t seq_len) const = 0;
 
-  // Prior for the compute-optimal tokens at a budget, D* = A C^alpha; centres the first budgets of
-  // a sweep.
-  virtual double PriorOptimalTokens(double flops) const = 0;
+  // Prior for the compute-optimal tokens at a budget; centres the budgets of a sweep that has
+  // measured nothing yet. A prior, never evidence. INVALID_ARGUMENT as Candidates().
+  virtual absl::StatusOr<double> PriorOptimalTokens(double flops, const Setting& setting) const = 0;
 };
 
 // The recipe of that name; NOT_FOUND with the list and "did you mean".

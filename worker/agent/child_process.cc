@@ -14,7 +14,6 @@
 #include "core/status_macros.h"
 #include "core/subprocess.h"
 #include "fmt/format.h"
-#include "worker/agent/framing.h"
 
 namespace worker {
 namespace {
@@ -70,7 +69,16 @@ absl::StatusOr<std::string> ChildProcess::Read(int timeout_ms) {
   return std::string(buffer, static_cast<size_t>(n));
 }
 
-absl::Status ChildProcess::Write(std::string_view bytes) { return WriteAll(fd_, bytes); }
+absl::Status ChildProcess::Write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      return absl::UnavailableError(fmt::format("writing to the trainer: {}", strerror(errno)));
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
 
 void ChildProcess::MarkLog() { log_start_ = FileSize(log_path_); }
 

@@ -27,8 +27,8 @@ class ChildProcess {
 
   // Bytes that arrived, "" after timeout_ms without any. UNAVAILABLE at end-of-file.
   absl::StatusOr<std::string> Read(int timeout_ms);
+  // UNAVAILABLE when the child is gone (never SIGPIPE).
   absl::Status Write(std::string_view bytes);
-  int fd() const { return fd_; }
   pid_t pid() const { return pid_; }
 
   // Waits a little for the child to end (it has closed its end), kills it otherwise, and says how

@@ -1,35 +1,18 @@
 #include "worker/agent/framing.h"
 
-#include <sys/socket.h>
-
-#include <cerrno>
-#include <cstring>
+#include <cstdint>
 
 #include "fmt/format.h"
 
 namespace worker {
 
-absl::Status WriteAll(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) {
-      return absl::UnavailableError(
-          fmt::format("writing to the other end of the trainer protocol: {}", strerror(errno)));
-    }
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status WriteFrame(int fd, const google::protobuf::MessageLite& message) {
+std::string EncodeFrame(const google::protobuf::MessageLite& message) {
   const std::string payload = message.SerializeAsString();
   const auto size = static_cast<uint32_t>(payload.size());
   std::string frame;
   frame.reserve(payload.size() + 4);
   for (int shift = 0; shift < 32; shift += 8) frame.push_back(static_cast<char>(size >> shift));
-  frame += payload;
-  return WriteAll(fd, frame);
+  return frame + payload;
 }
 
 absl::StatusOr<std::optional<std::string>> FrameBuffer::Next() {
@@ -37,11 +20,11 @@ absl::StatusOr<std::optional<std::string>> FrameBuffer::Next() {
   uint32_t size = 0;
   for (int i = 0; i < 4; ++i)
     size |= static_cast<uint32_t>(static_cast<unsigned char>(buffer_[start_ + i])) << (8 * i);
-  if (size > kMaxFrameBytes) {
+  if (size > kFrameLimitBytes) {
     return absl::InvalidArgumentError(fmt::format(
         "a frame of {} bytes is announced, at most {} are allowed: this is not the trainer "
         "protocol",
-        size, kMaxFrameBytes));
+        size, kFrameLimitBytes));
   }
   if (buffer_.size() - start_ - 4 < size) return std::nullopt;
   std::string payload = buffer_.substr(start_ + 4, size);

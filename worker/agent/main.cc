@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
   }
   if (train->parsed()) {
     DieWithParent();
-    return TrainerMain(3);
+    return worker::TrainerMain(3);
   }
   return RunAgent(options);
 }

@@ -41,13 +41,13 @@ class NativeTrainer final : public TrainerLink {
     child_->MarkLog();
     v1::ToTrainer message;
     *message.mutable_start() = start;
-    const absl::Status sent = WriteFrame(child_->fd(), message);
+    const absl::Status sent = child_->Write(EncodeFrame(message));
     return sent.ok() ? sent : absl::UnavailableError(child_->DescribeEnd());
   }
   void Stop(bool save) override {
     v1::ToTrainer message;
     message.mutable_stop()->set_save(save);
-    (void)WriteFrame(child_->fd(), message);  // a trainer that is gone shows in Next()
+    (void)child_->Write(EncodeFrame(message));  // a trainer that is gone shows in Next()
   }
   absl::StatusOr<std::optional<v1::FromTrainer>> Next(int timeout_ms) override {
     ASSIGN_OR_RETURN(std::optional<std::string> frame, frames_.Next());

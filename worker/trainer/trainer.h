@@ -1,6 +1,11 @@
-// The native trainer: a process that speaks proto/sweep/v1/trainer.proto.
+// The trainer process: speaks proto/sweep/v1/trainer.proto on a socket, trains one trial at a time,
+// exits at end of file. It never speaks to the coordinator and links no gRPC.
 #pragma once
 
-// Reads ToTrainer frames from `fd` and trains until end-of-file; returns the process's exit code.
-// Sends Ready first. The calling process does nothing else.
+namespace worker {
+
+// Serves the agent on `fd` until it closes. Returns the process's exit code: 0 after end of file,
+// 70 when this machine lacks what the kernels need, 76 when the agent broke the protocol.
 int TrainerMain(int fd);
+
+}  // namespace worker

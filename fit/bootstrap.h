@@ -1,0 +1,84 @@
+// Uncertainty by resampling. A resample is a pure function of (seed, its number), so results do
+// not depend on how many threads shared the work.
+// **Source:** Efron and Tibshirani 1993; percentiles of refits as in Besiroglu et al. 2024
+// (arXiv:2404.10102), section 3.2.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/rng.h"
+#include "fit/isoflop.h"
+
+namespace fit {
+
+// What an interval is about:
+//   parameter   a constant of the law
+//   mean        the law's value at a target, the loss an average run would reach
+//   prediction  the loss one run will reach: the mean and the scatter of single runs
+enum class IntervalKind { kParameter, kMean, kPrediction };
+std::string_view Name(IntervalKind kind);
+
+struct Interval {
+  double lo = 0, hi = 0;
+  double level = 0;  // nominal coverage, e.g. 0.9
+  IntervalKind kind = IntervalKind::kParameter;
+  std::string method;  // "case bootstrap", "residual bootstrap within budgets", ...
+};
+
+struct BootstrapOptions {
+  int resamples = 400;  // 0 switches every bootstrap interval off
+  uint64_t seed = 0;
+  int threads = 2;
+  double level = 0.9;
+};
+
+// Columns of statistics, one row a resample that could be fitted. NaN marks a single statistic that
+// a resample did not yield (a budget without a minimum).
+struct BootstrapDraws {
+  std::vector<std::vector<double>> rows;
+  int failed = 0;  // resamples that could not be fitted at all
+  double FailedShare() const;
+  // Finite values of a column.
+  std::vector<double> Column(size_t index) const;
+};
+
+// Calls `one` for every resample with a generator of its own; it fills the row or returns false.
+// `one` runs on several threads at once.
+using Resample = std::function<bool(core::Rng& rng, std::vector<double>& row)>;
+BootstrapDraws RunBootstrap(const BootstrapOptions& options, const Resample& one);
+
+// Percentile interval of a sample; lo = hi = NaN when fewer than 20 values are left.
+Interval PercentileInterval(const std::vector<double>& values, double level, IntervalKind kind,
+                            std::string_view method);
+
+// Multiplicities of a case bootstrap of n points.
+std::vector<double> CaseWeights(core::Rng& rng, size_t n);
+// Whole clusters at a time: cluster[i] names the cluster of point i, in 0 .. clusters-1.
+std::vector<double> ClusterWeights(core::Rng& rng, const std::vector<size_t>& cluster,
+                                   size_t clusters);
+
+// How the runs of one budget are resampled. Residuals keep the designed sizes and redraw only the
+// noise; cases redraw runs.
+enum class WithinBudget { kResiduals, kCases };
+
+// Relative residuals of all interior parabolas with more than 3 points, each widened by
+// sqrt(n/(n-3)) for the three coefficients.
+std::vector<double> PooledResiduals(const std::vector<IsoflopMinimum>& minima);
+
+// One resample of a group whose parabola is `minimum`: the group with redrawn losses, or the same
+// group with multiplicities, which keeps the sampled range that decides about edge minima.
+// kResiduals draws from the budget's own widened residuals when it has at least 8 points, else from
+// `pool`: the residuals of 3 points are 0 and those of 4 one pattern, which would claim certainty.
+struct GroupResample {
+  IsoflopGroup group;
+  std::vector<double> weights;
+};
+GroupResample ResampleGroup(core::Rng& rng, const IsoflopGroup& group,
+                            const IsoflopMinimum& minimum, const std::vector<double>& pool,
+                            WithinBudget method);
+
+}  // namespace fit

@@ -1,0 +1,200 @@
+#include "fit/chinchilla.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "Eigen/Dense"
+
+namespace fit {
+namespace {
+
+enum { kLnA, kLnB, kE, kAlpha, kBeta, kCoordinates };
+
+// min |M c - y|^2 over c >= 0 for three columns with unit diagonal of M'M: the optimum is the least
+// squares solution of one of the eight subsets of columns, so all are tried.
+Eigen::Vector3d NonNegativeLeastSquares3(const Eigen::Matrix3d& gram, const Eigen::Vector3d& moment,
+                                         double* gain) {
+  Eigen::Vector3d best = Eigen::Vector3d::Zero();
+  *gain = 0;
+  for (int subset = 1; subset < 8; ++subset) {
+    std::array<int, 3> index{};
+    int size = 0;
+    for (int i = 0; i < 3; ++i)
+      if (subset >> i & 1) index[size++] = i;
+    Eigen::MatrixXd g(size, size);
+    Eigen::VectorXd m(size);
+    for (int i = 0; i < size; ++i) {
+      m(i) = moment(index[i]);
+      for (int j = 0; j < size; ++j) g(i, j) = gram(index[i], index[j]);
+    }
+    const Eigen::VectorXd c = g.ldlt().solve(m);
+    if (!c.allFinite() || c.minCoeff() < 0) continue;
+    const double g_gain = m.dot(c);  // what the subset takes off the sum of squares
+    if (g_gain > *gain) {
+      *gain = g_gain;
+      best.setZero();
+      for (int i = 0; i < size; ++i) best(index[i]) = c(i);
+    }
+  }
+  return best;
+}
+
+class Chinchilla final : public SurfaceLaw {
+ public:
+  std::string_view name() const override { return "chinchilla"; }
+  std::string_view equation() const override { return "L = E + A/N^alpha + B/D^beta"; }
+
+  const std::vector<Coordinate>& coordinates() const override {
+    static const auto* const list =
+        new std::vector<Coordinate>{{"lnA", -50, 150, ""},
+                                    {"lnB", -50, 150, ""},
+                                    {"E", 0, 1e9, "asymptote-at-bound"},
+                                    {"alpha", 0, 5, "parameter-at-bound"},
+                                    {"beta", 0, 5, "parameter-at-bound"}};
+    return *list;
+  }
+
+  double Loss(const double* theta, double log_params, double log_tokens) const override {
+    return std::exp(theta[kLnA] - theta[kAlpha] * log_params) +
+           std::exp(theta[kLnB] - theta[kBeta] * log_tokens) + theta[kE];
+  }
+
+  double LossDerivatives(const double* theta, double n, double d, double* g,
+                         double* h) const override {
+    const double u = std::exp(theta[kLnA] - theta[kAlpha] * n);
+    const double v = std::exp(theta[kLnB] - theta[kBeta] * d);
+    g[kLnA] = u, g[kLnB] = v, g[kE] = 1, g[kAlpha] = -n * u, g[kBeta] = -d * v;
+    std::fill(h, h + kCoordinates * kCoordinates, 0.0);
+    const auto at = [h](int i, int j) -> double& { return h[i * kCoordinates + j]; };
+    at(kLnA, kLnA) = u, at(kLnA, kAlpha) = at(kAlpha, kLnA) = -n * u,
+             at(kAlpha, kAlpha) = n * n * u;
+    at(kLnB, kLnB) = v, at(kLnB, kBeta) = at(kBeta, kLnB) = -d * v, at(kBeta, kBeta) = d * d * v;
+    return u + v + theta[kE];
+  }
+
+  std::vector<std::vector<double>> Starts(const std::vector<SurfacePoint>& points,
+                                          const std::vector<double>& weights,
+                                          int count) const override;
+
+  NamedValues Report(const std::vector<double>& theta) const override {
+    return {{"E", theta[kE]},
+            {"A", std::exp(theta[kLnA])},
+            {"B", std::exp(theta[kLnB])},
+            {"alpha", theta[kAlpha]},
+            {"beta", theta[kBeta]}};
+  }
+
+  double Asymptote(const std::vector<double>& theta) const override { return theta[kE]; }
+
+  Optimum ComputeOptimal(const std::vector<double>& theta, double flops,
+                         double flops_per_param_token) const override {
+    const double alpha = theta[kAlpha], beta = theta[kBeta];
+    Optimum optimum;
+    if (!(alpha > 0) || !(beta > 0)) return optimum;
+    const double log_g = (std::log(alpha / beta) + theta[kLnA] - theta[kLnB]) / (alpha + beta);
+    const double log_nd = std::log(flops / flops_per_param_token);
+    const double log_n = log_g + beta / (alpha + beta) * log_nd;
+    const double log_d = -log_g + alpha / (alpha + beta) * log_nd;
+    optimum.params = std::exp(log_n);
+    optimum.tokens = std::exp(log_d);
+    optimum.loss = Loss(theta.data(), log_n, log_d);
+    optimum.found = std::isfinite(optimum.params) && std::isfinite(optimum.tokens);
+    return optimum;
+  }
+};
+
+// Grid over (alpha, beta), fine enough that neighbours lie in one basin; relative least squares,
+// because 1/L weights make linear residuals equal log residuals to first order.
+std::vector<std::vector<double>> Chinchilla::Starts(const std::vector<SurfacePoint>& points,
+                                                    const std::vector<double>& weights,
+                                                    int count) const {
+  constexpr int kGrid = 24;
+  const auto exponent = [](int i) {
+    return 0.04 * std::exp(std::log(1.6 / 0.04) * i / (kGrid - 1));
+  };
+  const auto n = static_cast<Eigen::Index>(points.size());
+  // Columns relative to the geometric centre of the data keep the exponentials near 1.
+  double n0 = 0, d0 = 0, weight_sum = 0;
+  for (Eigen::Index i = 0; i < n; ++i) {
+    n0 += weights[i] * points[i].log_params;
+    d0 += weights[i] * points[i].log_tokens;
+    weight_sum += weights[i];
+  }
+  n0 /= weight_sum, d0 /= weight_sum;
+  Eigen::MatrixXd nn(n, kGrid), dd(n, kGrid);
+  Eigen::VectorXd one(n), y(n);
+  for (Eigen::Index i = 0; i < n; ++i) {
+    const double root = std::sqrt(weights[i]), scale = root / points[i].loss;
+    one(i) = scale;
+    y(i) = root;
+    for (int k = 0; k < kGrid; ++k) {
+      nn(i, k) = scale * std::exp(-exponent(k) * (points[i].log_params - n0));
+      dd(i, k) = scale * std::exp(-exponent(k) * (points[i].log_tokens - d0));
+    }
+  }
+  struct Cell {
+    double objective;
+    int i, j;
+    std::vector<double> theta;
+  };
+  const double norm_one = one.norm(), y_one = one.dot(y) / norm_one, yy = y.squaredNorm();
+  std::vector<Cell> cells;
+  for (int i = 0; i < kGrid; ++i) {
+    const double norm_n = nn.col(i).norm();
+    for (int j = 0; j < kGrid; ++j) {
+      const double norm_d = dd.col(j).norm();
+      Eigen::Matrix3d gram = Eigen::Matrix3d::Identity();
+      gram(0, 1) = gram(1, 0) = one.dot(nn.col(i)) / (norm_one * norm_n);
+      gram(0, 2) = gram(2, 0) = one.dot(dd.col(j)) / (norm_one * norm_d);
+      gram(1, 2) = gram(2, 1) = nn.col(i).dot(dd.col(j)) / (norm_n * norm_d);
+      const Eigen::Vector3d moment(y_one, nn.col(i).dot(y) / norm_n, dd.col(j).dot(y) / norm_d);
+      double gain = 0;
+      const Eigen::Vector3d c = NonNegativeLeastSquares3(gram, moment, &gain);
+      // A vanished term starts small, not absent, so that the solver may bring it back.
+      const double a = std::max(c(1) / norm_n, 1e-4), b = std::max(c(2) / norm_d, 1e-4);
+      const double alpha = exponent(i), beta = exponent(j);
+      cells.push_back(
+          {yy - gain,
+           i,
+           j,
+           {std::log(a) + alpha * n0, std::log(b) + beta * d0, c(0) / norm_one, alpha, beta}});
+    }
+  }
+  // Half of the starts are the best cells; the others cover the grid evenly, best first.
+  std::vector<size_t> order(cells.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return cells[a].objective < cells[b].objective; });
+  std::vector<bool> used(cells.size(), false);
+  std::vector<std::vector<double>> starts;
+  const size_t wanted = std::min<size_t>(std::max(count, 1), cells.size());
+  for (size_t k = 0; k < order.size() && starts.size() < (wanted + 1) / 2; ++k) {
+    used[order[k]] = true;
+    starts.push_back(cells[order[k]].theta);
+  }
+  const size_t rest = wanted - starts.size();
+  for (size_t k = 0; k < rest; ++k) {
+    // A Kronecker sequence over the grid: even coverage for any count.
+    const int i = static_cast<int>(kGrid * std::fmod(0.5 + 0.7548776662466927 * k, 1.0));
+    const int j = static_cast<int>(kGrid * std::fmod(0.5 + 0.5698402909980532 * k, 1.0));
+    const size_t cell = static_cast<size_t>(i) * kGrid + j;
+    if (used[cell]) continue;
+    used[cell] = true;
+    starts.push_back(cells[cell].theta);
+  }
+  for (std::vector<double>& theta : starts)
+    for (int k = 0; k < kCoordinates; ++k)
+      theta[k] = std::clamp(theta[k], coordinates()[k].lower, coordinates()[k].upper);
+  return starts;
+}
+
+}  // namespace
+
+const SurfaceLaw& ChinchillaLaw() {
+  static const auto* const law = new Chinchilla;
+  return *law;
+}
+
+}  // namespace fit

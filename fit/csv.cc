@@ -1,0 +1,288 @@
+#include "fit/csv.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <set>
+
+#include "core/did_you_mean.h"
+#include "core/file.h"
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace fit {
+namespace {
+
+// A cell for a message: control bytes replaced, long text cut.
+std::string Shown(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 40)) out += (c >= 0x20 && c < 0x7f) ? c : '?';
+  if (text.size() > 40) out += "...";
+  return out;
+}
+
+std::string_view Trim(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+// Reads one record from `position`, moves past its line end and counts lines. False when a quoted
+// cell never closes.
+bool ReadRecord(std::string_view text, size_t& position, int64_t& line,
+                std::vector<std::string>& cells) {
+  cells.assign(1, "");
+  bool quoted = false;
+  while (position < text.size()) {
+    const char c = text[position++];
+    if (c == '\n') ++line;
+    if (quoted) {
+      if (c != '"') {
+        cells.back() += c;
+      } else if (position < text.size() && text[position] == '"') {
+        cells.back() += '"';
+        ++position;
+      } else {
+        quoted = false;
+      }
+    } else if (c == '"' && cells.back().empty()) {
+      quoted = true;
+    } else if (c == ',') {
+      cells.emplace_back();
+    } else if (c == '\n') {
+      return true;
+    } else if (c == '\r' && position < text.size() && text[position] == '\n') {
+      continue;
+    } else {
+      cells.back() += c;
+    }
+  }
+  return !quoted;
+}
+
+const std::vector<std::string>& KnownFields() {
+  static const auto* const fields = [] {
+    auto* list = new std::vector<std::string>{"flops", "params",       "tokens",
+                                              "loss",  "budget_flops", "params_no_embedding",
+                                              "seed",  "id",           "clamps"};
+    list->insert(list->end(), CohortKeys().begin(), CohortKeys().end());
+    return list;
+  }();
+  return *fields;
+}
+
+// Column index of a field or column name, with messages that say what there is.
+class Columns {
+ public:
+  Columns(const CsvTable& table, std::string_view origin, const CsvOptions& options)
+      : table_(table), origin_(origin), options_(options) {}
+
+  absl::StatusOr<size_t> ByName(const std::string& name) const {
+    const auto it = std::find(table_.header.begin(), table_.header.end(), name);
+    if (it != table_.header.end()) return static_cast<size_t>(it - table_.header.begin());
+    return absl::InvalidArgumentError(fmt::format("{}: no column '{}'{}; the columns are: {}",
+                                                  origin_, Shown(name),
+                                                  core::DidYouMean(name, table_.header), Names()));
+  }
+
+  // nullopt when the field is neither mapped nor present under its own name.
+  absl::StatusOr<std::optional<size_t>> OfField(const std::string& field) const {
+    if (const auto it = options_.columns.find(field); it != options_.columns.end()) {
+      ASSIGN_OR_RETURN(const size_t index, ByName(it->second));
+      return std::optional<size_t>(index);
+    }
+    const auto it = std::find(table_.header.begin(), table_.header.end(), field);
+    if (it == table_.header.end()) return std::optional<size_t>();
+    return std::optional<size_t>(static_cast<size_t>(it - table_.header.begin()));
+  }
+
+  absl::StatusOr<size_t> Required(const std::string& field) const {
+    ASSIGN_OR_RETURN(const std::optional<size_t> index, OfField(field));
+    if (index.has_value()) return *index;
+    return absl::InvalidArgumentError(
+        fmt::format("{}: no column '{}'{}; name it with --column {}=COLUMN{}; the columns are: {}",
+                    origin_, field, core::DidYouMean(field, table_.header), field,
+                    field == "flops" ? " or accept C = 6 N D with --assume-6nd" : "", Names()));
+  }
+
+ private:
+  std::string Names() const {
+    std::string names;
+    for (const std::string& name : table_.header) {
+      names += (names.empty() ? "" : ", ") + Shown(name);
+      if (names.size() > 400) return names + ", ...";
+    }
+    return names;
+  }
+
+  const CsvTable& table_;
+  std::string_view origin_;
+  const CsvOptions& options_;
+};
+
+absl::StatusOr<double> PositiveNumber(const CsvTable& table, std::string_view origin, size_t row,
+                                      size_t column) {
+  const std::string_view text = Trim(table.rows[row][column]);
+  const absl::StatusOr<double> value = core::ParseNumber(text);
+  if (value.ok() && *value > 0) return *value;
+  return absl::InvalidArgumentError(
+      fmt::format("{}:{}: column '{}' holds '{}', {}; correct the row or leave it out with --where",
+                  origin, table.lines[row], Shown(table.header[column]), Shown(text),
+                  value.ok() ? "must be above 0" : "not a finite number"));
+}
+
+absl::StatusOr<int64_t> Integer(const CsvTable& table, std::string_view origin, size_t row,
+                                size_t column) {
+  const std::string_view text = Trim(table.rows[row][column]);
+  int64_t value = 0;
+  if (text.empty()) return value;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code == std::errc() && end == text.data() + text.size()) return value;
+  return absl::InvalidArgumentError(
+      fmt::format("{}:{}: column '{}' holds '{}', not a 64-bit integer", origin, table.lines[row],
+                  Shown(table.header[column]), Shown(text)));
+}
+
+}  // namespace
+
+absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin) {
+  CsvTable table;
+  if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
+  size_t position = 0;
+  int64_t line = 1;
+  std::vector<std::string> cells;
+  while (position < text.size()) {
+    const int64_t start = line;
+    if (!ReadRecord(text, position, line, cells))
+      return absl::InvalidArgumentError(
+          fmt::format("{}:{}: a quoted cell never ends; close it with '\"'", origin, start));
+    if (cells.size() == 1 && Trim(cells[0]).empty()) continue;
+    if (table.header.empty()) {
+      std::set<std::string> seen;
+      for (std::string& cell : cells) {
+        cell = std::string(Trim(cell));
+        if (cell.empty())
+          return absl::InvalidArgumentError(
+              fmt::format("{}:{}: a column of the header has no name", origin, start));
+        if (!seen.insert(cell).second)
+          return absl::InvalidArgumentError(
+              fmt::format("{}:{}: column '{}' appears twice", origin, start, Shown(cell)));
+      }
+      table.header = cells;
+      continue;
+    }
+    if (cells.size() != table.header.size())
+      return absl::InvalidArgumentError(fmt::format("{}:{}: {} cells where the header has {}",
+                                                    origin, start, cells.size(),
+                                                    table.header.size()));
+    table.rows.push_back(cells);
+    table.lines.push_back(start);
+  }
+  if (table.header.empty())
+    return absl::InvalidArgumentError(
+        fmt::format("{}: empty; expected a header line with flops, params, tokens, loss", origin));
+  return table;
+}
+
+absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::string_view origin,
+                                                    const CsvOptions& options) {
+  for (const auto& [field, column] : options.columns) {
+    if (std::find(KnownFields().begin(), KnownFields().end(), field) == KnownFields().end())
+      return absl::InvalidArgumentError(fmt::format(
+          "--column {}={}: no such field{}; the fields are: {}", Shown(field), Shown(column),
+          core::DidYouMean(field, KnownFields()), fmt::join(KnownFields(), ", ")));
+  }
+  ASSIGN_OR_RETURN(const CsvTable table, ParseCsv(text, origin));
+  const Columns columns(table, origin, options);
+
+  std::vector<std::pair<size_t, std::string>> filters;
+  std::string filter_text;
+  for (const auto& [column, value] : options.where) {
+    ASSIGN_OR_RETURN(const size_t index, columns.ByName(column));
+    filters.emplace_back(index, value);
+    filter_text += fmt::format(" --where {}={}", column, value);
+  }
+  ASSIGN_OR_RETURN(const size_t params, columns.Required("params"));
+  ASSIGN_OR_RETURN(const size_t tokens, columns.Required("tokens"));
+  ASSIGN_OR_RETURN(const size_t loss, columns.Required("loss"));
+  std::optional<size_t> flops;
+  ASSIGN_OR_RETURN(flops, columns.OfField("flops"));
+  if (!flops.has_value() && !options.assume_6nd) {
+    ASSIGN_OR_RETURN(flops, columns.Required("flops"));
+  }
+  ASSIGN_OR_RETURN(const std::optional<size_t> budget, columns.OfField("budget_flops"));
+  ASSIGN_OR_RETURN(const std::optional<size_t> no_embedding,
+                   columns.OfField("params_no_embedding"));
+  ASSIGN_OR_RETURN(const std::optional<size_t> seed, columns.OfField("seed"));
+  ASSIGN_OR_RETURN(const std::optional<size_t> id, columns.OfField("id"));
+  ASSIGN_OR_RETURN(const std::optional<size_t> clamps, columns.OfField("clamps"));
+  std::vector<std::pair<std::string, size_t>> cohort;
+  for (const std::string& key : CohortKeys()) {
+    ASSIGN_OR_RETURN(const std::optional<size_t> index, columns.OfField(key));
+    if (index.has_value()) cohort.emplace_back(key, *index);
+  }
+
+  CsvObservations result;
+  int64_t filtered = 0;
+  for (size_t row = 0; row < table.rows.size(); ++row) {
+    const std::vector<std::string>& cells = table.rows[row];
+    if (std::any_of(filters.begin(), filters.end(),
+                    [&](const auto& f) { return cells[f.first] != f.second; })) {
+      ++filtered;
+      continue;
+    }
+    Observation o;
+    o.row = table.lines[row];
+    ASSIGN_OR_RETURN(o.params, PositiveNumber(table, origin, row, params));
+    ASSIGN_OR_RETURN(o.tokens, PositiveNumber(table, origin, row, tokens));
+    ASSIGN_OR_RETURN(o.loss, PositiveNumber(table, origin, row, loss));
+    if (flops.has_value()) {
+      ASSIGN_OR_RETURN(o.flops, PositiveNumber(table, origin, row, *flops));
+    } else {
+      o.flops = 6 * o.params * o.tokens;
+    }
+    if (budget.has_value()) {
+      ASSIGN_OR_RETURN(o.budget_flops, PositiveNumber(table, origin, row, *budget));
+    }
+    if (no_embedding.has_value() && !Trim(cells[*no_embedding]).empty()) {
+      ASSIGN_OR_RETURN(o.params_no_embedding, PositiveNumber(table, origin, row, *no_embedding));
+    }
+    if (seed.has_value()) {
+      ASSIGN_OR_RETURN(o.seed, Integer(table, origin, row, *seed));
+    }
+    if (id.has_value()) o.id = cells[*id];
+    if (clamps.has_value()) {
+      std::string_view rest = cells[*clamps];
+      while (!rest.empty()) {
+        const size_t cut = std::min(rest.find(';'), rest.size());
+        if (const std::string_view one = Trim(rest.substr(0, cut)); !one.empty())
+          o.clamps.emplace_back(one);
+        rest.remove_prefix(std::min(cut + 1, rest.size()));
+      }
+    }
+    for (const auto& [key, index] : cohort) o.cohort[key] = cells[index];
+    if (!options.assume_6nd || flops.has_value()) {
+      RETURN_IF_ERROR(Validate(o, origin));
+    } else if (absl::Status status = Validate(o, origin); !status.ok()) {
+      return absl::InvalidArgumentError(fmt::format("{} (flops = 6 N D)", status.ToString()));
+    }
+    result.observations.push_back(std::move(o));
+  }
+  if (result.observations.empty())
+    return absl::InvalidArgumentError(
+        fmt::format("{}: no observations left of {} rows{}{}", origin, table.rows.size(),
+                    filter_text.empty() ? "" : " after", Shown(filter_text)));
+  if (filtered > 0)
+    result.excluded.push_back({fmt::format("not selected by{}", filter_text), filtered});
+  return result;
+}
+
+absl::StatusOr<CsvObservations> ReadObservationsCsv(const std::string& path,
+                                                    const CsvOptions& options) {
+  ASSIGN_OR_RETURN(const std::string text, core::ReadFile(path));
+  return ObservationsFromCsv(text, path, options);
+}
+
+}  // namespace fit

@@ -1,0 +1,52 @@
+// Observations from a CSV file (RFC 4180: quotes, CRLF, a header line). The file is hostile until
+// proven otherwise: every cell that is used is checked, and an error names file, line, column and
+// the offending text. Never crashes, whatever the bytes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "fit/observation.h"
+
+namespace fit {
+
+struct CsvTable {
+  std::vector<std::string> header;             // names are unique and not empty
+  std::vector<std::vector<std::string>> rows;  // each as wide as the header
+  std::vector<int64_t> lines;                  // line of the file on which each row starts, from 1
+};
+
+// INVALID_ARGUMENT with `origin` and line: no header, duplicate column, ragged row, open quote.
+absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin);
+
+struct CsvOptions {
+  // Our field -> column of the file, as `--column loss=loss_c4_val`. Fields: flops, params, tokens,
+  // loss (required), budget_flops, params_no_embedding, seed, id, clamps (separated by ';') and the
+  // cohort keys. A field that is not mapped is read from the column of its own name.
+  std::map<std::string, std::string> columns;
+  // Keep rows whose column holds exactly this text, as `--where experiment=NAME`; all must hold.
+  std::vector<std::pair<std::string, std::string>> where;
+  // Without a flops column: C = 6 N D. Only when asked, because small models are far from it.
+  bool assume_6nd = false;
+};
+
+struct CsvObservations {
+  std::vector<Observation> observations;
+  std::vector<Exclusion> excluded;  // rows that `where` left out
+};
+
+// INVALID_ARGUMENT as above, and for a number that is missing, not finite or not above 0, an
+// unknown field in `columns`, or no row left. `origin` is the file's name for messages.
+absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::string_view origin,
+                                                    const CsvOptions& options);
+
+// Reads the file too; errors of core::ReadFile pass through.
+absl::StatusOr<CsvObservations> ReadObservationsCsv(const std::string& path,
+                                                    const CsvOptions& options);
+
+}  // namespace fit

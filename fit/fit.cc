@@ -1,0 +1,263 @@
+#include "fit/fit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <set>
+
+#include "core/clock.h"
+#include "core/did_you_mean.h"
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "fit/chinchilla.h"
+#include "fit/frontier_model.h"
+#include "fit/stats.h"
+#include "fit/surface_model.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace fit {
+namespace {
+
+// Every law there is, in the order of reports.
+const std::vector<std::unique_ptr<Law>>& AllLaws() {
+  static const auto* const laws = [] {
+    auto* list = new std::vector<std::unique_ptr<Law>>;
+    list->push_back(MakeIsoflopModel());
+    list->push_back(MakeFrontierModel());
+    list->push_back(MakeSurfaceModel(ChinchillaLaw()));
+    return list;
+  }();
+  return *laws;
+}
+
+absl::StatusOr<std::vector<const Law*>> SelectLaws(const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const auto& known = LawNames();
+    if (name != "all" && std::find(known.begin(), known.end(), name) == known.end())
+      return absl::InvalidArgumentError(fmt::format("no law '{}'{}; the laws are: {}, all", name,
+                                                    core::DidYouMean(name, known),
+                                                    fmt::join(known, ", ")));
+  }
+  std::vector<const Law*> selected;
+  for (const auto& law : AllLaws()) {
+    const auto is_wanted = [&](const std::string& n) { return n == "all" || n == law->name(); };
+    if (std::any_of(names.begin(), names.end(), is_wanted)) selected.push_back(law.get());
+  }
+  if (selected.empty()) return absl::InvalidArgumentError("no law was asked for");
+  return selected;
+}
+
+absl::Status CheckOptions(const FitOptions& options) {
+  const auto positive = [](std::string_view what, double value) {
+    if (std::isfinite(value) && value > 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(fmt::format("{} is {}, must be above 0", what, value));
+  };
+  for (const double target : options.predict) RETURN_IF_ERROR(positive("forecast target", target));
+  for (const double cut : options.backtest_options.cuts)
+    RETURN_IF_ERROR(positive("backtest cut", cut));
+  RETURN_IF_ERROR(positive("FLOPs per parameter and token", options.law.flops_per_param_token));
+  if (options.law.loss.kind == LossKind::kHuber)
+    RETURN_IF_ERROR(positive("Huber delta", options.law.loss.delta));
+  const BootstrapOptions& bootstrap = options.law.bootstrap;
+  if (!(bootstrap.level > 0 && bootstrap.level < 1))
+    return absl::InvalidArgumentError(
+        fmt::format("level is {}, must lie between 0 and 1", bootstrap.level));
+  if (bootstrap.threads < 1 || bootstrap.threads > 256)
+    return absl::InvalidArgumentError(
+        fmt::format("{} threads, must be 1 to 256", bootstrap.threads));
+  if (options.law.isoflop.window < 0 || !(options.law.isoflop.flat_tolerance >= 0))
+    return absl::InvalidArgumentError(
+        fmt::format("window {} and flat tolerance {} must be 0 or more", options.law.isoflop.window,
+                    options.law.isoflop.flat_tolerance));
+  if (bootstrap.resamples < 0 || bootstrap.resamples > 1'000'000)
+    return absl::InvalidArgumentError(
+        fmt::format("{} bootstrap resamples, must be 0 to 1000000", bootstrap.resamples));
+  if (options.law.pinned_E.has_value() &&
+      !(std::isfinite(*options.law.pinned_E) && *options.law.pinned_E >= 0))
+    return absl::InvalidArgumentError(
+        fmt::format("pinned E is {}, must be 0 or more", *options.law.pinned_E));
+  return absl::OkStatus();
+}
+
+absl::Status UseNoEmbedding(std::vector<Observation>& observations) {
+  for (Observation& o : observations) {
+    if (!(o.params_no_embedding > 0))
+      return absl::InvalidArgumentError(fmt::format(
+          "row {}: no params_no_embedding, which the N convention no-embedding needs", o.row));
+    o.params = o.params_no_embedding;
+  }
+  return absl::OkStatus();
+}
+
+// C against k N D: the closed-form optimum is only as good as this relation.
+void CheckFlopConvention(const std::vector<Observation>& observations, const LawOptions& options,
+                         std::vector<Warning>& warnings) {
+  if (options.flops_relation) return;
+  std::vector<double> ratios;
+  for (const Observation& o : observations)
+    ratios.push_back(o.flops / (options.flops_per_param_token * o.params * o.tokens));
+  const double middle = Quantile(ratios, 0.5);
+  if (std::fabs(std::log(middle)) > 0.05)
+    warnings.push_back(
+        Warn(kFlopConvention,
+             fmt::format(
+                 "flops are {:.3g} times {:g} N D (median; {:.3g} .. {:.3g}): sizes that surface "
+                 "laws derive from C assume {:g} N D",
+                 middle, options.flops_per_param_token, Quantile(ratios, 0), Quantile(ratios, 1),
+                 options.flops_per_param_token)));
+}
+
+// Intervals that missed too often where the truth is known are not to be trusted further out.
+void CheckCoverage(const LawOptions& options, FitSummary& summary) {
+  constexpr double kTolerated = 0.15;
+  constexpr size_t kFewest = 5;
+  for (LawFit& fit : summary.fits) {
+    double inside = 0;
+    size_t tested = 0;
+    for (const BacktestRow& row : summary.backtest) {
+      if (row.law != fit.law || !std::isfinite(row.coverage)) continue;
+      inside += row.coverage * static_cast<double>(row.n_test);
+      tested += row.n_test;
+    }
+    if (tested < kFewest) continue;
+    const double coverage = inside / static_cast<double>(tested);
+    if (coverage >= options.bootstrap.level - kTolerated) continue;
+    const Warning warning =
+        Warn(kUndercoverage,
+             fmt::format("{:.0f} % intervals of {} held only {:.0f} % of {} later values in the "
+                         "backtest: read them as too narrow",
+                         100 * options.bootstrap.level, fit.law, 100 * coverage, tested));
+    fit.warnings.push_back(warning);
+    for (Forecast& forecast : summary.predictions)
+      if (forecast.law == fit.law) forecast.warnings.push_back(warning);
+  }
+}
+
+// What the primary forecasts would be without the points where a recipe limit bit.
+void ClampEffect(const std::vector<const Law*>& laws, const std::vector<Observation>& observations,
+                 const FitOptions& options, FitSummary& summary) {
+  std::vector<Observation> free;
+  std::set<std::string> kinds;
+  for (const Observation& o : observations) {
+    if (o.clamps.empty()) {
+      free.push_back(o);
+    } else {
+      kinds.insert(o.clamps.begin(), o.clamps.end());
+    }
+  }
+  if (free.size() == observations.size()) return;
+  std::string text =
+      fmt::format("{} of {} observations are clamped ({})", observations.size() - free.size(),
+                  observations.size(), fmt::join(kinds, ", "));
+  LawOptions quick = options.law;
+  quick.bootstrap.resamples = 0;
+  quick.starts = std::min(quick.starts, 16);
+  for (const Law* law : laws) {
+    if (law->name() == "isoflop") continue;
+    if (free.empty()) {
+      text += "; nothing is left without them";
+      break;
+    }
+    const auto refit = law->Fit(free, quick);
+    if (!refit.ok()) {
+      text += fmt::format("; without them {} cannot be fitted", law->name());
+      continue;
+    }
+    for (const Forecast& forecast : summary.predictions) {
+      if (forecast.law != law->name()) continue;
+      const std::optional<Forecast> without = (*refit)->Predict(forecast.flops);
+      if (!without.has_value()) continue;
+      text += fmt::format("; without them {} at {} is {:.4f} instead of {:.4f} ({:+.2f} %)",
+                          law->name(), core::FormatFlops(forecast.flops), without->loss,
+                          forecast.loss, 100 * (without->loss / forecast.loss - 1));
+    }
+  }
+  summary.warnings.push_back(Warn(kClampedPoints, std::move(text)));
+}
+
+}  // namespace
+
+const std::vector<std::string>& LawNames() {
+  static const auto* const names = [] {
+    auto* list = new std::vector<std::string>;
+    for (const auto& law : AllLaws()) list->emplace_back(law->name());
+    return list;
+  }();
+  return *names;
+}
+
+absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
+                                  const std::vector<Exclusion>& excluded) {
+  const int64_t started_ms = core::SystemClock().MonotonicMs();
+  RETURN_IF_ERROR(CheckOptions(options));
+  ASSIGN_OR_RETURN(const std::vector<const Law*> laws, SelectLaws(options.laws));
+  if (given.empty()) return absl::InvalidArgumentError("no observations to fit");
+  std::vector<Observation> observations = given;
+  for (const Observation& o : observations) RETURN_IF_ERROR(Validate(o, "observations"));
+
+  FitSummary summary;
+  ASSIGN_OR_RETURN(summary.cohort, CheckCohort(observations, options.allow_mixed));
+  if (!summary.cohort.mixed.empty())
+    summary.warnings.push_back(
+        Warn(kMixedCohort, fmt::format("observations differ in {}; every number here mixes them",
+                                       fmt::join(summary.cohort.mixed, ", "))));
+  summary.excluded = excluded;
+  if (const int64_t copies = RemoveExactDuplicates(observations); copies > 0)
+    summary.excluded.push_back({"exact duplicate of another row", copies});
+  for (const Exclusion& e : summary.excluded)
+    summary.warnings.push_back(
+        Warn(kDroppedRows, fmt::format("{} rows left out: {}", e.count, e.reason)));
+  if (options.n_convention == NConvention::kNoEmbedding)
+    RETURN_IF_ERROR(UseNoEmbedding(observations));
+  CheckFlopConvention(observations, options.law, summary.warnings);
+  // A table of optima has one row a budget, whatever the values: no buckets.
+  if (options.law.observations_are_optima)
+    for (Observation& o : observations)
+      if (o.budget_flops == 0) o.budget_flops = o.flops;
+
+  summary.observations = observations.size();
+  const IsoflopGroups groups = GroupByBudget(observations);
+  summary.grouping = groups.grouping;
+  summary.largest_flops = groups.groups.back().budget_flops;
+  for (const Observation& o : observations) summary.spent_flops += o.flops;
+  if (options.spent_flops > 0) summary.spent_flops = options.spent_flops;
+
+  std::vector<std::unique_ptr<FittedLaw>> fitted;
+  absl::Status failure;
+  for (const Law* law : laws) {
+    auto one = law->Fit(observations, options.law);
+    if (one.ok()) {
+      fitted.push_back(*std::move(one));
+    } else {
+      if (failure.ok()) failure = one.status();
+      summary.warnings.push_back(Warn(kNotFitted, std::string(one.status().message())));
+    }
+  }
+  if (fitted.empty()) return failure;
+  std::vector<const FittedLaw*> views;
+  for (const auto& law : fitted) {
+    views.push_back(law.get());
+    summary.fits.push_back(law->fit());
+  }
+  const auto metric = summary.cohort.values.find("metric");
+  const Scale scale{summary.largest_flops, summary.spent_flops,
+                    metric == summary.cohort.values.end() ? "loss" : metric->second};
+  for (const double target : options.predict)
+    for (Forecast& forecast : ForecastAt(views, target, scale))
+      summary.predictions.push_back(std::move(forecast));
+  if (options.clamp_effect) ClampEffect(laws, observations, options, summary);
+  if (options.backtest)
+    for (const Law* law : laws)
+      for (BacktestRow& row : Backtest(*law, observations, options.law, options.backtest_options))
+        summary.backtest.push_back(std::move(row));
+  CheckCoverage(options.law, summary);
+  for (Forecast& forecast : summary.predictions)
+    for (const Warning& warning : summary.warnings)
+      if (warning.code == kMixedCohort || warning.code == kClampedPoints)
+        forecast.warnings.push_back(warning);
+  summary.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
+  return summary;
+}
+
+}  // namespace fit

@@ -1,0 +1,366 @@
+#include "fit/frontier_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "core/clock.h"
+#include "core/units.h"
+#include "fit/frontier.h"
+#include "fit/stats.h"
+#include "fmt/format.h"
+
+namespace fit {
+namespace {
+
+constexpr uint64_t kNoiseStream = uint64_t{1} << 41;
+// Budgets a resample of ready-made optima must keep apart, as in Delphi's bootstrap
+// (reference/delphi.md section 9).
+constexpr size_t kDistinctOptima = 4;
+
+// Layout of a bootstrap row: per group N*, D*, L*; then the constants.
+enum { kLogAN, kAlphaN, kLogAD, kAlphaD, kE, kA, kP, kConstants };
+
+const double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+class FrontierModelFit final : public FittedLaw {
+ public:
+  FrontierModelFit(bool with_loss, const LawOptions& options)
+      : with_loss_(with_loss), options_(options) {
+    asymptotic_.pinned_E = options.pinned_E;
+    asymptotic_.residual = options.loss.residual;
+  }
+
+  const LawFit& fit() const override { return fit_; }
+
+  absl::Status Run(const std::vector<Observation>& observations) {
+    const int64_t started_ms = core::SystemClock().MonotonicMs();
+    groups_ = GroupByBudget(observations).groups;
+    frontier_ = Refit(groups_, {});
+    const size_t good = std::set<double>(frontier_.flops.begin(), frontier_.flops.end()).size();
+    const size_t wanted = !with_loss_ || options_.pinned_E.has_value() ? 2 : 3;
+    fit_.law = with_loss_ ? "frontier" : "isoflop";
+    if (good < wanted)
+      return absl::FailedPreconditionError(
+          fmt::format("{}: {} of {} budgets have a usable minimum, {} are needed{}", fit_.law, good,
+                      groups_.size(), wanted, Refusals()));
+    if (with_loss_ && !frontier_.loss_law.has_value())
+      return absl::FailedPreconditionError(
+          fmt::format("frontier: pinned E = {:g} is not below every optimum loss (lowest {:g})",
+                      options_.pinned_E.value_or(0),
+                      *std::min_element(frontier_.losses.begin(), frontier_.losses.end())));
+    if (with_loss_)
+      profile_ = options_.pinned_E.has_value()
+                     ? std::nullopt
+                     : ProfileAsymptote(frontier_.flops, frontier_.losses, asymptotic_,
+                                        options_.bootstrap.level);
+    CollectNoise();
+    Bootstrap();
+    WidenProfile();
+    Describe(good);
+    AddWarnings(good);
+    fit_.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
+    return absl::OkStatus();
+  }
+
+  std::optional<Forecast> Predict(double flops) const override {
+    if (!with_loss_) return std::nullopt;
+    Forecast forecast;
+    forecast.law = fit_.law;
+    forecast.flops = flops;
+    forecast.loss = frontier_.loss_law->At(flops);
+    forecast.params = frontier_.params_law->At(flops);
+    forecast.tokens = frontier_.tokens_law->At(flops);
+    std::vector<double> mean, params, tokens;
+    const size_t base = 3 * groups_.size();
+    for (size_t i = 0; i < draws_.rows.size(); ++i) {
+      const double* c = draws_.rows[i].data() + base;
+      const double loss = c[kE] + c[kA] * std::pow(flops, -c[kP]);
+      mean.push_back(loss);
+      params.push_back(std::exp(c[kLogAN] + c[kAlphaN] * std::log(flops)));
+      tokens.push_back(std::exp(c[kLogAD] + c[kAlphaD] * std::log(flops)));
+      core::Rng rng(options_.bootstrap.seed, kNoiseStream + i);
+      forecast.draws.push_back(loss *
+                               (noise_.empty() ? 1 : std::exp(noise_[rng.Below(noise_.size())])));
+    }
+    const double level = options_.bootstrap.level;
+    forecast.mean_interval = PercentileInterval(mean, level, IntervalKind::kMean, Method());
+    forecast.interval = PercentileInterval(forecast.draws, level, IntervalKind::kPrediction,
+                                           Method() + " + residuals");
+    forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, Method());
+    forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
+    if (profile_.has_value()) {
+      const double at_lo = profile_->lo.At(flops), at_hi = profile_->hi.At(flops);
+      forecast.asymptote = AsymptoteSpan{profile_->lo.E, profile_->hi.E, at_lo, at_hi};
+      for (Interval* interval : {&forecast.interval, &forecast.mean_interval}) {
+        if (!std::isfinite(interval->lo)) continue;
+        interval->lo = std::min({interval->lo, at_lo, at_hi});
+        interval->hi = std::max({interval->hi, at_lo, at_hi});
+        interval->method += ", united with the range of E";
+      }
+      const double spread = std::fabs(at_hi - at_lo);
+      const double width = forecast.interval.hi - forecast.interval.lo;
+      if (!(spread <= 0.5 * width))
+        forecast.warnings.push_back(Warn(
+            kAsymptoteUnidentified,
+            fmt::format("E between {:.4g} and {:.4g} fits as well and moves the forecast at {} "
+                        "from {:.4f} to {:.4f}",
+                        profile_->lo.E, profile_->hi.E, core::FormatFlops(flops), at_lo, at_hi)));
+    }
+    return forecast;
+  }
+
+  std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
+    std::vector<TestPoint> tests;
+    const FrontierFit truth = FitFrontier(GroupByBudget(later).groups, options_.isoflop, {},
+                                          options_.observations_are_optima);
+    for (size_t i = 0; i < truth.flops.size(); ++i) {
+      const std::optional<Forecast> forecast = Predict(truth.flops[i]);
+      if (!forecast.has_value()) continue;
+      tests.push_back({truth.flops[i], truth.losses[i], forecast->loss, forecast->interval.lo,
+                       forecast->interval.hi});
+    }
+    return tests;
+  }
+
+ private:
+  std::string Method() const {
+    if (options_.observations_are_optima) return "bootstrap of optima";
+    return options_.within_budget == WithinBudget::kResiduals ? "residual bootstrap within budgets"
+                                                              : "case bootstrap within budgets";
+  }
+
+  FrontierFit Refit(const std::vector<IsoflopGroup>& groups,
+                    const std::vector<std::vector<double>>& weights) const {
+    return FitFrontier(groups, options_.isoflop, asymptotic_, options_.observations_are_optima,
+                       weights);
+  }
+
+  std::string Refusals() const {
+    std::string text;
+    for (const IsoflopMinimum& m : frontier_.minima)
+      if (!m.ok()) text += fmt::format("; {}", m.reason);
+    return text;
+  }
+
+  // Scatter of single runs around the law: the residuals of the parabolas, or those of the loss
+  // law where they are larger (lack of fit). Relative, widened for the fitted constants.
+  void CollectNoise() {
+    noise_ = pool_ = PooledResiduals(frontier_.minima);
+    if (!with_loss_) return;
+    std::vector<double> lack;
+    const auto n = static_cast<double>(frontier_.flops.size());
+    const double k = options_.pinned_E.has_value() ? 2 : 3;
+    if (n <= k) return;
+    for (size_t i = 0; i < frontier_.flops.size(); ++i)
+      lack.push_back(std::log(frontier_.losses[i] / frontier_.loss_law->At(frontier_.flops[i])) *
+                     std::sqrt(n / (n - k)));
+    if (RootMeanSquare(lack) > RootMeanSquare(noise_)) noise_ = lack;
+  }
+
+  FrontierFit OneResample(core::Rng& rng) const {
+    std::vector<IsoflopGroup> groups = groups_;
+    std::vector<std::vector<double>> weights(groups.size());
+    if (options_.observations_are_optima) {
+      const std::vector<double> drawn = CaseWeights(rng, groups.size());
+      for (size_t g = 0; g < groups.size(); ++g)
+        weights[g].assign(groups[g].points.size(), drawn[g]);
+    } else {
+      for (size_t g = 0; g < groups.size(); ++g) {
+        GroupResample resample =
+            ResampleGroup(rng, groups_[g], frontier_.minima[g], pool_, options_.within_budget);
+        groups[g] = std::move(resample.group);
+        weights[g] = std::move(resample.weights);
+      }
+    }
+    return Refit(groups, weights);
+  }
+
+  void Bootstrap() {
+    // Without a single residual every resample would equal the data: no interval is the truth.
+    if (!options_.observations_are_optima && pool_.empty() &&
+        options_.within_budget == WithinBudget::kResiduals)
+      return;
+    draws_ = RunBootstrap(options_.bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
+      const FrontierFit refit = OneResample(rng);
+      const size_t distinct = std::set<double>(refit.flops.begin(), refit.flops.end()).size();
+      if (options_.observations_are_optima && !options_.pinned_E.has_value() &&
+          distinct < kDistinctOptima)
+        return false;
+      if (!refit.params_law.has_value() || !refit.tokens_law.has_value() ||
+          (with_loss_ && !refit.loss_law.has_value()))
+        return false;
+      row.assign(3 * groups_.size() + kConstants, kNaN);
+      for (size_t g = 0; g < refit.minima.size(); ++g) {
+        if (!refit.minima[g].ok()) continue;
+        row[3 * g] = refit.minima[g].params;
+        row[3 * g + 1] = refit.minima[g].tokens;
+        row[3 * g + 2] = refit.minima[g].loss;
+      }
+      double* c = row.data() + 3 * groups_.size();
+      c[kLogAN] = refit.params_law->log_coefficient, c[kAlphaN] = refit.params_law->exponent;
+      c[kLogAD] = refit.tokens_law->log_coefficient, c[kAlphaD] = refit.tokens_law->exponent;
+      if (with_loss_)
+        c[kE] = refit.loss_law->E, c[kA] = refit.loss_law->A, c[kP] = refit.loss_law->p;
+      return true;
+    });
+  }
+
+  // With one or two degrees of freedom the optima can lie on a curve by luck and the profile is far
+  // too narrow; the bootstrap knows the noise of the runs. The wider end of both is taken.
+  void WidenProfile() {
+    if (!profile_.has_value() || draws_.rows.empty()) return;
+    const Interval interval =
+        PercentileInterval(draws_.Column(3 * groups_.size() + kE), options_.bootstrap.level,
+                           IntervalKind::kParameter, Method());
+    const auto widen = [&](AsymptoticLaw& end, double e) {
+      AsymptoticOptions held = asymptotic_;
+      held.pinned_E = e;
+      const auto law = FitAsymptotic(frontier_.flops, frontier_.losses, held);
+      if (law.has_value()) end = *law;
+    };
+    if (interval.lo < profile_->lo.E) widen(profile_->lo, interval.lo);
+    if (interval.hi > profile_->hi.E) widen(profile_->hi, interval.hi);
+  }
+
+  void Describe(size_t good) {
+    fit_.equation = with_loss_ ? "L* = E + A C^-p; N* = a_N C^alpha_N; D* = a_D C^alpha_D"
+                               : "N* = a_N C^alpha_N; D* = a_D C^alpha_D";
+    fit_.loss = "l2";
+    fit_.residual = with_loss_ ? Name(asymptotic_.residual) : "log";
+    fit_.n = good;
+    fit_.starts = fit_.starts_at_best = 1;  // one-dimensional global search
+    fit_.resamples = options_.bootstrap.resamples;
+    fit_.resamples_failed = draws_.failed;
+    for (const IsoflopMinimum& m : frontier_.minima)
+      if (m.ok())
+        fit_.objective +=
+            0.5 * std::pow(std::log(m.params / frontier_.params_law->At(m.budget_flops)), 2);
+    if (with_loss_) {
+      const AsymptoticLaw& law = *frontier_.loss_law;
+      fit_.objective = law.objective;
+      fit_.params = {{"E", law.E}, {"A", law.A}, {"p", law.p}};
+    }
+    fit_.params.emplace_back("a_N", std::exp(frontier_.params_law->log_coefficient));
+    fit_.params.emplace_back("alpha_N", frontier_.params_law->exponent);
+    fit_.params.emplace_back("a_D", std::exp(frontier_.tokens_law->log_coefficient));
+    fit_.params.emplace_back("alpha_D", frontier_.tokens_law->exponent);
+    const double level = options_.bootstrap.level;
+    const size_t base = 3 * groups_.size();
+    const auto add = [&](const char* name, int column, bool exponential) {
+      std::vector<double> values = draws_.Column(base + column);
+      if (exponential)
+        for (double& v : values) v = std::exp(v);
+      fit_.intervals.emplace_back(
+          name, PercentileInterval(values, level, IntervalKind::kParameter, Method()));
+    };
+    if (options_.bootstrap.resamples > 0) {
+      if (with_loss_) {
+        if (!options_.pinned_E.has_value()) add("E", kE, false);
+        add("A", kA, false), add("p", kP, false);
+      }
+      add("a_N", kLogAN, true), add("alpha_N", kAlphaN, false);
+      add("a_D", kLogAD, true), add("alpha_D", kAlphaD, false);
+    }
+    for (size_t g = 0; g < frontier_.minima.size(); ++g) {
+      BudgetOptimum budget;
+      budget.minimum = frontier_.minima[g];
+      const std::vector<double> params = draws_.Column(3 * g);
+      budget.params = PercentileInterval(params, level, IntervalKind::kMean, Method());
+      budget.tokens =
+          PercentileInterval(draws_.Column(3 * g + 1), level, IntervalKind::kMean, Method());
+      budget.loss =
+          PercentileInterval(draws_.Column(3 * g + 2), level, IntervalKind::kMean, Method());
+      if (!draws_.rows.empty())
+        budget.share_without_minimum =
+            1 - static_cast<double>(params.size()) / static_cast<double>(draws_.rows.size());
+      fit_.budgets.push_back(std::move(budget));
+    }
+  }
+
+  void AddWarnings(size_t good) {
+    const auto warn = [&](std::string_view code, std::string text) {
+      fit_.warnings.push_back(Warn(code, std::move(text)));
+    };
+    std::string few;
+    int few_count = 0;
+    for (const IsoflopMinimum& m : frontier_.minima) {
+      if (m.status == MinimumStatus::kEdge) warn(kEdgeMinimum, m.reason + "; left out");
+      if (m.status == MinimumStatus::kWrongCurvature)
+        warn(kWrongCurvature, m.reason + "; left out");
+      if (m.status != MinimumStatus::kTooFewPoints) continue;
+      if (++few_count <= 5) few += (few.empty() ? "" : ", ") + core::FormatFlops(m.budget_flops);
+      if (few_count == 6) few += ", ...";
+    }
+    if (few_count > 0)
+      warn(kTooFewPoints,
+           fmt::format("{} of {} budgets have fewer than 3 different sizes and are left "
+                       "out: {}",
+                       few_count, frontier_.minima.size(), few));
+    const int constants = !with_loss_ || options_.pinned_E.has_value() ? 2 : 3;
+    if (static_cast<int>(good) - constants < 3)
+      warn(kFewDegreesOfFreedom, fmt::format("{} budgets for {} constants", good, constants));
+    if (with_loss_) {
+      const AsymptoticLaw& law = *frontier_.loss_law;
+      if (law.pinned)
+        warn(kAsymptotePinned,
+             fmt::format("E = {:g} was given, every interval is conditional on it", law.E));
+      if (law.E_at_bound) warn(kAsymptoteAtBound, "the best E is 0: no levelling off is visible");
+      if (law.p_at_bound)
+        warn(kParameterAtBound,
+             fmt::format("p = {:.4g}, A = {:.4g}: the optimum losses do not fall "
+                         "like a power law",
+                         law.p, law.A));
+    }
+    if (draws_.failed > 0)
+      warn(kBootstrapFailures, fmt::format("{:.1f} % of {} resamples could not be fitted and are "
+                                           "missing from the intervals",
+                                           100 * draws_.FailedShare(), fit_.resamples));
+    double worst = 0, worst_budget = 0;
+    for (const BudgetOptimum& b : fit_.budgets)
+      if (b.minimum.ok() && b.share_without_minimum > worst)
+        worst = b.share_without_minimum, worst_budget = b.minimum.budget_flops;
+    if (worst > 0.05)
+      warn(kBootstrapFailures, fmt::format("at {} {:.0f} % of the resamples have no minimum: its "
+                                           "optimum is barely determined",
+                                           core::FormatFlops(worst_budget), 100 * worst));
+  }
+
+  bool with_loss_;
+  LawOptions options_;
+  AsymptoticOptions asymptotic_;
+  std::vector<IsoflopGroup> groups_;
+  FrontierFit frontier_;
+  std::optional<AsymptoteProfile> profile_;
+  std::vector<double> pool_;   // relative residuals of the parabolas
+  std::vector<double> noise_;  // of single runs around the forecast, as ln L - ln Lhat
+  BootstrapDraws draws_;
+  LawFit fit_;
+};
+
+class FrontierModel final : public Law {
+ public:
+  explicit FrontierModel(bool with_loss) : with_loss_(with_loss) {}
+  std::string_view name() const override { return with_loss_ ? "frontier" : "isoflop"; }
+  // One budget more than constants: an exact interpolation has no error to learn from.
+  size_t backtest_budgets(const LawOptions& options) const override {
+    return options.pinned_E.has_value() ? 3 : 4;
+  }
+  absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& observations,
+                                                 const LawOptions& options) const override {
+    auto fitted = std::make_unique<FrontierModelFit>(with_loss_, options);
+    if (absl::Status status = fitted->Run(observations); !status.ok()) return status;
+    return std::unique_ptr<FittedLaw>(std::move(fitted));
+  }
+
+ private:
+  bool with_loss_;
+};
+
+}  // namespace
+
+std::unique_ptr<Law> MakeIsoflopModel() { return std::make_unique<FrontierModel>(false); }
+std::unique_ptr<Law> MakeFrontierModel() { return std::make_unique<FrontierModel>(true); }
+
+}  // namespace fit

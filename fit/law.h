@@ -1,0 +1,115 @@
+// The seam between laws and everything that uses them (fit.h, backtest.h, forecast.h): a Law turns
+// observations into a FittedLaw, which forecasts the compute-optimal loss and can be tested on
+// later observations. A new kind of law implements these two classes and is listed in fit.cc.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "fit/bootstrap.h"
+#include "fit/isoflop.h"
+#include "fit/loss_spec.h"
+#include "fit/observation.h"
+#include "fit/surface_law.h"
+#include "fit/warnings.h"
+
+namespace fit {
+
+// How laws are fitted; the part of FitOptions (fit.h) that they see.
+struct LawOptions {
+  LossSpec loss;    // of surface laws; isoflop and frontier are least squares
+  int starts = 64;  // of surface laws
+  BootstrapOptions bootstrap;
+  bool cluster_by_budget = false;  // surface laws: resample whole budgets instead of runs
+  WithinBudget within_budget = WithinBudget::kResiduals;  // isoflop and frontier
+  IsoflopOptions isoflop;
+  std::optional<double> pinned_E;        // E is given, in the unit of the loss
+  bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
+  double flops_per_param_token = 6;      // C = k N D where a law must turn C into (N, D)
+  FlopsRelation flops_relation;          // replaces the constant when set
+};
+
+// One budget of approach 2 with the uncertainty of its minimum.
+struct BudgetOptimum {
+  IsoflopMinimum minimum;
+  Interval params, tokens, loss;     // NaN bounds where there is no bootstrap
+  double share_without_minimum = 0;  // of the resamples, in [0, 1]
+};
+
+// A law as fitted, for reports.
+struct LawFit {
+  std::string law, equation;
+  std::string loss, residual;  // "huber", "log"
+  double delta = 0;            // 0 unless huber
+  NamedValues params;          // in the paper's letters
+  double objective = 0;
+  size_t n = 0;  // observations (surface) or budgets (frontier) fitted
+  int starts = 0, starts_at_best = 0;
+  double condition = 0;                     // of J'J; 0 where it has no meaning
+  std::optional<double> referee_objective;  // what Ceres reaches from an independent start
+  int resamples = 0, resamples_failed = 0;
+  std::vector<std::pair<std::string, Interval>> intervals;  // by parameter name
+  std::vector<BudgetOptimum> budgets;  // isoflop and frontier: one a budget, refused ones too
+  std::vector<Warning> warnings;
+  double elapsed_s = 0;
+};
+
+// What the forecast is when E moves over its interval (surfaces: bootstrap; frontier: that united with
+// the profile) and the other constants are refitted to it.
+struct AsymptoteSpan {
+  double E_lo = 0, E_hi = 0, loss_at_E_lo = 0, loss_at_E_hi = 0;
+};
+
+struct Forecast {
+  std::string law;
+  bool primary = false;
+  double flops = 0;
+  std::string metric;
+  double loss = 0;
+  Interval interval;       // kind prediction
+  Interval mean_interval;  // kind mean
+  double params = 0, tokens = 0;
+  Interval params_interval, tokens_interval;
+  double reach = 0;     // flops / largest fitted budget
+  double leverage = 0;  // flops / all FLOPs spent
+  std::optional<AsymptoteSpan> asymptote;
+  std::vector<Warning> warnings;
+  // The bootstrap sample of the prediction, for averaging over laws; unordered.
+  std::vector<double> draws;
+};
+
+// One held-out value, as the law forecast it.
+struct TestPoint {
+  double flops = 0, actual = 0, predicted = 0, lo = 0, hi = 0;
+};
+
+class FittedLaw {
+ public:
+  virtual ~FittedLaw() = default;
+  virtual const LawFit& fit() const = 0;
+  // The compute-optimal model at `flops` > 0 and its loss, with intervals, asymptote and the law's
+  // own warnings. nullopt when the law says nothing about it (allocation only, no optimum).
+  virtual std::optional<Forecast> Predict(double flops) const = 0;
+  // Forecasts of what later observations show: a surface predicts every run, a frontier the
+  // optimum of every later budget that has one.
+  virtual std::vector<TestPoint> Test(const std::vector<Observation>& later) const = 0;
+};
+
+class Law {
+ public:
+  virtual ~Law() = default;
+  virtual std::string_view name() const = 0;
+  // Fewest budgets from which a backtest may start.
+  virtual size_t backtest_budgets(const LawOptions& options) const = 0;
+  // FAILED_PRECONDITION when the observations cannot determine the law; the message says what is
+  // missing. Deterministic. REQUIRES: valid observations, not empty.
+  virtual absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(
+      const std::vector<Observation>& observations, const LawOptions& options) const = 0;
+};
+
+}  // namespace fit

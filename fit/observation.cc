@@ -1,0 +1,52 @@
+#include "fit/observation.h"
+
+#include <cmath>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "fmt/format.h"
+
+namespace fit {
+
+const std::vector<std::string>& CohortKeys() {
+  static const auto* const keys = new std::vector<std::string>{
+      "recipe", "data",     "tokenizer",       "eval",        "seq_len",
+      "metric", "numerics", "flop_convention", "n_convention"};
+  return *keys;
+}
+
+absl::Status Validate(const Observation& observation, std::string_view origin) {
+  const std::string where =
+      observation.row > 0 ? fmt::format("{}:{}", origin, observation.row) : std::string(origin);
+  const auto check = [&](std::string_view field, double value, bool optional) {
+    if (optional && value == 0) return absl::OkStatus();
+    if (std::isfinite(value) && value > 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {} is {}, must be a finite number above 0; correct or filter out this row",
+                    where, field, value));
+  };
+  for (const absl::Status& status :
+       {check("flops", observation.flops, false), check("params", observation.params, false),
+        check("tokens", observation.tokens, false), check("loss", observation.loss, false),
+        check("budget_flops", observation.budget_flops, true),
+        check("params_no_embedding", observation.params_no_embedding, true)}) {
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+int64_t RemoveExactDuplicates(std::vector<Observation>& observations) {
+  std::set<std::tuple<double, double, double, double, double, int64_t, std::string>> seen;
+  std::vector<Observation> kept;
+  kept.reserve(observations.size());
+  for (Observation& o : observations) {
+    if (seen.emplace(o.flops, o.params, o.tokens, o.loss, o.budget_flops, o.seed, o.id).second)
+      kept.push_back(std::move(o));
+  }
+  const auto removed = static_cast<int64_t>(observations.size() - kept.size());
+  observations = std::move(kept);
+  return removed;
+}
+
+}  // namespace fit

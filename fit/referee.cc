@@ -1,0 +1,87 @@
+#include "fit/referee.h"
+
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "ceres/ceres.h"
+
+namespace fit {
+namespace {
+
+class RunResidual final : public ceres::CostFunction {
+ public:
+  RunResidual(const SurfaceLaw& law, const SurfacePoint& point, ResidualKind residual)
+      : law_(law), point_(point), residual_(residual) {
+    set_num_residuals(1);
+    mutable_parameter_block_sizes()->push_back(static_cast<int>(law.coordinates().size()));
+  }
+
+  bool Evaluate(double const* const* parameters, double* residuals,
+                double** jacobians) const override {
+    const size_t k = law_.coordinates().size();
+    double g[32], h[32 * 32];
+    const double loss =
+        law_.LossDerivatives(parameters[0], point_.log_params, point_.log_tokens, g, h);
+    const bool log = residual_ == ResidualKind::kLog;
+    residuals[0] = log ? std::log(loss) - point_.log_loss : loss - point_.loss;
+    if (jacobians != nullptr && jacobians[0] != nullptr)
+      for (size_t i = 0; i < k; ++i) jacobians[0][i] = log ? g[i] / loss : g[i];
+    return std::isfinite(residuals[0]);
+  }
+
+ private:
+  const SurfaceLaw& law_;
+  const SurfacePoint& point_;
+  ResidualKind residual_;
+};
+
+}  // namespace
+
+RefereeResult CeresReferee(const SurfaceLaw& law, const std::vector<Coordinate>& box,
+                           const std::vector<SurfacePoint>& points, const LossSpec& loss,
+                           const std::vector<double>& start) {
+  constexpr double kL1Delta = 1e-6;
+  RefereeResult result;
+  result.theta = start;
+  result.objective = std::numeric_limits<double>::infinity();
+  ceres::Problem problem;
+  for (const SurfacePoint& point : points) {
+    ceres::LossFunction* robust = nullptr;  // owned by the problem
+    if (loss.kind != LossKind::kL2)
+      robust = new ceres::HuberLoss(loss.kind == LossKind::kL1 ? kL1Delta : loss.delta);
+    problem.AddResidualBlock(new RunResidual(law, point, loss.residual), robust,
+                             result.theta.data());
+  }
+  std::vector<int> pinned;
+  for (size_t i = 0; i < box.size(); ++i) {
+    const int index = static_cast<int>(i);
+    if (box[i].lower == box[i].upper) {
+      pinned.push_back(index);
+      result.theta[i] = box[i].lower;
+    } else {
+      problem.SetParameterLowerBound(result.theta.data(), index, box[i].lower);
+      problem.SetParameterUpperBound(result.theta.data(), index, box[i].upper);
+    }
+  }
+  if (!pinned.empty())
+    problem.SetManifold(result.theta.data(),
+                        new ceres::SubsetManifold(static_cast<int>(box.size()), pinned));
+  ceres::Solver::Options options;
+  options.linear_solver_type = ceres::DENSE_QR;
+  options.max_num_iterations = 500;
+  options.function_tolerance = 1e-13;
+  options.gradient_tolerance = 1e-14;
+  options.parameter_tolerance = 1e-12;
+  options.logging_type = ceres::SILENT;
+  ceres::Solver::Summary summary;
+  ceres::Solve(options, &problem, &summary);
+  result.iterations = static_cast<int>(summary.iterations.size());
+  if (!summary.IsSolutionUsable()) return result;
+  const double objective =
+      SurfaceObjective(law, points, std::vector<double>(points.size(), 1), loss, result.theta);
+  if (std::isfinite(objective)) result.objective = objective;
+  return result;
+}
+
+}  // namespace fit

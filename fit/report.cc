@@ -1,0 +1,226 @@
+#include "fit/report.h"
+
+#include <cmath>
+
+#include "core/units.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace fit {
+namespace {
+
+using core::Json;
+
+Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json IntervalJson(const Interval& interval) {
+  return {{"lo", Number(interval.lo)},
+          {"hi", Number(interval.hi)},
+          {"level", interval.level},
+          {"kind", std::string(Name(interval.kind))},
+          {"method", interval.method}};
+}
+
+Json WarningsJson(const std::vector<Warning>& warnings) {
+  Json list = Json::array();
+  for (const Warning& w : warnings) list.push_back({{"code", w.code}, {"text", w.text}});
+  return list;
+}
+
+Json BudgetJson(const BudgetOptimum& b) {
+  const IsoflopMinimum& m = b.minimum;
+  Json json = {{"budget_flops", m.budget_flops},
+               {"status", std::string(Text(m.status))},
+               {"reason", m.reason},
+               {"points", m.points},
+               {"curvature", Number(m.curvature)}};
+  if (!m.ok()) return json;
+  json["params"] = m.params;
+  json["tokens"] = m.tokens;
+  json["loss"] = m.loss;
+  json["flat_params"] = {m.flat_params_lo, m.flat_params_hi};
+  json["flat_tokens"] = {m.flat_tokens_lo, m.flat_tokens_hi};
+  json["intervals"] = {{"params", IntervalJson(b.params)},
+                       {"tokens", IntervalJson(b.tokens)},
+                       {"loss", IntervalJson(b.loss)}};
+  json["share_without_minimum"] = b.share_without_minimum;
+  return json;
+}
+
+Json LawJson(const LawFit& fit, const std::string& cohort) {
+  Json params = Json::object(), intervals = Json::object(), budgets = Json::array();
+  for (const auto& [name, value] : fit.params) params[name] = Number(value);
+  for (const auto& [name, interval] : fit.intervals) intervals[name] = IntervalJson(interval);
+  for (const BudgetOptimum& b : fit.budgets) budgets.push_back(BudgetJson(b));
+  return {{"law", fit.law},
+          {"equation", fit.equation},
+          {"loss", fit.loss},
+          {"delta", fit.delta},
+          {"residual", fit.residual},
+          {"params", params},
+          {"objective", Number(fit.objective)},
+          {"n", fit.n},
+          {"starts", fit.starts},
+          {"starts_at_best", fit.starts_at_best},
+          {"condition", Number(fit.condition)},
+          {"referee_objective",
+           fit.referee_objective.has_value() ? Number(*fit.referee_objective) : Json(nullptr)},
+          {"resamples", fit.resamples},
+          {"resamples_failed", fit.resamples_failed},
+          {"intervals", intervals},
+          {"budgets", budgets},
+          {"cohort", cohort},
+          {"warnings", WarningsJson(fit.warnings)},
+          {"elapsed_s", fit.elapsed_s}};
+}
+
+Json ForecastJson(const Forecast& f) {
+  Json asymptote = nullptr;
+  if (f.asymptote.has_value())
+    asymptote = {{"E_lo", f.asymptote->E_lo},
+                 {"E_hi", f.asymptote->E_hi},
+                 {"loss_at_E_lo", Number(f.asymptote->loss_at_E_lo)},
+                 {"loss_at_E_hi", Number(f.asymptote->loss_at_E_hi)}};
+  return {{"law", f.law},
+          {"primary", f.primary},
+          {"budget_flops", f.flops},
+          {"metric", f.metric},
+          {"loss", Number(f.loss)},
+          {"interval", IntervalJson(f.interval)},
+          {"mean_interval", IntervalJson(f.mean_interval)},
+          {"params", Number(f.params)},
+          {"tokens", Number(f.tokens)},
+          {"params_interval", IntervalJson(f.params_interval)},
+          {"tokens_interval", IntervalJson(f.tokens_interval)},
+          {"reach", f.reach},
+          {"leverage", Number(f.leverage)},
+          {"asymptote", asymptote},
+          {"warnings", WarningsJson(f.warnings)}};
+}
+
+std::string Range(const Interval& interval) {
+  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) return "no interval";
+  return fmt::format("{:.6g} .. {:.6g}", interval.lo, interval.hi);
+}
+
+std::string CountRange(const Interval& interval) {
+  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) return "no interval";
+  return fmt::format("{} .. {}", core::FormatCount(interval.lo), core::FormatCount(interval.hi));
+}
+
+void AppendWarnings(const std::vector<Warning>& warnings, std::string& out) {
+  for (const Warning& w : warnings) out += fmt::format("  ! {}: {}\n", w.code, w.text);
+}
+
+void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
+  out += fmt::format("\n{}   {}\n", fit.law, fit.equation);
+  out += fmt::format("  {} on {} residuals{}, n = {}, objective {:.10g}", fit.loss, fit.residual,
+                     fit.delta > 0 ? fmt::format(", delta {:g}", fit.delta) : "", fit.n,
+                     fit.objective);
+  if (fit.starts > 1)
+    out += fmt::format(", {} of {} starts agree, cond {:.2g}", fit.starts_at_best, fit.starts,
+                       fit.condition);
+  if (fit.referee_objective.has_value())
+    out += fmt::format(", Ceres {:.10g}", *fit.referee_objective);
+  out += fmt::format(", {:.2f} s\n", fit.elapsed_s);
+  for (const auto& [name, value] : fit.params) {
+    std::string range;
+    for (const auto& [other, interval] : fit.intervals)
+      if (other == name)
+        range = fmt::format("{:.0f} %: {}  ({})", 100 * interval.level, Range(interval),
+                            interval.method);
+    out += fmt::format("  {:<8} {:>12.7g}   {}\n", name, value, range);
+  }
+  if (with_budgets && !fit.budgets.empty()) {
+    out += fmt::format("  {:>10} {:>3} {:>8} {:>8} {:>8}  {:<20} {}\n", "budget", "n", "N*", "D*",
+                       "L*", "N* interval", "equally good N");
+    for (const BudgetOptimum& b : fit.budgets) {
+      const IsoflopMinimum& m = b.minimum;
+      if (!m.ok()) {
+        out += fmt::format("  {:>10} {:>3} refused: {}\n", core::FormatFlops(m.budget_flops),
+                           m.points, m.reason);
+        continue;
+      }
+      out += fmt::format("  {:>10} {:>3} {:>8} {:>8} {:>8.4f}  {:<20} {} .. {}\n",
+                         core::FormatFlops(m.budget_flops), m.points, core::FormatCount(m.params),
+                         core::FormatCount(m.tokens), m.loss, CountRange(b.params),
+                         core::FormatCount(m.flat_params_lo), core::FormatCount(m.flat_params_hi));
+    }
+  }
+  AppendWarnings(fit.warnings, out);
+}
+
+}  // namespace
+
+Json FitJson(const FitSummary& summary) {
+  const std::string cohort = summary.cohort.Text();
+  Json json = {{"fits", Json::array()},
+               {"predictions", Json::array()},
+               {"backtest", Json::array()},
+               {"warnings", WarningsJson(summary.warnings)},
+               {"excluded", Json::array()},
+               {"observations", summary.observations},
+               {"budgets_by", std::string(Text(summary.grouping))},
+               {"largest_flops", summary.largest_flops},
+               {"spent_flops", summary.spent_flops},
+               {"elapsed_s", summary.elapsed_s}};
+  for (const LawFit& fit : summary.fits) json["fits"].push_back(LawJson(fit, cohort));
+  for (const Forecast& f : summary.predictions) json["predictions"].push_back(ForecastJson(f));
+  for (const BacktestRow& row : summary.backtest)
+    json["backtest"].push_back({{"law", row.law},
+                                {"cut_flops", row.cut_flops},
+                                {"n_train", row.n_train},
+                                {"n_test", row.n_test},
+                                {"rms_rel", Number(row.rms_rel)},
+                                {"max_rel", Number(row.max_rel)},
+                                {"bias_rel", Number(row.bias_rel)},
+                                {"coverage", Number(row.coverage)},
+                                {"reach", Number(row.reach)}});
+  for (const Exclusion& e : summary.excluded)
+    json["excluded"].push_back({{"reason", e.reason}, {"count", e.count}});
+  return json;
+}
+
+std::string FitText(const FitSummary& summary) {
+  std::string out =
+      fmt::format("{} observations, {}, largest budget {} FLOPs, spent {} FLOPs\n",
+                  summary.observations, Text(summary.grouping),
+                  core::FormatFlops(summary.largest_flops), core::FormatFlops(summary.spent_flops));
+  if (const std::string cohort = summary.cohort.Text(); !cohort.empty())
+    out += fmt::format("cohort: {}\n", cohort);
+  AppendWarnings(summary.warnings, out);
+  // isoflop and frontier share their budgets: one table is enough.
+  bool shown = false;
+  for (const LawFit& fit : summary.fits) {
+    AppendLaw(fit, !shown, out);
+    shown = shown || !fit.budgets.empty();
+  }
+  if (!summary.backtest.empty()) {
+    out += fmt::format(
+        "\nbacktest: fitted at or below the cut, scored above it\n  {:<11} {:>10} {:>6} "
+        "{:>6} {:>7} {:>8} {:>8} {:>8} {:>9}\n",
+        "law", "cut", "train", "test", "reach", "rms %", "max %", "bias %", "coverage");
+    for (const BacktestRow& r : summary.backtest)
+      out +=
+          fmt::format("  {:<11} {:>10} {:>6} {:>6} {:>7.3g} {:>8.3f} {:>8.3f} {:>+8.3f} {:>9}\n",
+                      r.law, core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.reach,
+                      100 * r.rms_rel, 100 * r.max_rel, 100 * r.bias_rel,
+                      std::isfinite(r.coverage) ? fmt::format("{:.0f} %", 100 * r.coverage) : "-");
+  }
+  for (const Forecast& f : summary.predictions) {
+    out += fmt::format("\nforecast at {} FLOPs by {}{}: {} {:.4f}, {:.0f} % {} interval {}\n",
+                       core::FormatFlops(f.flops), f.law, f.primary ? " (primary)" : "", f.metric,
+                       f.loss, 100 * f.interval.level, Name(f.interval.kind), Range(f.interval));
+    out += fmt::format("  N {} ({}), D {} ({}), reach {:.3g}, leverage {:.3g}\n",
+                       core::FormatCount(f.params), CountRange(f.params_interval),
+                       core::FormatCount(f.tokens), CountRange(f.tokens_interval), f.reach,
+                       f.leverage);
+    if (f.asymptote.has_value())
+      out += fmt::format("  E {:.4f} .. {:.4f} moves it from {:.4f} to {:.4f}\n", f.asymptote->E_lo,
+                         f.asymptote->E_hi, f.asymptote->loss_at_E_lo, f.asymptote->loss_at_E_hi);
+    AppendWarnings(f.warnings, out);
+  }
+  return out;
+}
+
+}  // namespace fit

@@ -1,0 +1,286 @@
+#include "fit/surface_fit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "Eigen/Dense"
+#include "core/check.h"
+
+namespace fit {
+namespace {
+
+constexpr int kMaxCoordinates = 16;
+
+using Matrix = Eigen::MatrixXd;
+using Vector = Eigen::VectorXd;
+
+// Objective with its gradient, the Gauss-Newton matrix of reweighted least squares (always positive
+// semidefinite) and the exact Hessian.
+struct Model {
+  double value = std::numeric_limits<double>::infinity();
+  Vector gradient;
+  Matrix reweighted, hessian;
+};
+
+class Problem {
+ public:
+  Problem(const SurfaceLaw& law, const std::vector<Coordinate>& box,
+          const std::vector<SurfacePoint>& points, const std::vector<double>& weights,
+          const LossSpec& loss)
+      : law_(law), box_(box), points_(points), weights_(weights), loss_(loss) {
+    SWEEP_CHECK(size() <= kMaxCoordinates);
+  }
+
+  int size() const { return static_cast<int>(box_.size()); }
+  const Coordinate& coordinate(int i) const { return box_[i]; }
+
+  void Evaluate(const Vector& theta, Model& model) const {
+    const int k = size();
+    model.value = 0;
+    model.gradient.setZero(k);
+    model.reweighted.setZero(k, k);
+    model.hessian.setZero(k, k);
+    double g[kMaxCoordinates], h[kMaxCoordinates * kMaxCoordinates];
+    for (size_t p = 0; p < points_.size(); ++p) {
+      const double weight = weights_[p];
+      if (weight == 0) continue;
+      const SurfacePoint& point = points_[p];
+      const double loss =
+          law_.LossDerivatives(theta.data(), point.log_params, point.log_tokens, g, h);
+      double r = loss - point.loss, curve = 0, inverse = 1;
+      if (loss_.residual == ResidualKind::kLog) {
+        // r = ln L: dr = g/L, d2r = h/L - g g'/L^2.
+        inverse = 1 / loss;
+        curve = inverse * inverse;
+        r = std::log(loss) - point.log_loss;
+      }
+      const double size = std::fabs(r);
+      const bool inside = loss_.kind == LossKind::kL2 || size <= loss_.delta;
+      model.value += weight * Rho(loss_, r);
+      const double psi = weight * (inside ? r : std::copysign(loss_.delta, r));
+      const double second = inside ? weight : 0;                               // rho''
+      const double majorizer = inside ? weight : weight * loss_.delta / size;  // psi / r
+      const double square = inverse * inverse;
+      for (int i = 0; i < k; ++i) {
+        model.gradient(i) += psi * inverse * g[i];
+        for (int j = 0; j <= i; ++j) {
+          const double gg = g[i] * g[j];
+          model.reweighted(i, j) += majorizer * square * gg;
+          model.hessian(i, j) += second * square * gg + psi * (inverse * h[i * k + j] - curve * gg);
+        }
+      }
+    }
+    for (int i = 0; i < k; ++i)
+      for (int j = 0; j < i; ++j) {
+        model.reweighted(j, i) = model.reweighted(i, j);
+        model.hessian(j, i) = model.hessian(i, j);
+      }
+    if (!std::isfinite(model.value) || !model.gradient.allFinite() || !model.hessian.allFinite())
+      model.value = std::numeric_limits<double>::infinity();
+  }
+
+ private:
+  const SurfaceLaw& law_;
+  const std::vector<Coordinate>& box_;
+  const std::vector<SurfacePoint>& points_;
+  const std::vector<double>& weights_;
+  LossSpec loss_;
+};
+
+// Damped descent with one of the two matrices until its steps stop paying. True when the model
+// predicts no further gain at the resolution of a double.
+bool Descend(const Problem& problem, bool newton, int max_steps, double stop_gain, Vector& theta,
+             Model& model) {
+  const int k = problem.size();
+  double damping = newton ? 1e-6 : 1e-3;
+  int slow = 0;
+  Model trial;
+  for (int step = 0; step < max_steps; ++step) {
+    std::vector<int> free;
+    for (int i = 0; i < k; ++i) {
+      const bool low = theta(i) <= problem.coordinate(i).lower && model.gradient(i) >= 0;
+      const bool high = theta(i) >= problem.coordinate(i).upper && model.gradient(i) <= 0;
+      if (!low && !high) free.push_back(i);
+    }
+    const int m = static_cast<int>(free.size());
+    if (m == 0) return true;
+    const Matrix& full = newton ? model.hessian : model.reweighted;
+    Matrix matrix(m, m);
+    Vector gradient(m), scale(m);
+    for (int i = 0; i < m; ++i) {
+      gradient(i) = model.gradient(free[i]);
+      scale(i) = std::max(model.reweighted(free[i], free[i]), 1e-300);
+      for (int j = 0; j < m; ++j) matrix(i, j) = full(free[i], free[j]);
+    }
+    bool accepted = false;
+    for (int attempt = 0; attempt < 60; ++attempt) {
+      Matrix damped = matrix;
+      if (damping > 1e-12) damped.diagonal() += damping * scale;
+      const Eigen::LLT<Matrix> factor(damped);
+      if (factor.info() != Eigen::Success) {
+        damping = std::max(10 * damping, 1e-8);
+        continue;
+      }
+      const Vector p = -factor.solve(gradient);
+      const double predicted = -(gradient.dot(p) + 0.5 * p.dot(matrix * p));
+      if (!p.allFinite()) {
+        damping = std::max(10 * damping, 1e-8);
+        continue;
+      }
+      Vector moved = theta;
+      for (int i = 0; i < m; ++i)
+        moved(free[i]) = std::clamp(theta(free[i]) + p(i), problem.coordinate(free[i]).lower,
+                                    problem.coordinate(free[i]).upper);
+      if (moved == theta) return true;
+      problem.Evaluate(moved, trial);
+      const double gain = model.value - trial.value;
+      const double noise = 4e-16 * std::fabs(model.value);
+      if (gain > 0 || (gain >= -noise && predicted <= 4 * noise && damping <= 1e-10)) {
+        const double ratio = predicted > 0 ? gain / predicted : 1;
+        if (ratio > 0.5) damping *= 0.1;
+        if (ratio < 0.1) damping = std::max(4 * damping, 1e-8);
+        slow = gain <= stop_gain * std::fabs(model.value) ? slow + 1 : 0;
+        theta = moved;
+        std::swap(model, trial);
+        accepted = true;
+        break;
+      }
+      if (damping > 1e14) break;
+      damping = std::max(10 * damping, 1e-8);
+    }
+    if (!accepted) return false;  // no step goes down: stationary up to rounding, or a kink
+    if (slow >= (newton ? 2 : 3)) return true;
+  }
+  return false;
+}
+
+// From one start to a stationary point; true when converged.
+bool SolveSmooth(const Problem& problem, Vector& theta, Model& model) {
+  problem.Evaluate(theta, model);
+  if (!std::isfinite(model.value)) return false;
+  bool converged = false;
+  for (int round = 0; round < 4; ++round) {
+    const double before = model.value;
+    Descend(problem, false, 60, 1e-3, theta, model);
+    Descend(problem, true, 80, 1e-15, theta, model);
+    if (!(before - model.value > 1e-12 * std::fabs(before))) {
+      converged = true;
+      break;
+    }
+  }
+  return converged;
+}
+
+// L1 as the limit of Huber's loss: delta falls until every kink is resolved, each stage warm.
+bool Solve(const SurfaceLaw& law, const std::vector<Coordinate>& box,
+           const std::vector<SurfacePoint>& points, const std::vector<double>& weights,
+           const LossSpec& loss, Vector& theta, double& objective) {
+  Model model;
+  bool converged = false;
+  if (loss.kind != LossKind::kL1) {
+    converged = SolveSmooth(Problem(law, box, points, weights, loss), theta, model);
+    objective = model.value;
+    return converged;
+  }
+  double best = std::numeric_limits<double>::infinity();
+  Vector best_theta = theta;
+  for (double delta = 1e-2; delta > 5e-12; delta *= 0.1) {
+    LossSpec stage{LossKind::kHuber, delta, loss.residual};
+    converged = SolveSmooth(Problem(law, box, points, weights, stage), theta, model);
+    const double value = SurfaceObjective(
+        law, points, weights, loss, std::vector<double>(theta.data(), theta.data() + theta.size()));
+    if (value < best) best = value, best_theta = theta;
+  }
+  theta = best_theta;
+  objective = best;
+  return converged && std::isfinite(best);
+}
+
+// Condition number of J'J with J = d(ln Lhat)/d(coordinate); a positive "E" counts as lnE so that
+// the number compares with the published one.
+double Condition(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
+                 const std::vector<double>& weights, const std::vector<double>& theta) {
+  const auto k = static_cast<Eigen::Index>(theta.size());
+  Matrix jacobian = Matrix::Zero(static_cast<Eigen::Index>(points.size()), k);
+  double g[kMaxCoordinates], h[kMaxCoordinates * kMaxCoordinates];
+  for (size_t p = 0; p < points.size(); ++p) {
+    if (weights[p] == 0) continue;
+    const double loss =
+        law.LossDerivatives(theta.data(), points[p].log_params, points[p].log_tokens, g, h);
+    for (Eigen::Index j = 0; j < k; ++j) {
+      const double unit = law.coordinates()[j].name == "E" ? theta[j] : 1;
+      jacobian(static_cast<Eigen::Index>(p), j) = std::sqrt(weights[p]) * g[j] / loss * unit;
+    }
+  }
+  if (!jacobian.allFinite()) return std::numeric_limits<double>::infinity();
+  const Vector s = Eigen::JacobiSVD<Matrix>(jacobian).singularValues();
+  if (s(s.size() - 1) <= 0) return std::numeric_limits<double>::infinity();
+  return std::pow(s(0) / s(s.size() - 1), 2);
+}
+
+}  // namespace
+
+std::vector<SurfacePoint> SurfacePoints(const std::vector<Observation>& observations) {
+  std::vector<SurfacePoint> points;
+  points.reserve(observations.size());
+  for (const Observation& o : observations)
+    points.push_back({std::log(o.params), std::log(o.tokens), o.loss, std::log(o.loss)});
+  return points;
+}
+
+double SurfaceObjective(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
+                        const std::vector<double>& weights, const LossSpec& loss,
+                        const std::vector<double>& theta) {
+  double sum = 0;
+  for (size_t p = 0; p < points.size(); ++p) {
+    if (weights[p] == 0) continue;
+    const double predicted = law.Loss(theta.data(), points[p].log_params, points[p].log_tokens);
+    sum += weights[p] * Rho(loss, loss.residual == ResidualKind::kLog
+                                      ? std::log(predicted) - points[p].log_loss
+                                      : predicted - points[p].loss);
+  }
+  return sum;
+}
+
+SurfaceFit FitSurface(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
+                      const std::vector<double>& weights, const LossSpec& loss,
+                      const std::vector<std::vector<double>>& starts,
+                      const std::vector<Coordinate>* given_box) {
+  const std::vector<Coordinate>& box = given_box == nullptr ? law.coordinates() : *given_box;
+  SWEEP_CHECK(!points.empty() && points.size() == weights.size() && !starts.empty());
+  SurfaceFit fit;
+  fit.starts = static_cast<int>(starts.size());
+  fit.objective = std::numeric_limits<double>::infinity();
+  std::vector<double> reached;
+  for (const std::vector<double>& start : starts) {
+    Vector theta = Eigen::Map<const Vector>(start.data(), static_cast<Eigen::Index>(start.size()));
+    for (size_t i = 0; i < box.size(); ++i)
+      theta[static_cast<Eigen::Index>(i)] = std::clamp(start[i], box[i].lower, box[i].upper);
+    double objective = std::numeric_limits<double>::infinity();
+    const bool converged = Solve(law, box, points, weights, loss, theta, objective);
+    if (!std::isfinite(objective)) continue;
+    reached.push_back(objective);
+    if (fit.theta.empty() || objective < fit.objective) {
+      fit.objective = objective;
+      fit.theta.assign(theta.data(), theta.data() + theta.size());
+      fit.converged = converged;
+    }
+  }
+  if (fit.theta.empty()) return fit;
+  for (const double value : reached)
+    if (value - fit.objective <= 1e-9 * fit.objective + 1e-25) ++fit.starts_at_best;
+  for (size_t i = 0; i < fit.theta.size(); ++i) {
+    const Coordinate& c = box[i];
+    if (c.lower == c.upper) continue;  // pinned, not found on a bound
+    if (fit.theta[i] <= c.lower || fit.theta[i] >= c.upper) fit.at_bound.push_back(i);
+  }
+  fit.condition = Condition(law, points, weights, fit.theta);
+  fit.log_residuals.reserve(points.size());
+  for (const SurfacePoint& p : points)
+    fit.log_residuals.push_back(std::log(law.Loss(fit.theta.data(), p.log_params, p.log_tokens)) -
+                                p.log_loss);
+  return fit;
+}
+
+}  // namespace fit

@@ -1,0 +1,64 @@
+#include "fit/surface_law.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fit {
+namespace {
+
+constexpr double kLogParamsMin = 0, kLogParamsMax = 41.5;  // 1 .. 1e18 parameters
+
+// ln D with relation(N, D) = flops; the relation is increasing in D.
+double LogTokensAt(double log_params, double flops, const FlopsRelation& relation) {
+  const double params = std::exp(log_params);
+  double low = -20, high = 80;
+  for (int i = 0; i < 100 && high - low > 1e-14; ++i) {
+    const double middle = 0.5 * (low + high);
+    (relation(params, std::exp(middle)) < flops ? low : high) = middle;
+  }
+  return 0.5 * (low + high);
+}
+
+}  // namespace
+
+FlopsRelation ProportionalFlops(double flops_per_param_token) {
+  return [=](double params, double tokens) { return flops_per_param_token * params * tokens; };
+}
+
+Optimum SurfaceLaw::ComputeOptimalUnder(const std::vector<double>& theta, double flops,
+                                        const FlopsRelation& relation) const {
+  const auto loss_at = [&](double log_params) {
+    return Loss(theta.data(), log_params, LogTokensAt(log_params, flops, relation));
+  };
+  // A coarse scan first: golden section alone could settle in a wrong valley.
+  constexpr int kScan = 166;
+  int best = 0;
+  double best_loss = 0;
+  for (int i = 0; i <= kScan; ++i) {
+    const double loss = loss_at(kLogParamsMin + i * (kLogParamsMax - kLogParamsMin) / kScan);
+    if (i == 0 || loss < best_loss) best = i, best_loss = loss;
+  }
+  const double step = (kLogParamsMax - kLogParamsMin) / kScan;
+  double low = kLogParamsMin + std::max(best - 1, 0) * step;
+  double high = kLogParamsMin + std::min(best + 1, kScan) * step;
+  constexpr double kGolden = 0.6180339887498949;
+  double x1 = high - kGolden * (high - low), x2 = low + kGolden * (high - low);
+  double f1 = loss_at(x1), f2 = loss_at(x2);
+  for (int i = 0; i < 80; ++i) {
+    if (f1 < f2) {
+      high = x2, x2 = x1, f2 = f1, x1 = high - kGolden * (high - low), f1 = loss_at(x1);
+    } else {
+      low = x1, x1 = x2, f1 = f2, x2 = low + kGolden * (high - low), f2 = loss_at(x2);
+    }
+  }
+  const double log_params = 0.5 * (low + high);
+  const double log_tokens = LogTokensAt(log_params, flops, relation);
+  Optimum optimum;
+  optimum.params = std::exp(log_params);
+  optimum.tokens = std::exp(log_tokens);
+  optimum.loss = Loss(theta.data(), log_params, log_tokens);
+  optimum.found = best != 0 && best != kScan;
+  return optimum;
+}
+
+}  // namespace fit

@@ -1,0 +1,50 @@
+// Everything a reader must know beside a number. A warning is data: a code that programs match and
+// a text with the numbers that belong to it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fit {
+
+struct Warning {
+  std::string code;
+  std::string text;
+};
+
+// The codes. Programs rely on them (DESIGN.md section 5): add, never rename.
+inline constexpr std::string_view kEdgeMinimum = "edge-minimum";
+inline constexpr std::string_view kWrongCurvature = "wrong-curvature";
+inline constexpr std::string_view kTooFewPoints = "too-few-points";
+inline constexpr std::string_view kAsymptoteAtBound = "asymptote-at-bound";
+inline constexpr std::string_view kParameterAtBound = "parameter-at-bound";
+inline constexpr std::string_view kAsymptoteUnidentified = "asymptote-unidentified";
+inline constexpr std::string_view kAsymptotePinned = "asymptote-pinned";
+inline constexpr std::string_view kFewDegreesOfFreedom = "few-degrees-of-freedom";
+inline constexpr std::string_view kCollinear = "collinear-n-d";
+inline constexpr std::string_view kOutsideRange = "outside-range";
+inline constexpr std::string_view kClampedPoints = "clamped-points";
+inline constexpr std::string_view kMixedCohort = "mixed-cohort";
+inline constexpr std::string_view kDroppedRows = "dropped-rows";
+inline constexpr std::string_view kBootstrapFailures = "bootstrap-failures";
+inline constexpr std::string_view kNoInterval = "no-interval";
+inline constexpr std::string_view kUndercoverage = "backtest-undercoverage";
+inline constexpr std::string_view kNotConverged = "not-converged";
+inline constexpr std::string_view kFewStartsAgree = "few-starts-agree";
+inline constexpr std::string_view kNotFitted = "not-fitted";
+inline constexpr std::string_view kLawsDisagree = "laws-disagree";
+inline constexpr std::string_view kFlopConvention = "flop-convention";
+
+inline Warning Warn(std::string_view code, std::string text) {
+  return {std::string(code), std::move(text)};
+}
+
+// True when one of `warnings` has this code.
+inline bool Has(const std::vector<Warning>& warnings, std::string_view code) {
+  for (const Warning& warning : warnings)
+    if (warning.code == code) return true;
+  return false;
+}
+
+}  // namespace fit

@@ -1,0 +1,77 @@
+#include "sweepctl/cli.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/strings/cord.h"
+#include "fmt/format.h"
+
+namespace sweepctl {
+namespace {
+
+constexpr char kUsagePayload[] = "sweepctl/usage";
+
+}  // namespace
+
+OutputFormat GlobalOptions::Format() const {
+  if (json || output == "json") return OutputFormat::kJson;
+  if (output == "csv") return OutputFormat::kCsv;
+  if (output == "jsonl") return OutputFormat::kJsonLines;
+  return OutputFormat::kTable;
+}
+
+bool GlobalOptions::Color() const {
+  const char* const refused = std::getenv("NO_COLOR");
+  if (no_color || (refused != nullptr && *refused != '\0')) return false;
+  return isatty(STDOUT_FILENO) == 1;
+}
+
+absl::Status UsageError(std::string_view message) {
+  absl::Status status = absl::InvalidArgumentError(std::string(message));
+  status.SetPayload(kUsagePayload, absl::Cord("usage"));
+  return status;
+}
+
+int ExitCodeOf(const absl::Status& status) {
+  if (status.ok()) return kDone;
+  if (status.GetPayload(kUsagePayload).has_value()) return kUsage;
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kOutOfRange:
+      return kBadInput;
+    case absl::StatusCode::kUnavailable:
+      return kUnreachable;
+    case absl::StatusCode::kResourceExhausted:
+      return kCannotWrite;
+    case absl::StatusCode::kAborted:
+    case absl::StatusCode::kDeadlineExceeded:
+      return kTryAgain;
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+      return kNotAllowed;
+    case absl::StatusCode::kCancelled:
+      return kInterrupted;
+    default:
+      return kBug;
+  }
+}
+
+absl::Status Print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+    return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("writing to standard output failed: {}", std::strerror(errno)));
+}
+
+absl::Status PrintJson(const core::Json& value) { return Print(value.dump() + "\n"); }
+
+void Note(std::string_view message) { fmt::print(stderr, "{}\n", message); }
+
+}  // namespace sweepctl

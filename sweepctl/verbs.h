@@ -1,0 +1,22 @@
+// The verbs of the program. A new verb is one file cmd_NAME.cc that defines
+//   void AddNameVerb(CLI::App& app, Session& session);
+// one line below, and its source in CMakeLists.txt. The function adds a subcommand, and its
+// callback sets session.action; see cmd_schema.cc, the shortest.
+#pragma once
+
+#include "CLI/CLI.hpp"
+#include "sweepctl/cli.h"
+
+// In the order of --help.
+#define SWEEPCTL_VERBS(V) \
+  V(Plan)                 \
+  V(Recipe)               \
+  V(Schema)
+
+namespace sweepctl {
+
+#define SWEEPCTL_DECLARE_VERB(Name) void Add##Name##Verb(CLI::App& app, Session& session);
+SWEEPCTL_VERBS(SWEEPCTL_DECLARE_VERB)
+#undef SWEEPCTL_DECLARE_VERB
+
+}  // namespace sweepctl

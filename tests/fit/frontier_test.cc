@@ -1,0 +1,325 @@
+#include "fit/frontier.h"
+
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <map>
+
+#include "fit/chinchilla.h"
+#include "gmock/gmock.h"
+#include "tests/fit/test_data.h"
+
+namespace fit {
+namespace {
+
+constexpr double kLn10Squared = 5.301898110478399;
+
+Observation MakeRun(double budget, double tokens, double loss) {
+  Observation o;
+  o.flops = o.budget_flops = budget;
+  o.tokens = tokens;
+  o.params = budget / 6 / tokens;
+  o.loss = loss;
+  return o;
+}
+
+IsoflopGroup Group(double budget, const std::vector<std::pair<double, double>>& tokens_loss) {
+  std::vector<Observation> list;
+  for (const auto& [tokens, loss] : tokens_loss) list.push_back(MakeRun(budget, tokens, loss));
+  return GroupByBudget(list).groups.at(0);
+}
+
+const IsoflopOptions kByTokens{IsoflopAxis::kTokens};
+
+// reference/delphi.md section 8: the synthetic vectors of Marin's own test.
+TEST(IsoflopTest, ReproducesTheSyntheticVectors) {
+  const auto first = FitMinimum(Group(1e18, {{1e9, 1.25}, {2.5e9, 1.12}, {5e9, 1.18}}), kByTokens);
+  ASSERT_TRUE(first.ok()) << first.reason;
+  EXPECT_NEAR(first.curvature * kLn10Squared, .7525331412584362, 1e-12);
+  EXPECT_NEAR(first.tokens, 2.606304581e9, 1);
+  EXPECT_NEAR(first.loss, 1.11975387, 1e-8);
+  const auto second = FitMinimum(Group(1e19, {{3e9, 1.05}, {8e9, .98}, {20e9, 1.02}}), kByTokens);
+  EXPECT_NEAR(second.curvature * kLn10Squared, .321454259571115, 1e-12);
+  EXPECT_NEAR(second.tokens, 8.824938268687e9, 1e-2);
+  EXPECT_NEAR(second.loss, .97941604, 1e-8);
+}
+
+TEST(IsoflopTest, ReproducesMarinsFirstAttempt) {
+  SKIP_WITHOUT("marin_nemotron_attempt1.csv");
+  auto data = Load("marin_nemotron_attempt1.csv", {}, {{"flops", "budget"}});
+  std::erase_if(data,
+                [](const Observation& o) { return o.flops < 2e18; });  // 3 points, not in the table
+  const IsoflopGroups groups = GroupByBudget(data);
+  EXPECT_EQ(groups.grouping, BudgetGrouping::kEqualFlops);
+  struct Row {
+    double budget;
+    int n;
+    double a, tokens, loss;
+  };
+  const Row table[] = {{3e18, 5, 0.390076185, 1.68469583e9, 3.73526502},
+                       {9e18, 10, 0.496117128, 3.52720740e9, 3.50387280},
+                       {1.8e19, 15, 0.431471736, 5.14886658e9, 3.37457478},
+                       {3e19, 10, 0.432308428, 6.44033622e9, 3.27981653},
+                       {9e19, 15, 0.387394126, 1.14944653e10, 3.09766422},
+                       {1.8e20, 15, 0.380663194, 1.70415913e10, 2.98686036},
+                       {3e20, 15, 0.385742946, 2.32099779e10, 2.90418652}};
+  const FrontierFit fit = FitFrontier(groups.groups, kByTokens, {});
+  ASSERT_EQ(fit.minima.size(), std::size(table));
+  for (size_t i = 0; i < std::size(table); ++i) {
+    const IsoflopMinimum& m = fit.minima[i];
+    std::printf("marin %.1e n=%d a=%.9f D*=%.9g L*=%.9g (%s)\n", m.budget_flops, m.points,
+                m.curvature * kLn10Squared, m.tokens, m.loss, m.reason.c_str());
+    EXPECT_EQ(m.budget_flops, table[i].budget);
+    EXPECT_EQ(m.points, table[i].n);
+    EXPECT_NEAR(m.curvature * kLn10Squared, table[i].a, 1e-9);
+    EXPECT_NEAR(m.tokens / table[i].tokens, 1, 1e-8);
+    EXPECT_NEAR(m.loss, table[i].loss, 1e-8);
+  }
+  ASSERT_TRUE(fit.tokens_law.has_value());
+  std::printf("marin D* = %.9g C^%.9g\n", std::exp(fit.tokens_law->log_coefficient),
+              fit.tokens_law->exponent);
+  EXPECT_NEAR(std::exp(fit.tokens_law->log_coefficient), 0.10845518, 1e-7);
+  EXPECT_NEAR(fit.tokens_law->exponent, 0.55319895, 1e-8);
+  const FrontierFit by_params = FitFrontier(groups.groups, {}, {});
+  EXPECT_NEAR(std::exp(by_params.params_law->log_coefficient), 5.0255366, 1e-5);
+  EXPECT_NEAR(by_params.params_law->exponent, 0.42237348, 1e-8);
+}
+
+// reference/fitting.md section 2.2, column A2 (exponent of N*).
+TEST(IsoflopTest, ReproducesTheExponentsOfTheOpenAthenaSets) {
+  SKIP_WITHOUT("isoflop_sets.csv");
+  const std::pair<const char*, double> sets[] = {
+      {"epochai_chinchilla", .492}, {"ml_scalefit", .511}, {"llama_3", .463}, {"marin", .422}};
+  for (const auto& [source, expected] : sets) {
+    std::vector<Observation> data = Load("isoflop_sets.csv", {}, {{"id", "source"}});
+    std::erase_if(data, [name = source](const Observation& o) {
+      return o.id.find(name) == std::string::npos;
+    });
+    ASSERT_GT(data.size(), 80u) << source;
+    const FrontierFit fit = FitFrontier(GroupByBudget(data).groups, {}, {});
+    ASSERT_TRUE(fit.params_law.has_value());
+    std::printf("%s: %zu rows, N* exponent %.4f from %zu of %zu budgets (reference %.3f)\n", source,
+                data.size(), fit.params_law->exponent, fit.flops.size(), fit.minima.size(),
+                expected);
+    EXPECT_NEAR(fit.params_law->exponent, expected, 6e-4) << source;
+  }
+}
+
+TEST(IsoflopTest, RefusesMaximaLinesEdgesAndTooFewPoints) {
+  const auto maximum = FitMinimum(Group(1e18, {{1e9, 1.1}, {2e9, 1.2}, {4e9, 1.1}}), {});
+  EXPECT_EQ(maximum.status, MinimumStatus::kWrongCurvature);
+  EXPECT_EQ(maximum.params, 0);
+  EXPECT_THAT(maximum.reason, ::testing::HasSubstr("1e+18"));
+  const auto line = FitMinimum(Group(1e18, {{1e9, 1.1}, {2e9, 1.2}, {4e9, 1.3}}), {});
+  EXPECT_EQ(line.status, MinimumStatus::kWrongCurvature);
+  const auto edge = FitMinimum(Group(1e18, {{1e9, 1.5}, {2e9, 1.2}, {4e9, 1.0}}), {});
+  EXPECT_EQ(edge.status, MinimumStatus::kEdge);
+  EXPECT_THAT(edge.reason,
+              ::testing::HasSubstr("add smaller models"));  // more tokens, fewer params
+  const auto other_edge = FitMinimum(Group(1e18, {{1e9, 1.0}, {2e9, 1.2}, {4e9, 1.5}}), kByTokens);
+  EXPECT_THAT(other_edge.reason, ::testing::HasSubstr("add larger models"));
+  const auto few = FitMinimum(Group(1e18, {{1e9, 1.5}, {2e9, 1.2}, {2e9, 1.3}}), {});
+  EXPECT_EQ(few.status, MinimumStatus::kTooFewPoints);
+}
+
+TEST(IsoflopTest, RefusedBudgetsStayOutOfTheFrontier) {
+  std::vector<Observation> data;
+  for (const double c : {1e18, 4e18, 1.6e19, 6.4e19}) {
+    const double best = std::sqrt(c / 6 / 20) * 20;
+    for (const double factor : {0.5, 0.7, 1.0, 1.4, 2.0}) {
+      const double x = std::log(factor);
+      data.push_back(MakeRun(c, best * factor, 2 + 100 * std::pow(c, -.1) + 0.1 * x * x));
+    }
+  }
+  for (const double factor : {1.0, 2.0, 4.0})
+    data.push_back(MakeRun(1e21, 1e10 * factor, 3 - factor / 10));
+  const FrontierFit fit = FitFrontier(GroupByBudget(data).groups, {}, {});
+  EXPECT_EQ(fit.minima.size(), 5u);
+  EXPECT_EQ(fit.flops.size(), 4u);
+  ASSERT_TRUE(fit.loss_law.has_value());
+  EXPECT_NEAR(fit.loss_law->E, 2, 1e-6);
+  EXPECT_NEAR(fit.loss_law->p, .1, 1e-7);
+  EXPECT_NEAR(fit.params_law->exponent, .5, 1e-10);
+}
+
+TEST(IsoflopTest, WindowKeepsTheNeighboursOfTheLowestPoint) {
+  // A cubic: the full parabola is biased, the window around the minimum much less.
+  std::vector<std::pair<double, double>> points;
+  for (int i = -6; i <= 6; ++i) {
+    const double x = 0.4 * i;
+    points.emplace_back(1e9 * std::exp(x), 2 + 0.1 * x * x + 0.02 * x * x * x);
+  }
+  const auto full = FitMinimum(Group(1e18, points), kByTokens);
+  IsoflopOptions narrow = kByTokens;
+  narrow.window = 2;
+  const auto windowed = FitMinimum(Group(1e18, points), narrow);
+  EXPECT_EQ(windowed.points, 5);
+  EXPECT_LT(std::fabs(std::log(windowed.tokens / 1e9)), std::fabs(std::log(full.tokens / 1e9)) / 3);
+}
+
+TEST(IsoflopTest, FlatRangeHoldsSizesWithinTheTolerance) {
+  std::vector<std::pair<double, double>> points;
+  for (int i = -4; i <= 4; ++i)
+    points.emplace_back(1e9 * std::exp(0.5 * i), 2 + 0.01 * 0.25 * i * i);
+  IsoflopOptions options = kByTokens;
+  options.flat_tolerance = 0.005;
+  const auto m = FitMinimum(Group(1e18, points), options);
+  EXPECT_NEAR(std::log(m.flat_tokens_hi / 1e9), 1.0, 1e-9);  // 0.01 x^2 = 0.005 * 2
+  EXPECT_NEAR(m.flat_params_lo, 1e18 / 6 / m.flat_tokens_hi, 1);
+}
+
+TEST(IsoflopTest, RealisedFlopsFallIntoBuckets) {
+  std::vector<Observation> data;
+  for (const double c : {3e18, 9e18, 1.8e19})
+    for (int i = 0; i < 5; ++i) {
+      Observation o = MakeRun(c * (1 + 1e-4 * i), 1e9 + i, 3);
+      o.budget_flops = 0;
+      data.push_back(o);
+    }
+  const IsoflopGroups groups = GroupByBudget(data);
+  EXPECT_EQ(groups.grouping, BudgetGrouping::kBuckets);
+  ASSERT_EQ(groups.groups.size(), 3u);
+  EXPECT_NEAR(groups.groups[0].budget_flops / 3e18, 1.0002, 1e-6);
+}
+
+// The 15 exponents of arXiv:2406.19146, weighted and not, from the published optima.
+TEST(FrontierTest, ReproducesThePorianExponents) {
+  SKIP_WITHOUT("porian_optima.csv");
+  std::ifstream file(SharedData("porian_optima.csv"));
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const auto table = ParseCsv(text, "porian_optima.csv");
+  ASSERT_TRUE(table.ok());
+  struct Config {
+    std::vector<double> flops, params, weights;
+    double weighted = 0, basic = 0;
+  };
+  std::map<std::string, Config> configs;
+  for (const auto& row : table->rows) {
+    if (row[2].empty()) continue;  // a budget whose minimum lay on the edge
+    Config& c = configs[row[0]];
+    c.flops.push_back(std::stod(row[1]));
+    c.params.push_back(std::stod(row[2]));
+    c.weights.push_back(std::pow(std::stod(row[5]), -2));
+    c.weighted = std::stod(row[6]);
+    c.basic = std::stod(row[8]);
+  }
+  ASSERT_EQ(configs.size(), 15u);
+  double worst = 0;
+  for (const auto& [name, c] : configs) {
+    const double weighted = FitPowerLaw(c.flops, c.params, c.weights)->exponent;
+    const double basic = FitPowerLaw(c.flops, c.params)->exponent;
+    worst = std::max({worst, std::fabs(weighted - c.weighted), std::fabs(basic - c.basic)});
+    EXPECT_NEAR(weighted, c.weighted, 5e-4) << name;
+    EXPECT_NEAR(basic, c.basic, 5e-4) << name;
+  }
+  std::printf("porian: 30 exponents, worst deviation %.2g\n", worst);
+}
+
+// reference/delphi.md section 9, on the rounded optima of section 11.
+const std::vector<double> kDelphiFlops = {3e18, 9e18, 1.8e19, 3e19, 9e19, 1.8e20, 3e20};
+const std::vector<double> kDelphiLoss = {3.586, 3.386, 3.271, 3.195, 3.041, 2.946, 2.883};
+
+TEST(FrontierTest, ReproducesTheDelphiLossLaw) {
+  const auto law = FitAsymptotic(kDelphiFlops, kDelphiLoss, {std::nullopt, ResidualKind::kLinear});
+  ASSERT_TRUE(law.has_value());
+  std::printf("delphi free: E %.5f B(1e20) %.5f p %.5f -> %.5f %.5f %.5f\n", law->E,
+              law->A * std::pow(1e20, -law->p), law->p, law->At(1e21), law->At(1e22),
+              law->At(1e23));
+  EXPECT_NEAR(law->E, 1.6951, 5e-5);
+  EXPECT_NEAR(law->A * std::pow(1e20, -law->p), 1.32806, 5e-6);
+  EXPECT_NEAR(law->p, .10061, 5e-6);
+  EXPECT_NEAR(law->At(1e21), 2.74853, 5e-6);
+  EXPECT_NEAR(law->At(1e22), 2.53070, 5e-6);
+  EXPECT_NEAR(law->At(1e23), 2.35791, 5e-6);
+  const auto relative = FitAsymptotic(kDelphiFlops, kDelphiLoss, {});
+  std::printf("delphi relative: E %.4f p %.5f\n", relative->E, relative->p);
+  EXPECT_NEAR(relative->E, 1.680, 5e-4);
+  EXPECT_NEAR(relative->p, .0996, 5e-5);
+}
+
+// The reference's pinned laws are straight lines through ln(L - E), which weigh the low losses more
+// than least squares on L; ours differ from them by at most 0.025 % of the loss.
+TEST(FrontierTest, ReproducesTheDelphiPinnedLaws) {
+  const double measured[] = {2.75814, 2.53079, 2.3546};
+  struct Case {
+    double E, error_percent[3];  // measured against the law
+  };
+  for (const Case& c :
+       {Case{1.60, {.47, .38, .59}}, Case{1.65, {.41, .19, .21}}, Case{1.70, {.35, -.01, -.18}}}) {
+    std::vector<double> above;
+    for (const double loss : kDelphiLoss) above.push_back(loss - c.E);
+    const auto line = FitPowerLaw(kDelphiFlops, above);
+    const auto law = FitAsymptotic(kDelphiFlops, kDelphiLoss, {c.E, ResidualKind::kLinear});
+    ASSERT_TRUE(law.has_value() && line.has_value());
+    EXPECT_EQ(law->E, c.E);
+    for (int i = 0; i < 3; ++i) {
+      const double target = std::pow(10.0, 21 + i);
+      const double reference = 100 * (measured[i] / (c.E + line->At(target)) - 1);
+      const double error = 100 * (measured[i] / law->At(target) - 1);
+      std::printf("delphi pinned %.2f at 1e%d: ln(L-E) %+.3f %%, ours %+.3f %%\n", c.E, 21 + i,
+                  reference, error);
+      EXPECT_NEAR(reference, c.error_percent[i], .006);
+      EXPECT_NEAR(error, c.error_percent[i], .025);
+    }
+  }
+}
+
+TEST(FrontierTest, RecoversAPlantedLawFreeAndPinned) {
+  std::vector<double> flops, losses;
+  for (int i = 0; i < 6; ++i) {
+    flops.push_back(1e17 * std::pow(4.0, i));
+    losses.push_back(1.9 + 30 * std::pow(flops.back(), -.08));
+  }
+  for (const ResidualKind residual : {ResidualKind::kLog, ResidualKind::kLinear}) {
+    const auto free = FitAsymptotic(flops, losses, {std::nullopt, residual});
+    EXPECT_NEAR(free->E, 1.9, 1e-8 * 1.9);
+    EXPECT_NEAR(free->A, 30, 1e-8 * 30);
+    EXPECT_NEAR(free->p, .08, 1e-8 * .08);
+    const auto pinned = FitAsymptotic(flops, losses, {1.9, residual});
+    EXPECT_NEAR(pinned->A, 30, 1e-8 * 30);
+    EXPECT_NEAR(pinned->p, .08, 1e-8 * .08);
+  }
+}
+
+TEST(FrontierTest, TooFewBudgetsOrImpossiblePinsAreNotFitted) {
+  EXPECT_FALSE(FitAsymptotic({1e18, 1e19}, {3, 2.5}, {}).has_value());
+  EXPECT_FALSE(FitAsymptotic({1e18, 1e18, 1e19}, {3, 3.1, 2.5}, {}).has_value());
+  EXPECT_TRUE(FitAsymptotic({1e18, 1e19}, {3, 2.5}, {1.5}).has_value());
+  EXPECT_FALSE(FitAsymptotic({1e18, 1e19}, {3, 2.5}, {2.6}).has_value());
+}
+
+TEST(FrontierTest, BoundsAreReported) {
+  // ln L concave in ln C: faster than any power law with a positive floor.
+  const std::vector<double> flops = {1e18, 1e19, 1e20, 1e21};
+  const auto at_zero = FitAsymptotic(flops, {3.0, 2.8, 2.5, 2.1}, {});
+  EXPECT_TRUE(at_zero->E_at_bound);
+  EXPECT_EQ(at_zero->E, 0);
+  const auto rising = FitAsymptotic(flops, {2.0, 2.1, 2.2, 2.3}, {});
+  EXPECT_TRUE(rising->p_at_bound);
+}
+
+TEST(FrontierTest, ProfileOfTheAsymptoteBracketsItAndWidensWithNoise) {
+  std::vector<double> flops, losses, noisy;
+  for (int i = 0; i < 7; ++i) {
+    flops.push_back(1e18 * std::pow(3.0, i));
+    losses.push_back(1.7 + 90 * std::pow(flops.back(), -.1));
+    noisy.push_back(losses.back() * (1 + 1e-3 * (i % 2 == 0 ? 1 : -1)));
+  }
+  const auto exact = ProfileAsymptote(flops, losses, {}, .9);
+  EXPECT_NEAR(exact->lo.E, 1.7, 1e-4);
+  EXPECT_NEAR(exact->hi.E, 1.7, 1e-4);
+  const auto wide = ProfileAsymptote(flops, noisy, {}, .9);
+  EXPECT_LT(wide->lo.E, 1.65);
+  EXPECT_GT(wide->hi.E, 1.72);
+  EXPECT_GT(wide->hi.At(1e24), wide->lo.At(1e24));
+  const auto wider = ProfileAsymptote(flops, noisy, {}, .99);
+  EXPECT_LE(wider->lo.E, wide->lo.E);
+  EXPECT_GE(wider->hi.E, wide->hi.E);
+  // Three budgets, three parameters: nothing is excluded.
+  const auto blind = ProfileAsymptote({1e18, 1e19, 1e20}, {3.0, 2.7, 2.5}, {}, .9);
+  EXPECT_EQ(blind->lo.E, 0);
+  EXPECT_GT(blind->hi.E, 2.49);
+}
+
+}  // namespace
+}  // namespace fit

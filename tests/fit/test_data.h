@@ -1,0 +1,42 @@
+// Published data for the tests of fit/. Kept outside the project (shared/data; some sets have no
+// licence), so a test that needs them is skipped where they are absent.
+#pragma once
+
+#include <fstream>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fit/csv.h"
+#include "gtest/gtest.h"
+
+namespace fit {
+
+inline std::string SharedData(const std::string& name) {
+  return std::string(SWEEP_SOURCE_DIR) + "/../shared/data/" + name;
+}
+inline bool Present(const std::string& path) { return std::ifstream(path).good(); }
+
+#define SKIP_WITHOUT(name)                                                       \
+  if (!::fit::Present(::fit::SharedData(name))) {                                \
+    GTEST_SKIP() << name << " is not here (shared/data is outside the project)"; \
+  }
+
+inline std::vector<Observation> Load(const std::string& name,
+                                     std::vector<std::pair<std::string, std::string>> where = {},
+                                     std::map<std::string, std::string> columns = {}) {
+  CsvOptions options;
+  options.where = std::move(where);
+  options.columns = std::move(columns);
+  const auto csv = ReadObservationsCsv(SharedData(name), options);
+  EXPECT_TRUE(csv.ok()) << csv.status();
+  return csv.ok() ? csv->observations : std::vector<Observation>();
+}
+
+inline std::map<std::string, double> ByName(
+    const std::vector<std::pair<std::string, double>>& values) {
+  return {values.begin(), values.end()};
+}
+
+}  // namespace fit

@@ -1,0 +1,187 @@
+#include <gtest/gtest.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+
+#include "tests/worker/fixture_data.h"
+#include "worker/data/dataset.h"
+#include "worker/data/documents.h"
+#include "worker/data/near_duplicates.h"
+#include "worker/data/order.h"
+
+namespace worker {
+namespace {
+
+void Write(const std::string& path, const std::string& text) {
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+TEST(OrderTest, PermutationIsABijectionForEverySize) {
+  for (uint64_t n : {1, 2, 3, 5, 64, 1000, 1025}) {
+    std::set<uint64_t> seen;
+    for (uint64_t i = 0; i < n; ++i) {
+      const uint64_t x = Permute(n, 42, 7, i);
+      ASSERT_LT(x, n);
+      seen.insert(x);
+    }
+    EXPECT_EQ(seen.size(), n);
+  }
+  int fixed = 0;
+  for (uint64_t i = 0; i < 1000; ++i) fixed += Permute(1000, 42, 7, i) == i;
+  EXPECT_LT(fixed, 20) << "it must shuffle";
+}
+
+TEST(OrderTest, EachEpochOfASourceUsesEveryWindowOnce) {
+  const DataOrder order({100, 30}, {0.8, 0.2}, 5);
+  std::vector<std::vector<int>> count(2, std::vector<int>(100));
+  int64_t from[2] = {0, 0};
+  for (int64_t i = 0; i < 20 * 1024; ++i) {
+    const WindowRef ref = order.At(i);
+    ++from[ref.source];
+    if (ref.epoch == 0) ++count[ref.source][ref.window];
+  }
+  for (int w = 0; w < 100; ++w) EXPECT_EQ(count[0][w], 1);
+  for (int w = 0; w < 30; ++w) EXPECT_EQ(count[1][w], 1);
+  EXPECT_NEAR(static_cast<double>(from[0]) / (20 * 1024), 0.8, 0.001);
+}
+
+TEST(OrderTest, ARunIsAPrefixOfOneStream) {
+  const DataOrder a({100}, {1}, 5), b({100}, {1}, 5), other({100}, {1}, 6);
+  int differ = 0;
+  for (int64_t i = 0; i < 500; ++i) {
+    EXPECT_EQ(a.At(i).window, b.At(i).window);
+    differ += a.At(i).window != other.At(i).window;
+  }
+  EXPECT_GT(differ, 400);
+}
+
+TEST(DocumentsTest, PatternsMatchAsDocumented) {
+  EXPECT_TRUE(MatchesPattern("**/*.c", "a/b/c.c"));
+  EXPECT_TRUE(MatchesPattern("**/*.c", "c.c"));
+  EXPECT_FALSE(MatchesPattern("*.c", "a/c.c"));
+  EXPECT_TRUE(MatchesPattern("a/?.c", "a/x.c"));
+  EXPECT_TRUE(MatchesPattern("a/**", "a/b/c"));
+  EXPECT_FALSE(MatchesPattern("a/*.h", "a/x.c"));
+}
+
+TEST(DocumentsTest, ReadsTextJsonLinesGzipAndZstd) {
+  TempDir dir;
+  Write(dir.path() + "/a.txt", "plain");
+  Write(dir.path() + "/b.jsonl", "{\"text\": \"one\"}\n\n{\"text\": \"t\\u00e9\", \"other\": 1}\n");
+  gzFile gz = gzopen((dir.path() + "/c.txt.gz").c_str(), "wb");
+  gzwrite(gz, "zipped", 6);
+  gzclose(gz);
+  std::string packed(1000, '\0');
+  const std::string json = "{\"text\": \"packed\"}\n";
+  packed.resize(ZSTD_compress(packed.data(), packed.size(), json.data(), json.size(), 3));
+  Write(dir.path() + "/d.jsonl.zst", packed);
+  std::vector<std::string> seen;
+  const auto files = ListFiles(dir.path(), {"**"});
+  ASSERT_TRUE(files.ok());
+  for (const std::string& file : *files) {
+    ASSERT_TRUE(ForEachDocument(dir.path(), file, [&](Document d) {
+                  seen.push_back(d.id + "=" + d.text);
+                  return absl::OkStatus();
+                }).ok());
+  }
+  EXPECT_EQ(seen, (std::vector<std::string>{"a.txt=plain", "b.jsonl#1=one", "b.jsonl#3=t\xC3\xA9",
+                                            "c.txt.gz=zipped", "d.jsonl.zst#1=packed"}));
+}
+
+TEST(DocumentsTest, BadInputNamesFileAndLine) {
+  TempDir dir;
+  Write(dir.path() + "/b.jsonl", "{\"text\": \"one\"}\n{\"txt\": 1}\n");
+  Write(dir.path() + "/c.gz", "not gzip at all, really not\x1f\x8b");
+  Write(dir.path() + "/d.zst", "not zstd");
+  auto ignore = [](Document) { return absl::OkStatus(); };
+  EXPECT_NE(ForEachDocument(dir.path(), "b.jsonl", ignore).message().find("b.jsonl:2"),
+            absl::string_view::npos);
+  EXPECT_EQ(ForEachDocument(dir.path(), "d.zst", ignore).code(), absl::StatusCode::kDataLoss);
+  const auto none = ListFiles(dir.path(), {"**/*.xyz"});
+  EXPECT_EQ(none.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(none.status().message().find("*.xyz"), absl::string_view::npos);
+}
+
+TEST(NearDuplicatesTest, TwinIsFoundAndStrangerIsNot) {
+  const std::string text = SyntheticText(1, 600);
+  SketchIndex index;
+  index.Add(MakeSketch(text));
+  EXPECT_TRUE(index.ContainsNear(MakeSketch(text + " one more line at the end"), 0.6));
+  EXPECT_FALSE(index.ContainsNear(
+      MakeSketch(SyntheticText(2, 600) + "completely different words follow here"), 0.9));
+}
+
+TEST(PrepareTest, TwinsOfHeldoutDocumentsLeaveTheTrainingData) {
+  TempDir dir;
+  core::Rng rng(8);
+  auto prose = [&](int seed) {
+    core::Rng words(seed);
+    std::string text;
+    for (int i = 0; i < 300; ++i) text += "w" + std::to_string(words.Below(5000)) + " ";
+    return text;
+  };
+  for (int i = 0; i < 30; ++i) {
+    Write(dir.path() + "/text/a" + std::to_string(i) + ".txt", prose(i));
+    Write(dir.path() + "/text/b" + std::to_string(i) + ".txt", prose(i) + "and a little more");
+  }
+  PrepareOptions options;
+  options.root = dir.path() + "/text";
+  options.sources = {{"prose", {"*.txt"}}};
+  options.tokenizer_kind = "bytes";
+  options.holdout_fraction = 0.1;
+  const auto report = PrepareData(options, dir.path() + "/data", [](const std::string&, double) {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  // Every held-out document has exactly one twin, on the other side or held out as well.
+  EXPECT_GT(report->dropped_near_duplicates, 0);
+  EXPECT_LE(report->dropped_near_duplicates, report->heldout_documents);
+  EXPECT_EQ(report->documents, 60);
+  EXPECT_EQ(report->manifest.sources[0].documents + report->manifest.heldout.documents +
+                report->dropped_near_duplicates,
+            60);
+  const auto again = PrepareData(options, dir.path() + "/data", [](const std::string&, double) {});
+  ASSERT_TRUE(again.ok());
+  EXPECT_TRUE(again->reused);
+  EXPECT_EQ(again->manifest.EvalHash(), report->manifest.EvalHash());
+}
+
+TEST(PrepareTest, HoldoutByDirectorySplitsNoFolder) {
+  TempDir dir;
+  PrepareSynthetic(dir.path());
+  PrepareOptions options;
+  options.root = dir.path() + "/text";
+  options.sources = {{"code", {"**/*.c"}}};
+  options.tokenizer_kind = "bytes";
+  options.holdout_by = "directory";
+  options.holdout_fraction = 0.15;
+  options.near_duplicate_threshold = 1.1;  // nothing is a twin
+  const auto report =
+      PrepareData(options, dir.path() + "/data2", [](const std::string&, double) {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->heldout_documents, 8) << "one folder of five, with all of its 8 files";
+}
+
+TEST(PrepareTest, ImpossibleRequestsAreRefused) {
+  TempDir dir;
+  Write(dir.path() + "/text/only.txt", "one document");
+  PrepareOptions options;
+  options.root = dir.path() + "/text";
+  options.sources = {{"x", {"*.txt"}}};
+  options.tokenizer_kind = "bytes";
+  auto nothing = [](const std::string&, double) {};
+  EXPECT_EQ(PrepareData(options, dir.path() + "/d", nothing).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  options.holdout_fraction = 0;
+  EXPECT_EQ(PrepareData(options, dir.path() + "/d", nothing).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  options.holdout_fraction = 0.1;
+  options.root = dir.path() + "/absent";
+  EXPECT_EQ(PrepareData(options, dir.path() + "/d", nothing).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace worker

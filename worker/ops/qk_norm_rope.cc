@@ -1,0 +1,34 @@
+#include "worker/ops/qk_norm_rope.h"
+
+namespace worker {
+
+HeadsOutputs QkNormRope(Graph& graph, TensorId qkv, TensorId q_gain, TensorId k_gain,
+                        TensorId cosine, TensorId sine, const AttentionShape& shape, double eps) {
+  const Dims in = graph.tensor(qkv).dims;
+  const std::string name = graph.tensor(qkv).name;
+  const TensorId q = graph.Activation(name + ".q", {in[0], in[1], shape.heads, shape.head_dim});
+  const TensorId k = graph.Activation(name + ".k", {in[0], in[1], shape.kv_heads, shape.head_dim});
+  const TensorId v = graph.Activation(name + ".v", {in[0], in[1], shape.kv_heads, shape.head_dim});
+  const TensorId rstd =
+      q_gain == kNoTensor
+          ? kNoTensor
+          : graph.Activation(name + ".rstd", {in[0], in[1], shape.heads + shape.kv_heads},
+                             Element::kAccum);
+  graph.Apply(std::make_unique<QkNormRopeOp>(shape, eps), {qkv, q_gain, k_gain, cosine, sine},
+              {q, k, v, rstd});
+  return {q, k, v};
+}
+
+void QkNormRopeOp::Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
+                            std::span<TensorId> grad_in) const {
+  const bool norm = node.inputs[1] != kNoTensor;
+  const TensorId qkv = node.inputs[0];
+  grad_in[0] = graph.Activation("d." + graph.tensor(qkv).name, graph.tensor(qkv).dims);
+  graph.Apply(std::make_unique<QkNormRopeBackwardOp>(shape_),
+              {qkv, node.inputs[1], node.inputs[2], node.inputs[3], node.inputs[4], node.outputs[3],
+               grad_out[0], grad_out[1], grad_out[2]},
+              {grad_in[0], norm ? graph.GradOf(node.inputs[1]) : kNoTensor,
+               norm ? graph.GradOf(node.inputs[2]) : kNoTensor});
+}
+
+}  // namespace worker

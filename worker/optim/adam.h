@@ -1,0 +1,45 @@
+// Adam with decoupled weight decay, and AdamH, on one parameter view. Both consume the gradient and
+// set it to zero.
+//   inputs  grad block, clip (2), hyper (1 + groups): [0] = 1-based step t, [1 + group] = learning
+//   rate of this step outputs parameter block, first moment block, second moment block (updated in
+//   place)
+// With g scaled by clip[1]:  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  u = (m/(1-b1^t)) /
+// (sqrt(v/(1-b2^t)) + eps)
+//   adamw  p = p - lr (u + weight_decay p)
+//   adamh  r = ||p||_F;  q = p - lr u r / max(||u||_F, 1e-10);  p = q r / ||q||_F   (a step on the
+//   sphere of radius r)
+// Sources: Loshchilov and Hutter, 2019, algorithm 2; AdamH: Delphi, reference section 6.
+#pragma once
+
+#include "worker/graph/op.h"
+
+namespace worker {
+
+struct AdamAttributes {
+  int64_t offset = 0, count = 0;  // the view, in elements of its block
+  int group = 0;                  // index into hyper
+  double beta1 = 0, beta2 = 0, epsilon = 0;
+  double weight_decay = 0;  // adamw only
+};
+
+class AdamWOp : public Op {
+ public:
+  explicit AdamWOp(const AdamAttributes& attributes) : a_(attributes) {}
+  const char* Name() const override { return "adamw"; }
+  WORKER_OP_CPU_RUN;
+
+ private:
+  AdamAttributes a_;
+};
+
+class AdamHOp : public Op {
+ public:
+  explicit AdamHOp(const AdamAttributes& attributes) : a_(attributes) {}
+  const char* Name() const override { return "adamh"; }
+  WORKER_OP_CPU_RUN;
+
+ private:
+  AdamAttributes a_;
+};
+
+}  // namespace worker

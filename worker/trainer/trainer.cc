@@ -1,0 +1,272 @@
+#include "worker/trainer/trainer.h"
+
+#include <dnnl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "core/clock.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "core/version.h"
+#include "fmt/format.h"
+#include "sweep/v1/trainer.pb.h"
+#include "worker/trainer/framing.h"
+#include "worker/trainer/trial.h"
+
+namespace worker {
+namespace {
+
+using sweep::v1::FromTrainer;
+using sweep::v1::Outcome;
+using sweep::v1::StartTrial;
+using sweep::v1::ToTrainer;
+
+constexpr int64_t kDefaultCheckpointMs = 60'000;
+constexpr int64_t kProgressMs = 1'000;
+constexpr int64_t kMetricPoints = 200;
+
+int64_t PeakResidentBytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+int64_t ResidentBytes() {
+  std::ifstream in("/proc/self/statm");
+  int64_t pages = 0, resident = 0;
+  in >> pages >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+// Physical memory this machine could give a trial; a plan that needs more is OUT_OF_MEMORY before
+// it starts.
+int64_t AvailableBytes() {
+  std::ifstream in("/proc/meminfo");
+  std::string key, unit;
+  int64_t kib = 0;
+  while (in >> key >> kib >> unit) {
+    if (key == "MemAvailable:") return kib * 1024;
+  }
+  return 0;
+}
+
+std::string CpuModel() {
+  std::ifstream in("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(in, line)) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+void FillProvenance(sweep::v1::Provenance* p) {
+  p->set_commit(std::string(core::Commit()));
+  p->set_trainer("native-cpu");
+  p->set_trainer_version(std::string(core::Version()));
+  char host[256] = {};
+  gethostname(host, sizeof(host) - 1);
+  p->set_host(host);
+  p->set_device("cpu: " + CpuModel());
+  const dnnl_version_t* v = dnnl_version();
+  p->set_libraries_json(fmt::format("{{\"onednn\":\"{}.{}.{}\"}}", v->major, v->minor, v->patch));
+  p->set_packing("alone");
+}
+
+// Serves one connection.
+class Trainer {
+ public:
+  explicit Trainer(int fd) : fd_(fd) {}
+
+  int Serve() {
+    FromTrainer ready;
+    ready.mutable_ready()->set_protocol_version(core::kProtocolVersion);
+    FillProvenance(ready.mutable_ready()->mutable_provenance());
+    if (!Send(ready)) return 0;
+    while (true) {
+      ToTrainer message;
+      const absl::Status status = ReadFrame(fd_, -1, &message);
+      if (absl::IsDeadlineExceeded(status)) continue;
+      if (absl::IsOutOfRange(status)) return 0;
+      if (!status.ok()) {
+        std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
+        return 76;
+      }
+      if (message.has_start()) {
+        if (!RunTrial(message.start())) return 0;
+      }
+      // A stop without a running trial has nothing to stop.
+    }
+  }
+
+ private:
+  bool Send(const FromTrainer& message) { return WriteFrame(fd_, message).ok(); }
+
+  // False when the agent is gone.
+  bool RunTrial(const StartTrial& start) {
+    const int64_t began = core::SystemClock().MonotonicMs();
+    FromTrainer message;
+    sweep::v1::Finished* finished = message.mutable_finished();
+    train_ms_ = 0;
+    const absl::Status status = Train(start, finished);
+    if (gone_) return false;
+    if (!status.ok()) {
+      finished->set_outcome(absl::IsResourceExhausted(status) && out_of_memory_
+                                ? Outcome::OUTCOME_OUT_OF_MEMORY
+                                : Outcome::OUTCOME_FAILED);
+      finished->set_detail(std::string(status.message()));
+    }
+    finished->set_train_ms(train_ms_);
+    finished->set_total_ms(core::SystemClock().MonotonicMs() - began);
+    finished->set_peak_resident_bytes(PeakResidentBytes());
+    return Send(message);
+  }
+
+  absl::Status Train(const StartTrial& start, sweep::v1::Finished* finished) {
+    out_of_memory_ = false;
+    if (core::Sha256Hex(start.plan()) != start.trial_id()) {
+      return absl::DataLossError(
+          fmt::format("the plan's SHA-256 is {}..., not its trial_id {}...; it changed on the way",
+                      core::Sha256Hex(start.plan()).substr(0, 12), start.trial_id().substr(0, 12)));
+    }
+    ASSIGN_OR_RETURN(const recipes::Plan plan, recipes::ParsePlan(start.plan()));
+    // Every byte of a data folder is verified once a process.
+    ASSIGN_OR_RETURN(const auto dataset,
+                     Dataset::Open(start.data_dir(), plan, verified_.count(start.data_dir()) == 0));
+    verified_.insert(start.data_dir());
+    const int64_t available = AvailableBytes();
+    out_of_memory_ = true;
+    ASSIGN_OR_RETURN(const auto trial,
+                     CpuTrial::Create(start.plan(), dataset.get(), start.threads(), available));
+    out_of_memory_ = false;
+    if (!start.resume_from().empty()) RETURN_IF_ERROR(trial->Load(start.resume_from()));
+
+    const int64_t metric_every = start.metric_every_steps() > 0
+                                     ? start.metric_every_steps()
+                                     : std::max<int64_t>(1, plan.steps / kMetricPoints);
+    const int64_t checkpoint_ms =
+        start.checkpoint_interval_ms() > 0 ? start.checkpoint_interval_ms() : kDefaultCheckpointMs;
+    const double loss_limit = 10 * std::log(plan.model.config.value("vocab_size", 2.0));
+    int64_t last_checkpoint_ms = core::SystemClock().MonotonicMs(),
+            last_progress_ms = last_checkpoint_ms;
+    int64_t last_progress_step = trial->step();
+    while (trial->step() < plan.steps) {
+      const int64_t before = core::SystemClock().MonotonicMs();
+      const StepResult result = trial->Step();
+      const int64_t now = core::SystemClock().MonotonicMs();
+      train_ms_ += now - before;
+      const int64_t step = trial->step();
+      finished->set_step(step);
+      if (!result.finite || result.loss > loss_limit) {
+        finished->set_outcome(Outcome::OUTCOME_DIVERGED);
+        finished->set_detail(fmt::format(
+            "loss {} and gradient norm {} at step {}", result.loss,
+            *std::max_element(result.grad_norms.begin(), result.grad_norms.end()), step));
+        return absl::OkStatus();
+      }
+      if (step % metric_every == 0 || step == plan.steps) SendMetrics(plan, step, result);
+      if (now - last_progress_ms >= kProgressMs) {
+        FromTrainer message;
+        message.mutable_progress()->set_step(step);
+        message.mutable_progress()->set_tokens_per_s(1000.0 * (step - last_progress_step) *
+                                                     plan.batch * plan.seq_len /
+                                                     static_cast<double>(now - last_progress_ms));
+        message.mutable_progress()->set_resident_bytes(ResidentBytes());
+        Send(message);
+        last_progress_ms = now;
+        last_progress_step = step;
+      }
+      const bool by_steps =
+          start.checkpoint_every_steps() > 0 && step % start.checkpoint_every_steps() == 0;
+      if (step < plan.steps && (by_steps || now - last_checkpoint_ms >= checkpoint_ms)) {
+        RETURN_IF_ERROR(SaveAndTell(*trial, start));
+        last_checkpoint_ms = core::SystemClock().MonotonicMs();
+      }
+      ToTrainer command;
+      const absl::Status status = ReadFrame(fd_, 0, &command);
+      if (absl::IsOutOfRange(status)) {
+        gone_ = true;
+        return absl::OkStatus();
+      }
+      if (status.ok() && command.has_stop()) {
+        if (command.stop().save()) RETURN_IF_ERROR(SaveAndTell(*trial, start));
+        finished->set_outcome(command.stop().save() ? Outcome::OUTCOME_PREEMPTED
+                                                    : Outcome::OUTCOME_CANCELLED);
+        finished->set_detail("stopped on request");
+        return absl::OkStatus();
+      }
+    }
+    const HeldoutScore score = trial->Score();
+    if (!std::isfinite(score.sum_nats)) {
+      finished->set_outcome(Outcome::OUTCOME_DIVERGED);
+      finished->set_detail("the final held-out loss is not finite");
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(SaveAndTell(*trial, start));
+    FromTrainer message;
+    message.mutable_evaluation()->set_eval_hash(plan.data.eval_hash);
+    message.mutable_evaluation()->set_step(trial->step());
+    message.mutable_evaluation()->set_sum_nats(score.sum_nats);
+    message.mutable_evaluation()->set_scored_tokens(score.scored_tokens);
+    message.mutable_evaluation()->set_scored_bytes(score.scored_bytes);
+    Send(message);
+    finished->set_step(trial->step());
+    finished->set_outcome(Outcome::OUTCOME_COMPLETED);
+    return absl::OkStatus();
+  }
+
+  absl::Status SaveAndTell(CpuTrial& trial, const StartTrial& start) {
+    ASSIGN_OR_RETURN(const CheckpointInfo info, trial.Save(start.checkpoint_dir()));
+    FromTrainer message;
+    message.mutable_checkpoint()->set_path(info.path);
+    message.mutable_checkpoint()->set_step(info.step);
+    message.mutable_checkpoint()->set_manifest_hash(info.manifest_hash);
+    message.mutable_checkpoint()->set_exact_resume(true);
+    Send(message);
+    return absl::OkStatus();
+  }
+
+  void SendMetrics(const recipes::Plan& plan, int64_t step, const StepResult& result) {
+    auto send = [&](const std::string& name, double value) {
+      FromTrainer message;
+      message.mutable_metric()->set_name(name);
+      message.mutable_metric()->set_step(step);
+      message.mutable_metric()->set_value(value);
+      message.mutable_metric()->set_unix_ms(core::SystemClock().UnixMs());
+      Send(message);
+    };
+    send("train_loss", result.loss);
+    send("lr_factor", result.lr_factor);
+    for (size_t g = 0; g < result.grad_norms.size(); ++g)
+      send("grad_norm." + plan.optimizer[g].name, result.grad_norms[g]);
+  }
+
+  const int fd_;
+  bool gone_ = false, out_of_memory_ = false;
+  int64_t train_ms_ = 0;
+  std::set<std::string> verified_;
+};
+
+}  // namespace
+
+int TrainerMain(int fd) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    std::fprintf(
+        stderr,
+        "sweep-worker: this CPU (%s) lacks AVX2 or FMA, which the CPU trainer is compiled for\n",
+        CpuModel().c_str());
+    return 70;
+  }
+  return Trainer(fd).Serve();
+}
+
+}  // namespace worker
