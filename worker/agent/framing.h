@@ -1,6 +1,6 @@
 // The agent's end of the trainer protocol's framing (proto/sweep/v1/trainer.proto): 4-byte
-// little-endian length, then one message. Incremental, because a trainer that hangs in the middle of a
-// frame must not hang its slot.
+// little-endian length, then one message. Incremental, because a trainer that hangs in the middle
+// of a frame must not hang its slot.
 #pragma once
 
 #include <cstddef>

@@ -23,7 +23,7 @@ using std::chrono::milliseconds;
 constexpr int kPollMs = 50;
 constexpr milliseconds kReportEvery(300);
 constexpr milliseconds kRetryEvery(500);
-// More checkpoints than this wait only while the coordinator is away; the oldest is then deleted.
+// More checkpoints than this wait only while the coordinator is away.
 constexpr size_t kMaxCheckpoints = 2;
 
 // A value of the plan by key, or the fallback when it is absent or of another type.
@@ -261,19 +261,8 @@ Slot::Ending Slot::Converse(const v1::Lease& lease, int64_t steps) {
     }
     if (!next->has_value()) continue;
     const v1::FromTrainer& message = **next;
-    core::MutexLock lock(&mu_);
-    if (message.has_metric()) {
-      outbox_.AddMetric(message.metric());
-    } else if (message.has_evaluation()) {
-      outbox_.AddEvaluation(message.evaluation());
-      if (message.evaluation().step() == steps) end.final_evaluation = message.evaluation();
-    } else if (message.has_checkpoint()) {
-      checkpoints_.push_back(message.checkpoint());
-      if (checkpoints_.size() > kMaxCheckpoints) checkpoints_.pop_front();
-      wake_.SignalAll();
-    } else if (message.has_progress()) {
-      progress_ = message.progress();
-    } else if (message.has_finished()) {
+    std::string superseded;
+    if (message.has_finished()) {
       const v1::Finished& finished = message.finished();
       end.outcome = finished.outcome();
       end.detail = finished.detail();
@@ -282,6 +271,8 @@ Slot::Ending Slot::Converse(const v1::Lease& lease, int64_t steps) {
       end.peak_resident_bytes = finished.peak_resident_bytes();
       break;
     }
+    Take(message, steps, &end, &superseded);
+    if (!superseded.empty()) RemoveCheckpoint(superseded, lease);
   }
   if (end.outcome == v1::OUTCOME_COMPLETED && !end.final_evaluation.has_value()) {
     end.outcome = v1::OUTCOME_FAILED;
@@ -296,6 +287,28 @@ Slot::Ending Slot::Converse(const v1::Lease& lease, int64_t steps) {
     end.detail = "the trainer finished without an outcome";
   }
   return end;
+}
+
+void Slot::Take(const v1::FromTrainer& message, int64_t steps, Ending* end,
+                std::string* superseded) {
+  core::MutexLock lock(&mu_);
+  if (message.has_metric()) {
+    outbox_.AddMetric(message.metric());
+  } else if (message.has_evaluation()) {
+    outbox_.AddEvaluation(message.evaluation());
+    if (message.evaluation().step() == steps) end->final_evaluation = message.evaluation();
+  } else if (message.has_progress()) {
+    progress_ = message.progress();
+  } else if (message.has_checkpoint()) {
+    checkpoints_.push_back(message.checkpoint());
+    if (checkpoints_.size() > kMaxCheckpoints) {
+      // Newer ones made it useless before it was published. Not the front: that one may be on its
+      // way to the coordinator.
+      *superseded = checkpoints_[1].path();
+      checkpoints_.erase(checkpoints_.begin() + 1);
+    }
+    wake_.SignalAll();
+  }
 }
 
 void Slot::ReportLoop() {
@@ -356,7 +369,7 @@ bool Slot::BringOne() {
       HandleReportError(response.status());
       return true;
     }
-    RemoveObsolete(*response, lease);
+    for (const std::string& path : response->obsolete_paths()) RemoveCheckpoint(path, lease);
     core::MutexLock lock(&mu_);
     // The front may have been dropped meanwhile for a newer one.
     if (!checkpoints_.empty() && checkpoints_.front().step() == publish->checkpoint().step())
@@ -422,18 +435,16 @@ void Slot::HandleReportError(const absl::Status& status) {
   }
 }
 
-void Slot::RemoveObsolete(const v1::PublishCheckpointResponse& response, const v1::Lease& lease) {
+void Slot::RemoveCheckpoint(const std::string& path, const v1::Lease& lease) {
   const std::string below = TrialDir(lease) + "/";
-  for (const std::string& path : response.obsolete_paths()) {
-    const std::string clean = std::filesystem::path(path).lexically_normal().string();
-    // Never anything but this trial's own checkpoints, whatever the message says.
-    if (clean.rfind(below, 0) != 0 || clean.size() <= below.size()) {
-      spdlog::warn("slot {}: not deleting {}, it is not below {}", options_.index, path, below);
-      continue;
-    }
-    std::error_code ignored;
-    std::filesystem::remove_all(clean, ignored);
+  const std::string clean = std::filesystem::path(path).lexically_normal().string();
+  // Never anything but this trial's own checkpoints, whatever a message says.
+  if (clean.rfind(below, 0) != 0 || clean.size() <= below.size()) {
+    spdlog::warn("slot {}: not deleting {}, it is not below {}", options_.index, path, below);
+    return;
   }
+  std::error_code ignored;
+  std::filesystem::remove_all(clean, ignored);
 }
 
 }  // namespace worker

@@ -73,8 +73,11 @@ class Slot {
   // False when there is nothing left to bring.
   bool BringOne() EXCLUDES(mu_);
   void HandleReportError(const absl::Status& status) EXCLUDES(mu_);
-  void RemoveObsolete(const sweep::v1::PublishCheckpointResponse& response,
-                      const sweep::v1::Lease& lease);
+  // One message of the trainer but Finished. `superseded` gets the folder of a checkpoint that will
+  // never be published.
+  void Take(const sweep::v1::FromTrainer& message, int64_t steps, Ending* end,
+            std::string* superseded) EXCLUDES(mu_);
+  void RemoveCheckpoint(const std::string& path, const sweep::v1::Lease& lease);
 
   const SlotOptions options_;
   CoordinatorApi* const api_;

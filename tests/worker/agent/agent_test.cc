@@ -279,7 +279,7 @@ TEST_F(AgentTest, CancelAndPauseReachTheTrainer) {
 TEST_F(AgentTest, AgentThatIsKilledLeavesNoTrainerAndItsTrialGoesOnElsewhere) {
   const std::string id = AddSweep("s", {{{"step_ms", 20}}}, {}, 200);
   core::SpawnOptions spawn;
-  spawn.argv = {FAKE_SWEEP_WORKER, "agent",       "--coordinator", served_->endpoint(),
+  spawn.argv = {FAKE_SWEEP_WORKER, "agent",      "--coordinator", served_->endpoint(),
                 "--work-dir",      dir_ + "/w2", "--slots",       "1"};
   spawn.log_path = dir_ + "/agent.log";
   const auto pid = core::Spawn(spawn);
@@ -309,8 +309,8 @@ TEST_F(AgentTest, AgentThatIsKilledLeavesNoTrainerAndItsTrialGoesOnElsewhere) {
 TEST_F(AgentTest, TerminatedAgentProcessExitsWith75) {
   const std::string id = AddSweep("s", {{{"step_ms", 20}}}, {}, 1000);
   core::SpawnOptions spawn;
-  spawn.argv = {FAKE_SWEEP_WORKER, "agent", "--coordinator", served_->endpoint(), "--work-dir",
-                dir_ + "/w2"};
+  spawn.argv = {FAKE_SWEEP_WORKER,   "agent",      "--coordinator",
+                served_->endpoint(), "--work-dir", dir_ + "/w2"};
   spawn.log_path = dir_ + "/agent.log";
   const auto pid = core::Spawn(spawn);
   ASSERT_TRUE(pid.ok());
@@ -345,9 +345,11 @@ class OutsideTest : public AgentTest {
         {"vocab_size", 257},
         {"token_bytes", bytes},
         {"sources",
-         Json::array({{{"name", "t"},
-                       {"shards", Json::array({{{"path", "train.bin"}, {"tokens", text.size()}}})}}})},
-        {"heldout", {{"path", "heldout.bin"}, {"tokens", 500}, {"bytes", 500}, {"eval_hash", "eval"}}}};
+         Json::array(
+             {{{"name", "t"},
+               {"shards", Json::array({{{"path", "train.bin"}, {"tokens", text.size()}}})}}})},
+        {"heldout",
+         {{"path", "heldout.bin"}, {"tokens", 500}, {"bytes", 500}, {"eval_hash", "eval"}}}};
     ASSERT_TRUE(core::WriteFileAtomically(dir_ + "/data/manifest.json", manifest.dump()).ok());
   }
   // A shell script as a trainer.
@@ -364,8 +366,11 @@ TEST_F(OutsideTest, ExampleTrainsHonestlyAndAKilledRunEndsWithTheSameLoss) {
   EXPECT_LT(*Row(whole).loss, 1.5) << "an untrained model has ln 257 = 5.55";
   EXPECT_GT(*Row(whole).bits_per_byte, 0);
   const std::string broken = AddSweep("broken", {{{"copy", 2}}}, command, 2000);
-  ASSERT_TRUE(Eventually([&] { return Ask("SELECT max(checkpoint_step) FROM trials WHERE "
-                                          "trial_id='" + broken + "'") >= 10; }));
+  ASSERT_TRUE(Eventually([&] {
+    return Ask("SELECT max(checkpoint_step) FROM trials WHERE "
+               "trial_id='" +
+               broken + "'") >= 10;
+  }));
   kill(agent_->trainer_pid(0), SIGKILL);
   ASSERT_TRUE(Reaches(broken, "COMPLETED")) << Row(broken).detail;
   EXPECT_EQ(Row(broken).attempts, 2);
@@ -399,9 +404,9 @@ TEST_F(OutsideTest, GarbageOnTheDescriptorIsAFailureThatQuotesTheLine) {
 }
 
 TEST_F(OutsideTest, ChildrenOfAnOutsideTrainerEndWithIt) {
-  const std::string id = AddSweep(
-      "s", {Json::object()},
-      Shell("sleep 300 & echo $! > " + dir_ + "/grandchild; echo garbage >&3; wait"));
+  const std::string id =
+      AddSweep("s", {Json::object()},
+               Shell("sleep 300 & echo $! > " + dir_ + "/grandchild; echo garbage >&3; wait"));
   StartAgent();
   ASSERT_TRUE(Reaches(id, "FAILED"));
   std::ifstream file(dir_ + "/grandchild");

@@ -1,5 +1,5 @@
-// A stand-in for the native trainer, with the same TrainerMain: it takes the training out and leaves
-// the protocol in. The plan's "fake" field says how it behaves:
+// A stand-in for the native trainer, with the same TrainerMain: it takes the training out and
+// leaves the protocol in. The plan's "fake" field says how it behaves:
 //   step_ms     time of a step (0)
 //   crash_at    kills itself with SIGKILL at that step, unless it has resumed
 //   crash_always  the same, resumed or not
