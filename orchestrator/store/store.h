@@ -127,7 +127,7 @@ class Store {
                                           double lease_rank, int64_t now_ms);
   // control.cc: HELD, PENDING or CANCELLED as the memberships of an unleased, unfinished trial
   // demand.
-  absl::Status SettleWaiting(int64_t key);
+  absl::Status SettleWaiting(int64_t key, int64_t now_ms);
   // leases.cc
   absl::StatusOr<LeasedTrial> CheckEpoch(std::string_view trial_id, std::string_view worker_id,
                                          int64_t epoch);
