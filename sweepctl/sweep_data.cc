@@ -37,9 +37,10 @@ absl::StatusOr<worker::PrepareOptions> PrepareOptionsOf(const sweeps::SweepFile&
       break;
     case sweeps::Tokenizer::Kind::kModel:
       options.tokenizer_model =
-          fs::path(data.tokenizer.model_path).is_absolute()
-              ? data.tokenizer.model_path
-              : (folder.empty() ? fs::path(".") : folder) / data.tokenizer.model_path;
+          (fs::path(data.tokenizer.model_path).is_absolute()
+               ? fs::path(data.tokenizer.model_path)
+               : (folder.empty() ? fs::path(".") : folder) / data.tokenizer.model_path)
+              .string();
       break;
   }
   options.holdout_fraction = data.holdout_fraction;
