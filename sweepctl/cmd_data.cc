@@ -1,4 +1,4 @@
-// sweepctl data: prepare the data of a sweep file, look at a prepared folder, encode and decode.
+// sweepctl data: prepare the data of a sweep file, look at a prepared folder.
 #include <filesystem>
 
 #include "core/file.h"
@@ -9,13 +9,12 @@
 #include "sweepctl/table.h"
 #include "sweepctl/verbs.h"
 #include "worker/data/shard.h"
-#include "worker/data/tokenizer.h"
 
 namespace sweepctl {
 namespace {
 
 struct DataArgs {
-  std::string path, data_root, data_dir, text;
+  std::string path, data_root, data_dir;
 };
 
 absl::StatusOr<int> RunPrepare(const DataArgs& args, const GlobalOptions& global) {
@@ -71,20 +70,6 @@ absl::StatusOr<int> RunShow(const DataArgs& args, const GlobalOptions& global) {
   return kDone;
 }
 
-absl::StatusOr<int> RunEncode(const DataArgs& args, const GlobalOptions& global) {
-  ASSIGN_OR_RETURN(const worker::Manifest manifest, worker::ReadManifest(args.path));
-  ASSIGN_OR_RETURN(const auto tokenizer, worker::LoadTokenizer(args.path, manifest));
-  const std::vector<int32_t> ids = tokenizer->Encode(args.text);
-  core::Json pieces = core::Json::array();
-  for (int32_t id : ids) {
-    pieces.push_back(
-        core::Json(tokenizer->Bytes(id)).dump(-1, ' ', true, core::Json::error_handler_t::replace));
-  }
-  RETURN_IF_ERROR(PrintJson(
-      {{"ids", ids}, {"pieces", pieces}, {"round_trip", tokenizer->Decode(ids) == args.text}}));
-  return kDone;
-}
-
 }  // namespace
 
 void AddDataVerb(CLI::App& app, Session& session) {
@@ -103,12 +88,6 @@ void AddDataVerb(CLI::App& app, Session& session) {
   show->add_option("FOLDER", args->path, "a prepared folder")->required();
   show->callback([args, &session] {
     session.action = [args, &session] { return RunShow(*args, session.options); };
-  });
-  CLI::App* encode = verb->add_subcommand("encode", "tokenise a text with a folder's tokenizer");
-  encode->add_option("FOLDER", args->path, "a prepared folder")->required();
-  encode->add_option("TEXT", args->text, "the text")->required();
-  encode->callback([args, &session] {
-    session.action = [args, &session] { return RunEncode(*args, session.options); };
   });
 }
 

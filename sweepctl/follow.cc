@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -72,15 +73,21 @@ class Display {
       std::fflush(stderr);
       return;
     }
+    const bool first = shown_.empty();
     for (const orchestrator::TrialRow& row : status.rows) {
       if (!Terminal(row.state) || !shown_.insert(row.trial_id).second) continue;
-      Note(fmt::format("{} {} of {}: {} width {} on {} tokens{}", row.stage,
-                       CountRows(status, row.stage, true),
+      if (first) continue;  // ended before we looked
+      Note(fmt::format("{} {} of {}: {} width {} on {} tokens{}", row.stage, ++ended_[row.stage],
                        CountRows(status, row.stage, true) + CountRows(status, row.stage, false),
                        core::FormatFlops(row.budget_flops), row.hidden,
                        core::FormatCount(static_cast<double>(row.tokens)),
                        row.loss.has_value() ? fmt::format(": loss {:.4f}", *row.loss)
                                             : fmt::format(": {} {}", row.state, row.detail)));
+    }
+    if (first && !shown_.empty()) {
+      for (const orchestrator::TrialRow& row : status.rows)
+        ended_[row.stage] += Terminal(row.state);
+      Note(fmt::format("{} of {} trials had ended before", shown_.size(), status.rows.size()));
     }
   }
   void Clear() {
@@ -92,6 +99,7 @@ class Display {
   const bool live_;
   long lines_ = 0;
   std::set<std::string> shown_;
+  std::map<std::string, int64_t> ended_;  // by stage
 };
 
 absl::StatusOr<std::vector<Json>> ForecastRows(orchestrator::Reader& reader,
@@ -99,7 +107,7 @@ absl::StatusOr<std::vector<Json>> ForecastRows(orchestrator::Reader& reader,
   return reader.Rows(
       "SELECT name, status, law, budget_flops, loss, interval_lo, interval_hi, interval_level, "
       "outcome_loss, error_rel, inside, registered_unix_ms, record_hash, target_trial_id "
-      "FROM v_forecasts WHERE sweep=? ORDER BY forecast_id",
+      "FROM v_forecasts WHERE sweep=?1 ORDER BY forecast_id",
       sweep);
 }
 

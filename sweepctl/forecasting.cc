@@ -1,5 +1,7 @@
 #include "sweepctl/forecasting.h"
 
+#include <algorithm>
+
 #include "core/hash.h"
 #include "core/status_macros.h"
 #include "core/units.h"
@@ -72,11 +74,18 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
   sweeps::ExpandOptions expand;
   ASSIGN_OR_RETURN(expand.data, DataOfSweep(reader, info.sweep));
   const recipes::Setting setting = sweeps::SettingOf(file, expand);
+  ASSIGN_OR_RETURN(const auto existing,
+                   reader.Rows("SELECT name FROM v_forecasts WHERE sweep=?1", info.sweep));
   std::vector<RegisteredForecast> registered;
   fit::FitOptions exact = options;
   exact.predict.clear();
   exact.backtest = false;
   for (double flops : file.forecast_at) {
+    const std::string name = fmt::format("{}/{}", info.sweep, core::FormatFlops(flops));
+    if (std::any_of(existing.begin(), existing.end(),
+                    [&](const Json& row) { return row["name"] == name; })) {
+      continue;  // registered before an interruption; it stands
+    }
     const fit::Forecast* primary = PrimaryAt(*summary, flops);
     if (primary == nullptr) {
       return absl::FailedPreconditionError(
@@ -88,7 +97,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
                      sweeps::ChooseTarget(*recipe, flops, primary->tokens, setting));
     exact.predict.push_back(plan.recipe_flops);
     RegisteredForecast entry;
-    entry.name = fmt::format("{}/{}", info.sweep, core::FormatFlops(flops));
+    entry.name = name;
     entry.target = std::move(plan);
     registered.push_back(std::move(entry));
   }
@@ -143,7 +152,6 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
     ASSIGN_OR_RETURN(const auto response, client.RegisterForecast(request));
     entry.record_hash = response.record_hash();
-    entry.already_registered = response.already_registered();
   }
   return registered;
 }

@@ -20,15 +20,15 @@ struct RegisteredForecast {
   std::string target_trial_id;
   fit::Forecast forecast;
   std::string record_hash;
-  bool already_registered = false;
 };
 
 // Fits the completed fit-stage trials of `info` and, for each of `file.forecast_at`: lets the
 // primary law choose the target (its D*, the recipe's nearest candidate), forecasts the loss at the
 // target's realised FLOPs, submits the target HELD, registers the forecast, which releases it.
-// All forecasts are made from one fit before the first target is released. Stores the fit.
-// FAILED_PRECONDITION when no law can be fitted or the primary law has no prediction interval.
-// The fit is returned in *summary for printing.
+// Those registered before an interruption stand and are left out of the result. All are made from
+// one fit before the first target is released. Stores the fit. FAILED_PRECONDITION when no law can
+// be fitted or the primary law has no prediction interval. The fit is returned in *summary for
+// printing.
 absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     orchestrator::Client& client, orchestrator::Reader& reader, const orchestrator::SweepInfo& info,
     const sweeps::SweepFile& file, fit::FitSummary* summary);

@@ -74,7 +74,7 @@ absl::StatusOr<SweepData> PrepareSweepData(const sweeps::SweepFile& file,
   std::string last_stage;
   int64_t last_ms = 0;
   auto report =
-      worker::PrepareData(options, out.data_dir, [&](const std::string& stage, double done) {
+      worker::PrepareInProcess(options, out.data_dir, [&](const std::string& stage, double done) {
         const int64_t now = core::SystemClock().MonotonicMs();
         if (stage == last_stage && (!live || now - last_ms < 200)) return;
         if (live && !last_stage.empty()) std::fputs("\r\033[K", stderr);

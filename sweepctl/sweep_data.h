@@ -7,7 +7,7 @@
 #include "recipes/plan.h"
 #include "sweeps/expand.h"
 #include "sweeps/sweep_file.h"
-#include "worker/data/prepare.h"
+#include "worker/data/prepare_request.h"
 
 namespace sweepctl {
 
