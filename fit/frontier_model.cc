@@ -137,10 +137,14 @@ class FrontierModelFit final : public FittedLaw {
                        weights);
   }
 
+  // The first few reasons; a data set that is no IsoFLOP design has one for every run.
   std::string Refusals() const {
+    constexpr int kShown = 3;
     std::string text;
+    int refused = 0;
     for (const IsoflopMinimum& m : frontier_.minima)
-      if (!m.ok()) text += fmt::format("; {}", m.reason);
+      if (!m.ok() && ++refused <= kShown) text += fmt::format("; {}", m.reason);
+    if (refused > kShown) text += fmt::format("; and {} more", refused - kShown);
     return text;
   }
 

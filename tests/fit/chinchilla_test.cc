@@ -155,6 +155,26 @@ TEST(ChinchillaTest, FitsBelowACutMatchTheReference) {
   }
 }
 
+// reference/fitting.md section 2.2, columns LH.
+TEST(ChinchillaTest, OpenAthenaSetsReachTheReferenceObjectives) {
+  SKIP_WITHOUT("isoflop_sets.csv");
+  struct Case {
+    const char* experiment;
+    double objective, e, alpha, beta;
+  };
+  for (const Case& c :
+       {Case{"epochai_chinchilla__massivetext__chinchilla", .00123503, 1.9643, .3975, .5092},
+        Case{"ml_scalefit__massivetext__chinchilla", .000579262, 1.8722, .3777, .3928},
+        Case{"llama_3__exp_loss", .000254545, 1.8275, .3267, .3654},
+        Case{"marin_202603__nemotron__llama_2", .000553732, 2.5202, .6393, .4004}}) {
+    const SurfaceFit fit = FitAll(Load("isoflop_sets.csv", {{"experiment", c.experiment}}), {}, 16);
+    EXPECT_NEAR(fit.objective / c.objective, 1, 1e-5) << c.experiment;
+    EXPECT_NEAR(fit.theta[2], c.e, 6e-5) << c.experiment;
+    EXPECT_NEAR(fit.theta[3], c.alpha, 6e-5) << c.experiment;
+    EXPECT_NEAR(fit.theta[4], c.beta, 6e-5) << c.experiment;
+  }
+}
+
 // Ceres, from the grid's best cell, must not find anything lower, and comes close.
 TEST(ChinchillaTest, CeresAgreesAsAnIndependentReferee) {
   SKIP_WITHOUT("chinchilla_epoch.csv");
