@@ -31,8 +31,8 @@ struct Activity {
   int64_t pending = 0;
   int64_t leased = 0;
   int64_t held = 0;
-  // PENDING trials that some sweep would lease now: neither paused, cancelled nor over its limit.
-  int64_t runnable = 0;
+  // Whether some PENDING trial would be leased now: its sweep neither paused nor at its limit.
+  bool runnable = false;
 };
 
 class Store {
