@@ -35,6 +35,7 @@ inline constexpr std::string_view kFewStartsAgree = "few-starts-agree";
 inline constexpr std::string_view kNotFitted = "not-fitted";
 inline constexpr std::string_view kLawsDisagree = "laws-disagree";
 inline constexpr std::string_view kFlopConvention = "flop-convention";
+inline constexpr std::string_view kTargetsIncluded = "targets-included";
 
 inline Warning Warn(std::string_view code, std::string text) {
   return {std::string(code), std::move(text)};

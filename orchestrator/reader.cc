@@ -5,6 +5,7 @@
 #include "fmt/format.h"
 #include "orchestrator/store/guarded_query.h"
 #include "orchestrator/store/schema.h"
+#include "orchestrator/store/store.h"
 
 namespace orchestrator {
 namespace {
@@ -250,6 +251,8 @@ absl::StatusOr<std::vector<core::Json>> Reader::Rows(const std::string& sql,
     result.push_back(std::move(object));
   }
 }
+
+absl::Status Reader::VerifyForecastChain() { return orchestrator::VerifyForecastChain(db_.get()); }
 
 absl::StatusOr<sweep::v1::QueryResponse> Reader::Query(const sweep::v1::QueryRequest& request) {
   return RunGuardedQuery(path_, request);

@@ -120,6 +120,8 @@ class Reader {
   // Rows of any of our views or tables as JSON objects: for `--json` of show, forecasts, attempts.
   // `sql` is ours, not the user's (that is Query).
   absl::StatusOr<std::vector<core::Json>> Rows(const std::string& sql, const std::string& argument);
+  // As store.h.
+  absl::Status VerifyForecastChain();
   // The user's SQL, bounded; as orchestrator/store/guarded_query.h.
   absl::StatusOr<sweep::v1::QueryResponse> Query(const sweep::v1::QueryRequest& request);
 

@@ -17,7 +17,17 @@
   V(Serve)                \
   V(Worker)               \
   V(Recipe)               \
-  V(Schema)
+  V(Schema)               \
+  V(Status)               \
+  V(Show)                 \
+  V(Logs)                 \
+  V(Cancel)               \
+  V(Pause)                \
+  V(Retry)                \
+  V(Fit)                  \
+  V(Forecasts)            \
+  V(Query)                \
+  V(Export)
 
 namespace sweepctl {
 

@@ -187,9 +187,9 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
   return response;
 }
 
-absl::Status Store::VerifyForecastChain() {
+absl::Status VerifyForecastChain(Database* db) {
   ASSIGN_OR_RETURN(Statement rows,
-                   db_->Prepare(R"sql(SELECT name, record_json, previous_hash, record_hash,
+                   db->Prepare(R"sql(SELECT name, record_json, previous_hash, record_hash,
           observations_json, observations_hash,
           name IS record_json->>'name' AND sweep IS record_json->>'sweep'
           AND law IS record_json->>'law' AND metric IS record_json->>'metric'

@@ -31,6 +31,11 @@ int AuthorizeReadOnly(void*, int action, const char* first, const char* second, 
       const bool describes = name == "table_info" || name == "table_xinfo" || name == "index_list";
       return reads || describes ? SQLITE_OK : SQLITE_DENY;
     }
+    case SQLITE_UPDATE:
+      // SQLite asks this when it declares the table of json_each, which v_frontier reads. A
+      // statement that updates the schema itself is refused by SQLite, and the file is read-only.
+      return first != nullptr && std::string_view(first) == "sqlite_master" ? SQLITE_OK
+                                                                            : SQLITE_DENY;
     default:
       return SQLITE_DENY;
   }
@@ -213,7 +218,10 @@ absl::Status Database::Error(int code, std::string_view attempted) const {
   const std::string message = fmt::format(
       "database {}: {} ({}), in: {}", path_,
       handle_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(handle_), code, attempted);
-  switch (code & 0xff) {
+  // A CREATE that the authorizer refused ends with SQLITE_SCHEMA rather than SQLITE_AUTH.
+  const bool refused = handle_ != nullptr && (code & 0xff) == SQLITE_SCHEMA &&
+                       std::string_view(sqlite3_errmsg(handle_)) == "not authorized";
+  switch (refused ? SQLITE_AUTH : code & 0xff) {
     case SQLITE_FULL:
     case SQLITE_IOERR:
     case SQLITE_NOMEM:

@@ -35,6 +35,10 @@ struct Activity {
   bool runnable = false;
 };
 
+// DATA_LOSS naming the first registration whose hash does not follow from its content and its
+// predecessor. Only reads.
+absl::Status VerifyForecastChain(Database* db);
+
 class Store {
  public:
   // Opens or creates, and migrates (orchestrator/store/schema.h).
@@ -57,9 +61,7 @@ class Store {
       const v1::RegisterForecastRequest& request, int64_t now_ms);
   absl::StatusOr<v1::RecordFitResponse> RecordFit(const v1::RecordFitRequest& request,
                                                   int64_t now_ms);
-  // DATA_LOSS naming the first registration whose hash does not follow from its content and its
-  // predecessor.
-  absl::Status VerifyForecastChain();
+  absl::Status VerifyForecastChain() { return orchestrator::VerifyForecastChain(db_.get()); }
 
   // ---- Workers (store/leases.cc, report.cc) ----
 

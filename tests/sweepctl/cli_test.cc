@@ -12,6 +12,7 @@ TEST(ExitCodeTest, EveryKindOfFailureHasItsCode) {
   EXPECT_EQ(ExitCodeOf(UsageError("x")), 2);
   EXPECT_EQ(ExitCodeOf(absl::InvalidArgumentError("x")), 65);
   EXPECT_EQ(ExitCodeOf(absl::NotFoundError("x")), 65);
+  EXPECT_EQ(ExitCodeOf(absl::DataLossError("x")), 65);
   EXPECT_EQ(ExitCodeOf(absl::UnavailableError("x")), 69);
   EXPECT_EQ(ExitCodeOf(absl::ResourceExhaustedError("x")), 73);
   EXPECT_EQ(ExitCodeOf(absl::AbortedError("x")), 75);

@@ -1,13 +1,11 @@
 // The real program: what it prints, where, and with which exit code.
+#include "tests/sweepctl/program.h"
+
 #include <cstdlib>
 #include <map>
 #include <sstream>
 
-#include "core/canonical_json.h"
-#include "core/file.h"
-#include "core/subprocess.h"
 #include "gmock/gmock.h"
-#include "gtest/gtest.h"
 
 namespace {
 
@@ -15,30 +13,6 @@ using core::Json;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-struct Result {
-  int code = -1;
-  std::string out, err;
-  Json json() const { return Json::parse(out); }
-};
-
-// Runs `sweepctl ARGS` in the source folder; ARGS as for a shell.
-Result Sweepctl(const std::string& args, const std::string& redirect = "") {
-  const std::string base = testing::TempDir() + "/program_test_" +
-                           testing::UnitTest::GetInstance()->current_test_info()->name();
-  core::SpawnOptions options;
-  options.working_dir = SWEEP_SOURCE_DIR;
-  options.argv = {"/bin/sh", "-c",
-                  std::string(SWEEPCTL_PROGRAM) + " " + args + " >" +
-                      (redirect.empty() ? base + ".out" : redirect) + " 2>" + base + ".err"};
-  Result result;
-  const auto child = core::Spawn(options);
-  if (!child.ok()) return result;
-  result.code = core::WaitExit(*child, 60000).value_or(-1);
-  if (redirect.empty()) result.out = *core::ReadFile(base + ".out");
-  result.err = *core::ReadFile(base + ".err");
-  return result;
-}
 
 std::vector<std::map<std::string, std::string>> CsvRows(const std::string& text) {
   std::istringstream lines(text);

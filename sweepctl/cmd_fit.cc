@@ -1,0 +1,298 @@
+// sweepctl fit: laws, intervals, backtest and forecasts from a sweep's database or a CSV file, and
+// the model to train at a forecast's optimum.
+#include <algorithm>
+
+#include "core/did_you_mean.h"
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "fit/csv.h"
+#include "fit/fit.h"
+#include "fit/report.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "sweepctl/database.h"
+#include "sweepctl/fit_input.h"
+#include "sweepctl/observations.h"
+#include "sweepctl/trial_rows.h"
+#include "sweepctl/verbs.h"
+
+namespace sweepctl {
+namespace {
+
+using core::Json;
+
+struct FitArgs {
+  std::string sweep, csv, n_convention = "params";
+  std::vector<std::string> columns, where, laws = {"all"}, predict, allow_mixed;
+  std::string loss = "huber", residual = "log", delta, pinned_E, level;
+  int resamples = fit::BootstrapOptions().resamples;
+  uint64_t seed = 0;
+  bool assume_6nd = false, include_targets = false, no_backtest = false;
+};
+
+struct Input {
+  std::vector<fit::Observation> observations;
+  std::vector<fit::Exclusion> excluded;
+  double spent_flops = 0;  // 0: the sum over observations
+  size_t targets = 0;      // completed targets among the observations
+  size_t targets_left_out = 0;
+  std::string sweep;                     // empty: from a CSV file
+  std::optional<TargetChooser> chooser;  // only when the recipe is known
+  std::string no_chooser;                // why not
+};
+
+absl::StatusOr<std::pair<std::string, std::string>> KeyValue(const std::string& text,
+                                                             std::string_view option) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0)
+    return UsageError(fmt::format("{} takes NAME=VALUE, not '{}'", option, text));
+  return std::make_pair(text.substr(0, equals), text.substr(equals + 1));
+}
+
+absl::StatusOr<double> NumberOf(const std::string& text, std::string_view option) {
+  const auto number = core::ParseNumber(text);
+  if (number.ok()) return *number;
+  return UsageError(fmt::format("{} takes a number as 1e18, not '{}'", option, text));
+}
+
+absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
+  fit::FitOptions options;
+  std::vector<std::string> known = fit::LawNames();
+  known.emplace_back("all");
+  for (const std::string& law : args.laws) {
+    if (std::find(known.begin(), known.end(), law) == known.end())
+      return UsageError(fmt::format("--law {}: no such law{}; the laws are: {}", law,
+                                    core::DidYouMean(law, known), fmt::join(known, ", ")));
+  }
+  options.laws = args.laws;
+  options.law.loss.kind = args.loss == "l1"   ? fit::LossKind::kL1
+                          : args.loss == "l2" ? fit::LossKind::kL2
+                                              : fit::LossKind::kHuber;
+  options.law.loss.residual =
+      args.residual == "linear" ? fit::ResidualKind::kLinear : fit::ResidualKind::kLog;
+  if (!args.delta.empty()) {
+    ASSIGN_OR_RETURN(options.law.loss.delta, NumberOf(args.delta, "--delta"));
+    if (options.law.loss.delta <= 0) return UsageError("--delta must be above 0");
+  }
+  if (!args.pinned_E.empty()) {
+    ASSIGN_OR_RETURN(options.law.pinned_E, NumberOf(args.pinned_E, "--pin-e"));
+    if (*options.law.pinned_E < 0) return UsageError("--pin-e must be 0 or more");
+  }
+  if (!args.level.empty()) {
+    const auto level = core::ParseFraction(args.level);
+    if (!level.ok() || *level <= 0 || *level >= 1)
+      return UsageError(fmt::format("--level lies between 0 and 1, not '{}'", args.level));
+    options.law.bootstrap.level = *level;
+  }
+  options.law.bootstrap.resamples = args.resamples;
+  options.law.bootstrap.seed = args.seed;
+  for (const std::string& text : args.predict) {
+    ASSIGN_OR_RETURN(const double flops, NumberOf(text, "--predict"));
+    if (flops <= 0) return UsageError("--predict takes FLOPs above 0");
+    options.predict.push_back(flops);
+  }
+  if (args.n_convention == "no-embedding") options.n_convention = fit::NConvention::kNoEmbedding;
+  options.allow_mixed = args.allow_mixed;
+  options.backtest = !args.no_backtest;
+  return options;
+}
+
+absl::StatusOr<Input> FromCsv(const FitArgs& args) {
+  if (!args.sweep.empty() || args.include_targets)
+    return UsageError("--csv reads a file; --sweep and --include-targets belong to a database");
+  fit::CsvOptions options;
+  options.assume_6nd = args.assume_6nd;
+  for (const std::string& text : args.columns) {
+    ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--column"));
+    options.columns[pair.first] = pair.second;
+  }
+  for (const std::string& text : args.where) {
+    ASSIGN_OR_RETURN(options.where.emplace_back(), KeyValue(text, "--where"));
+  }
+  ASSIGN_OR_RETURN(fit::CsvObservations read, fit::ReadObservationsCsv(args.csv, options));
+  Input input;
+  input.observations = std::move(read.observations);
+  input.excluded = std::move(read.excluded);
+  return input;
+}
+
+absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& global) {
+  if (!args.columns.empty() || !args.where.empty() || args.assume_6nd)
+    return UsageError("--column, --where and --assume-6nd belong to --csv FILE");
+  ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
+  ASSIGN_OR_RETURN(const orchestrator::SweepInfo sweep, ChooseSweep(*reader, args.sweep));
+  ASSIGN_OR_RETURN(SweepObservations read, ObservationsOf(*reader, sweep.sweep));
+  Input input;
+  input.sweep = sweep.sweep;
+  input.observations = std::move(read.fitted);
+  if (args.include_targets) {
+    input.targets = read.targets.size();
+    for (fit::Observation& target : read.targets) input.observations.push_back(std::move(target));
+  } else {
+    input.targets_left_out = read.targets.size();
+  }
+  if (input.observations.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("sweep {} has no completed fit trial yet; `sweepctl status {}{}` says how far "
+                    "it is",
+                    sweep.sweep, sweep.sweep, DbFlag(global)));
+  }
+  ASSIGN_OR_RETURN(input.spent_flops, SpentFlops(*reader, sweep.sweep, args.include_targets));
+  auto chooser = TargetChooserOf(*reader, sweep);
+  if (chooser.ok())
+    input.chooser = *std::move(chooser);
+  else
+    input.no_chooser = std::string(chooser.status().message());
+  return input;
+}
+
+// The plan of every prediction, in their order; an error where the recipe has none.
+std::vector<absl::StatusOr<recipes::Plan>> PlansOf(const fit::FitSummary& summary,
+                                                   const Input& input) {
+  std::vector<absl::StatusOr<recipes::Plan>> plans;
+  for (const fit::Forecast& forecast : summary.predictions) {
+    plans.push_back(
+        input.chooser.has_value()
+            ? input.chooser->Choose(forecast.flops, forecast.tokens)
+            : absl::StatusOr<recipes::Plan>(absl::FailedPreconditionError(input.no_chooser)));
+  }
+  return plans;
+}
+
+Json PlanJson(const recipes::Plan& plan) {
+  const auto id = recipes::TrialId(plan);
+  return TrialJson({plan, id.ok() ? *id : ""});
+}
+
+// For people, of the primary law; the others stand in JSON.
+std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<recipes::Plan>& plan) {
+  const std::string budget = core::FormatFlops(forecast.flops);
+  if (!plan.ok())
+    return fmt::format("\nwhat to train at {} FLOPs: unknown, {}\n", budget,
+                       std::string(plan.status().message()));
+  const Json row = PlanJson(*plan);
+  std::string text =
+      fmt::format("\nwhat to train at {} FLOPs ({} {}, tokens nearest above D* {})\n", budget,
+                  plan->recipe, plan->recipe_version, core::FormatCount(forecast.tokens));
+  text += fmt::format(
+      "  width {}, layers {}, heads {}, params {}, tokens {} ({:.3g} a param)\n",
+      row.value("hidden", Json()).dump(), row.value("layers", Json()).dump(),
+      row.value("heads", Json()).dump(), core::FormatCount(static_cast<double>(plan->params)),
+      core::FormatCount(static_cast<double>(plan->tokens)), row["tokens_per_param"].get<double>());
+  text +=
+      fmt::format("  batch {} x {} tokens, {} steps, ", plan->batch, plan->seq_len, plan->steps);
+  if (row.contains("lr")) text += fmt::format("lr {:.4g}, ", row["lr"].get<double>());
+  if (row.contains("adam_lr"))
+    text += fmt::format("adam lr {:.4g}, ", row["adam_lr"].get<double>());
+  text += fmt::format("{} FLOPs\n", core::FormatFlops(plan->recipe_flops));
+  if (!plan->clamps.empty())
+    text += fmt::format("  ! limits of the recipe that bit: {}\n", fmt::join(plan->clamps, ", "));
+  return text;
+}
+
+void WarnOfTargets(size_t targets, fit::FitSummary& summary) {
+  if (targets == 0) return;
+  const fit::Warning warning = fit::Warn(
+      fit::kTargetsIncluded,
+      fmt::format("{} completed targets joined the fit: a forecast at or below their budgets is no "
+                  "forecast",
+                  targets));
+  summary.warnings.push_back(warning);
+  for (fit::Forecast& forecast : summary.predictions) forecast.warnings.push_back(warning);
+}
+
+absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global) {
+  if (global.Format() == OutputFormat::kCsv || global.Format() == OutputFormat::kJsonLines)
+    return UsageError("fit prints a report, or one JSON object with --json");
+  ASSIGN_OR_RETURN(fit::FitOptions options, OptionsOf(args));
+  ASSIGN_OR_RETURN(const Input input,
+                   args.csv.empty() ? FromDatabase(args, global) : FromCsv(args));
+  options.spent_flops = input.spent_flops;
+  ASSIGN_OR_RETURN(fit::FitSummary summary,
+                   fit::RunFit(input.observations, options, input.excluded));
+  WarnOfTargets(input.targets, summary);
+  const auto plans = PlansOf(summary, input);
+  if (global.Format() == OutputFormat::kJson) {
+    Json out = fit::FitJson(summary);
+    if (!input.sweep.empty()) {
+      out["sweep"] = input.sweep;
+      for (size_t i = 0; i < plans.size(); ++i)
+        out["predictions"][i]["plan"] = plans[i].ok() ? PlanJson(*plans[i]) : Json();
+    }
+    RETURN_IF_ERROR(PrintJson(out));
+    return kDone;
+  }
+  std::string text = fit::FitText(summary);
+  for (size_t i = 0; i < plans.size() && !input.sweep.empty(); ++i) {
+    if (summary.predictions[i].primary) text += WhatToTrain(summary.predictions[i], plans[i]);
+  }
+  RETURN_IF_ERROR(Print(text));
+  if (input.targets_left_out > 0) {
+    Note(
+        fmt::format("{} completed targets are outcomes and did not join the fit; "
+                    "--include-targets adds them",
+                    input.targets_left_out));
+  }
+  if (args.predict.empty()) {
+    Note(fmt::format(
+        "next: sweepctl fit{} --predict {}",
+        input.sweep.empty() ? " --csv " + args.csv : " --sweep " + input.sweep + DbFlag(global),
+        core::FormatFlops(10 * summary.largest_flops)));
+  } else if (!input.sweep.empty()) {
+    Note("a forecast is blind only when registered first: forecast: {at: [...]} in the sweep file");
+  }
+  return kDone;
+}
+
+}  // namespace
+
+void AddFitVerb(CLI::App& app, Session& session) {
+  auto args = std::make_shared<FitArgs>();  // shared by the parser and the callback
+  CLI::App* verb = app.add_subcommand("fit", "fit scaling laws and forecast larger runs");
+  verb->add_option("--sweep", args->sweep, "the sweep of --db; the only one by default")
+      ->type_name("NAME");
+  verb->add_option("--csv", args->csv,
+                   "read observations from this file: flops, params, tokens, loss")
+      ->type_name("FILE");
+  verb->add_option("--column", args->columns, "which column holds a field; may be repeated")
+      ->type_name("FIELD=COLUMN");
+  verb->add_option("--where", args->where, "keep rows whose column holds this; may be repeated")
+      ->type_name("COLUMN=TEXT");
+  verb->add_flag("--assume-6nd", args->assume_6nd, "without a flops column: C = 6 N D");
+  verb->add_option("--law", args->laws, "isoflop, frontier, chinchilla or all")
+      ->delimiter(',')
+      ->type_name("LAW,...");
+  verb->add_option("--predict", args->predict, "training FLOPs to forecast at")
+      ->delimiter(',')
+      ->type_name("C,...");
+  verb->add_option("--loss", args->loss, "huber, l1 or l2, of surface laws")
+      ->check(CLI::IsMember({"huber", "l1", "l2"}))
+      ->capture_default_str();
+  verb->add_option("--delta", args->delta, "Huber's delta (1e-3)")->type_name("X");
+  verb->add_option("--residual", args->residual, "log or linear")
+      ->check(CLI::IsMember({"log", "linear"}))
+      ->capture_default_str();
+  verb->add_option("--bootstrap", args->resamples, "resamples; 0: no intervals")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str()
+      ->type_name("N");
+  verb->add_option("--seed", args->seed, "of the bootstrap")->capture_default_str()->type_name("S");
+  verb->add_option("--level", args->level, "of the intervals (0.9)")->type_name("P");
+  verb->add_option("--pin-e", args->pinned_E, "the irreducible loss is given")->type_name("E");
+  verb->add_option("--n-convention", args->n_convention, "params or no-embedding")
+      ->check(CLI::IsMember({"params", "no-embedding"}))
+      ->capture_default_str();
+  verb->add_option("--allow-mixed", args->allow_mixed, "a cohort key that may differ; repeatable")
+      ->type_name("KEY");
+  verb->add_flag("--include-targets", args->include_targets, "completed targets join the fit");
+  verb->add_flag("--no-backtest", args->no_backtest, "skip it");
+  verb->footer(
+      "Examples:  sweepctl fit --predict 1e16,1e17\n"
+      "           sweepctl fit --csv runs.csv --column loss=loss_c4_val --where experiment=main\n"
+      "           sweepctl fit --law chinchilla --loss l1 --bootstrap 2000 --json");
+  verb->callback([args, &session] {
+    session.action = [args, &session] { return RunFitVerb(*args, session.options); };
+  });
+}
+
+}  // namespace sweepctl

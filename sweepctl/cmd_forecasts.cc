@@ -1,0 +1,210 @@
+// sweepctl forecasts: the whole record of registered forecasts, counted before any error is shown,
+// and its hash chain verified.
+#include <cmath>
+
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "fmt/format.h"
+#include "sweepctl/database.h"
+#include "sweepctl/table.h"
+#include "sweepctl/verbs.h"
+
+namespace sweepctl {
+namespace {
+
+using core::Json;
+
+struct Record {
+  std::vector<Json> forecasts;  // by place in the chain
+  std::map<std::string, int64_t> counts = {
+      {"open", 0}, {"scored", 0}, {"abandoned", 0}, {"void", 0}};
+  // Of scored primary forecasts, which are the blind ones.
+  int64_t primary_scored = 0, primary_inside = 0;
+  double sum_absolute_error = 0;
+  absl::Status chain;
+  std::string head;  // hash of the newest registration of the database
+};
+
+// As DESIGN.md, section 5, promises.
+Json ForecastJson(const Json& row) {
+  return {{"name", row["name"]},
+          {"sweep", row["sweep"]},
+          {"status", row["status"]},
+          {"status_reason", row["status_reason"]},
+          {"registered_at", core::FormatUnixMs(row["registered_unix_ms"].get<int64_t>())},
+          {"law", row["law"]},
+          {"primary", row["primary"] != 0},
+          {"target_trial_id", row["target_trial_id"]},
+          {"target_state", row["target_state"]},
+          {"budget_flops", row["budget_flops"]},
+          {"metric", row["metric"]},
+          {"loss", row["loss"]},
+          {"interval",
+           {{"lo", row["interval_lo"]},
+            {"hi", row["interval_hi"]},
+            {"level", row["interval_level"]},
+            {"kind", row["interval_kind"]},
+            {"method", row["interval_method"]}}},
+          {"observations_hash", row["observations_hash"]},
+          {"record_hash", row["record_hash"]},
+          {"outcome_loss", row["outcome_loss"]},
+          {"error_rel", row["error_rel"]},
+          {"inside", row["inside"].is_null() ? Json() : Json(row["inside"] != 0)}};
+}
+
+absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::string& sweep) {
+  Record record;
+  ASSIGN_OR_RETURN(
+      const std::vector<Json> rows,
+      reader.Rows("SELECT * FROM v_forecasts WHERE ?1='' OR sweep=?1 ORDER BY forecast_id", sweep));
+  for (const Json& row : rows) {
+    record.forecasts.push_back(ForecastJson(row));
+    ++record.counts[row["status"]];
+    if (row["status"] != "scored" || row["primary"] == 0) continue;
+    ++record.primary_scored;
+    if (row["inside"] != 0) ++record.primary_inside;
+    record.sum_absolute_error += std::fabs(row["error_rel"].get<double>());
+  }
+  record.chain = reader.VerifyForecastChain();
+  if (!record.chain.ok() && !absl::IsDataLoss(record.chain)) return record.chain;
+  ASSIGN_OR_RETURN(
+      const std::vector<Json> last,
+      reader.Rows("SELECT record_hash FROM v_forecasts ORDER BY forecast_id DESC LIMIT 1", ""));
+  if (!last.empty()) record.head = last[0]["record_hash"];
+  return record;
+}
+
+std::string CountsText(const Record& record) {
+  return fmt::format("{} registered: {} scored, {} open, {} abandoned, {} void",
+                     record.forecasts.size(), record.counts.at("scored"), record.counts.at("open"),
+                     record.counts.at("abandoned"), record.counts.at("void"));
+}
+
+std::string Number(const Json& value, int digits) {
+  return value.is_null() ? "-" : fmt::format("{:.{}f}", value.get<double>(), digits);
+}
+
+Table RecordTable(const Record& record) {
+  Table table({{"name", "name", true},
+               {"sweep", ""},
+               {"status", "status", true},
+               {"status_reason", ""},
+               {"registered_at", "registered", true},
+               {"law", "law", true},
+               {"primary", ""},
+               {"target_trial_id", ""},
+               {"budget_flops", "budget"},
+               {"metric", ""},
+               {"loss", "forecast"},
+               {"interval_lo", "lo"},
+               {"interval_hi", "hi"},
+               {"interval_level", "level"},
+               {"interval_kind", ""},
+               {"interval_method", ""},
+               {"outcome_loss", "outcome"},
+               {"error_rel", "error"},
+               {"inside", "inside", true},
+               {"observations_hash", ""},
+               {"record_hash", ""}});
+  for (const Json& f : record.forecasts) {
+    const Json& interval = f["interval"];
+    const std::string law = f["law"];
+    table.AddRow(
+        {{f["name"], ""},
+         {f["sweep"], ""},
+         {f["status"], ""},
+         {f["status_reason"], ""},
+         {f["registered_at"], ""},
+         {law, f["primary"].get<bool>() ? law : law + " (beside)"},
+         {f["primary"], ""},
+         {f["target_trial_id"], ""},
+         {f["budget_flops"], core::FormatFlops(f["budget_flops"])},
+         {f["metric"], ""},
+         {f["loss"], Number(f["loss"], 4)},
+         {interval["lo"], Number(interval["lo"], 4)},
+         {interval["hi"], Number(interval["hi"], 4)},
+         {interval["level"], fmt::format("{:.0f} %", 100 * interval["level"].get<double>())},
+         {interval["kind"], ""},
+         {interval["method"], ""},
+         {f["outcome_loss"], Number(f["outcome_loss"], 4)},
+         {f["error_rel"], f["error_rel"].is_null()
+                              ? "-"
+                              : fmt::format("{:+.2f} %", 100 * f["error_rel"].get<double>())},
+         {f["inside"], f["inside"].is_null() ? "-"
+                       : f["inside"]         ? "yes"
+                                             : "no"},
+         {f["observations_hash"], ""},
+         {f["record_hash"], ""}});
+  }
+  return table;
+}
+
+std::string RecordText(const Record& record, bool color) {
+  std::string text = CountsText(record) + "\n";
+  if (record.forecasts.empty()) return text;
+  text += "\n" + RecordTable(record).Text(color);
+  for (const Json& f : record.forecasts) {
+    if (const std::string reason = f["status_reason"]; !reason.empty()) {
+      text += fmt::format("  {} is {}: {}\n", f["name"].get<std::string>(),
+                          f["status"].get<std::string>(), reason);
+    }
+  }
+  if (record.primary_scored > 0) {
+    text += fmt::format(
+        "\n{} of {} scored primary forecasts inside their interval, mean absolute "
+        "error {:.2f} %\n",
+        record.primary_inside, record.primary_scored,
+        100 * record.sum_absolute_error / record.primary_scored);
+  }
+  if (record.chain.ok()) text += fmt::format("chain intact, head {}\n", record.head);
+  return text;
+}
+
+absl::StatusOr<int> RunForecasts(const std::string& sweep, const GlobalOptions& options) {
+  ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
+  if (!sweep.empty()) RETURN_IF_ERROR(reader->Sweep(sweep).status());
+  ASSIGN_OR_RETURN(const Record record, ReadRecord(*reader, sweep));
+  if (options.Format() == OutputFormat::kJson) {
+    Json counts = record.counts;
+    counts["registered"] = record.forecasts.size();
+    RETURN_IF_ERROR(PrintJson(
+        {{"summary", counts},
+         {"forecasts", record.forecasts},
+         {"chain",
+          {{"intact", record.chain.ok()},
+           {"head", record.head.empty() ? Json() : Json(record.head)},
+           {"error", record.chain.ok() ? Json() : Json(std::string(record.chain.message()))}}}}));
+  } else if (options.Format() == OutputFormat::kTable) {
+    RETURN_IF_ERROR(Print(RecordText(record, options.Color())));
+    if (record.forecasts.empty())
+      Note("a sweep file with forecast: {at: [...]} registers them: sweepctl launch SWEEP.yaml");
+  } else {
+    RETURN_IF_ERROR(RecordTable(record).Print(options));
+  }
+  if (!record.chain.ok()) {
+    return absl::DataLossError(
+        fmt::format("chain broken: {}; compare with a backup or the anchored digest before "
+                    "trusting this record",
+                    std::string(record.chain.message())));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+void AddForecastsVerb(CLI::App& app, Session& session) {
+  auto sweep = std::make_shared<std::string>();  // shared by the parser and the callback
+  CLI::App* verb = app.add_subcommand(
+      "forecasts", "every registered forecast: open, scored, abandoned and void");
+  verb->add_option("--sweep", *sweep, "only those of this sweep")->type_name("NAME");
+  verb->footer(
+      "Examples:  sweepctl forecasts\n"
+      "           sweepctl forecasts --json | jq '.forecasts[] | select(.status==\"scored\")'\n"
+      "error is forecast / outcome - 1. The chain of hashes is verified over the whole database,\n"
+      "whatever --sweep selects; a broken one exits 65.");
+  verb->callback([sweep, &session] {
+    session.action = [sweep, &session] { return RunForecasts(*sweep, session.options); };
+  });
+}
+
+}  // namespace sweepctl

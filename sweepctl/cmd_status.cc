@@ -1,0 +1,287 @@
+// sweepctl status: every sweep in a line, or one sweep with its trials, and what to do next. Reads
+// the file, so it works without a coordinator.
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "fmt/format.h"
+#include "orchestrator/lock_file.h"
+#include "sweepctl/database.h"
+#include "sweepctl/table.h"
+#include "sweepctl/verbs.h"
+
+namespace sweepctl {
+namespace {
+
+using core::Json;
+using orchestrator::Reader;
+using orchestrator::SweepStatus;
+using orchestrator::TrialRow;
+using Coordinator = std::optional<orchestrator::CoordinatorAddress>;
+
+// Registered forecasts by status.
+using ForecastCounts = std::map<std::string, int64_t>;
+
+absl::StatusOr<ForecastCounts> CountForecasts(Reader& reader, const std::string& sweep) {
+  ASSIGN_OR_RETURN(const std::vector<Json> rows,
+                   reader.Rows("SELECT status, count(*) AS n FROM v_forecasts WHERE sweep=?1 "
+                               "GROUP BY status",
+                               sweep));
+  ForecastCounts counts = {{"open", 0}, {"scored", 0}, {"abandoned", 0}, {"void", 0}};
+  for (const Json& row : rows) counts[row["status"]] = row["n"];
+  return counts;
+}
+
+int64_t CountOf(const SweepStatus& status, const std::string& state) {
+  const auto it = status.counts.find(state);
+  return it == status.counts.end() ? 0 : it->second;
+}
+
+struct Next {
+  std::string why, command;
+};
+
+Next NextOf(const SweepStatus& status, const Coordinator& coordinator,
+            const ForecastCounts& forecasts, const GlobalOptions& options) {
+  const auto command = [&](const std::string& verb, const std::string& rest = "") {
+    return fmt::format("sweepctl {} {}{}{}", verb, status.sweep, rest, DbFlag(options));
+  };
+  const int64_t failed = CountOf(status, "FAILED"), oom = CountOf(status, "OUT_OF_MEMORY");
+  const int64_t waiting = CountOf(status, "PENDING") + CountOf(status, "LEASED");
+  if (status.paused) return {"paused", command("resume")};
+  if (status.waiting_for_registration)
+    return {"waiting for registration of the forecast", command("resume")};
+  if (waiting > 0 && !coordinator.has_value())
+    return {fmt::format("{} trials to do and no coordinator running", waiting), command("resume")};
+  if (waiting > 0) return {"running", command("watch")};
+  if (failed > 0) {
+    return {fmt::format("{} trials failed; `sweepctl logs --sweep {}{}` says why", failed,
+                        status.sweep, DbFlag(options)),
+            command("retry", " --failed")};
+  }
+  if (oom > 0) {
+    return {fmt::format("{} trials ran out of memory; retry them on a larger device", oom),
+            command("retry", " --oom")};
+  }
+  if (forecasts.at("scored") > 0)
+    return {"the forecast is scored",
+            fmt::format("sweepctl forecasts --sweep {}{}", status.sweep, DbFlag(options))};
+  if (CountOf(status, "COMPLETED") > 0)
+    return {"finished", fmt::format("sweepctl fit --sweep {}{}", status.sweep, DbFlag(options))};
+  return {"nothing left to do", command("resume")};
+}
+
+Json CoordinatorJson(const Coordinator& coordinator) {
+  if (!coordinator.has_value()) return {{"running", false}};
+  return {{"running", true},
+          {"endpoint", coordinator->endpoint},
+          {"pid", coordinator->pid},
+          {"version", coordinator->version},
+          {"started_at", core::FormatUnixMs(coordinator->started_unix_ms)}};
+}
+
+std::string CoordinatorText(const Coordinator& coordinator) {
+  if (!coordinator.has_value()) return "no coordinator is running";
+  return fmt::format("coordinator at {}, pid {}",
+                     coordinator->endpoint.empty() ? "(starting)" : coordinator->endpoint,
+                     coordinator->pid);
+}
+
+Json SweepJson(const SweepStatus& status, const ForecastCounts& forecasts, const Next& next) {
+  return {{"sweep", status.sweep},
+          {"paused", status.paused},
+          {"created_at", core::FormatUnixMs(status.created_unix_ms)},
+          {"trials", status.trials},
+          {"counts", status.counts},
+          {"flops_planned", status.flops_planned},
+          {"flops_done", status.flops_done},
+          {"flops_spent", status.flops_spent},
+          {"flops_wasted", status.flops_wasted},
+          {"trainer_seconds", status.trainer_seconds},
+          {"flops_per_second", status.flops_per_second},
+          {"eta_seconds", status.eta_seconds.has_value() ? Json(*status.eta_seconds) : Json()},
+          {"waiting_for_registration", status.waiting_for_registration},
+          {"forecasts", forecasts},
+          {"next", {{"why", next.why}, {"command", next.command}}}};
+}
+
+std::string CountsText(const SweepStatus& status) {
+  std::string text;
+  for (const auto& [state, count] : status.counts)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, state);
+  return text.empty() ? "no trials" : text;
+}
+
+std::string ForecastsText(const ForecastCounts& counts) {
+  int64_t total = 0;
+  std::string text;
+  for (const char* status : {"scored", "open", "abandoned", "void"}) {
+    total += counts.at(status);
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", counts.at(status), status);
+  }
+  return total == 0 ? "none registered" : fmt::format("{} registered: {}", total, text);
+}
+
+double PercentDone(const SweepStatus& status) {
+  return status.flops_planned > 0 ? 100 * status.flops_done / status.flops_planned : 0;
+}
+
+Cell Optional(const std::optional<double>& value) {
+  return {value.has_value() ? Json(*value) : Json(),
+          value.has_value() ? fmt::format("{:.4f}", *value) : ""};
+}
+
+Table TrialsTable(const SweepStatus& status) {
+  Table table({{"trial_id", "trial", true},
+               {"stage", "stage", true},
+               {"budget_flops", "budget"},
+               {"hidden", "width"},
+               {"layers", ""},
+               {"params", "params"},
+               {"tokens", "tokens"},
+               {"batch", ""},
+               {"seq_len", ""},
+               {"steps", ""},
+               {"step", ""},
+               {"recipe_flops", ""},
+               {"state", "state", true},
+               {"waiting_for", ""},
+               {"progress", "done"},
+               {"tokens_per_s", "tok/s"},
+               {"train_loss", "train loss"},
+               {"loss", "loss"},
+               {"bits_per_byte", ""},
+               {"attempts", "tries"},
+               {"worker_id", ""},
+               {"detail", ""}});
+  for (const TrialRow& row : status.rows) {
+    const double progress =
+        row.steps > 0 ? static_cast<double>(row.step) / static_cast<double>(row.steps) : 0;
+    table.AddRow(
+        {{row.trial_id, ShortId(row.trial_id)},
+         {row.stage, ""},
+         {row.budget_flops, core::FormatFlops(row.budget_flops)},
+         {row.hidden, ""},
+         {row.layers, ""},
+         {row.params, core::FormatCount(static_cast<double>(row.params))},
+         {row.tokens, core::FormatCount(static_cast<double>(row.tokens))},
+         {row.batch, ""},
+         {row.seq_len, ""},
+         {row.steps, ""},
+         {row.step, ""},
+         {row.recipe_flops, ""},
+         {row.state, row.waiting_for.empty() ? row.state : row.state + ": " + row.waiting_for},
+         {row.waiting_for, ""},
+         {progress, fmt::format("{:.0f} %", 100 * progress)},
+         {row.tokens_per_s, row.state == "LEASED" ? core::FormatCount(row.tokens_per_s) : "-"},
+         Optional(row.train_loss),
+         Optional(row.loss),
+         Optional(row.bits_per_byte),
+         {row.attempts, ""},
+         {row.worker_id, ""},
+         {row.detail, ""}});
+  }
+  return table;
+}
+
+absl::StatusOr<int> RunOne(Reader& reader, const std::string& sweep, const GlobalOptions& options) {
+  ASSIGN_OR_RETURN(const SweepStatus status, reader.Status(sweep));
+  ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(reader, sweep));
+  const Coordinator coordinator = orchestrator::FindCoordinator(options.db);
+  const Next next = NextOf(status, coordinator, forecasts, options);
+  const Table trials = TrialsTable(status);
+  if (options.Format() == OutputFormat::kJson) {
+    Json out = SweepJson(status, forecasts, next);
+    out["coordinator"] = CoordinatorJson(coordinator);
+    out["rows"] = trials.Rows();
+    RETURN_IF_ERROR(PrintJson(out));
+    return kDone;
+  }
+  if (options.Format() != OutputFormat::kTable) {
+    RETURN_IF_ERROR(trials.Print(options));
+    return kDone;
+  }
+  std::string text =
+      fmt::format("{}{}: {} trials: {}\n", status.sweep, status.paused ? " (paused)" : "",
+                  status.trials, CountsText(status));
+  text += fmt::format("{:.1f} % of {} FLOPs done; {} spent, {} of them wasted, {} of training\n",
+                      PercentDone(status), core::FormatFlops(status.flops_planned),
+                      core::FormatFlops(status.flops_spent), core::FormatFlops(status.flops_wasted),
+                      core::FormatDuration(status.trainer_seconds));
+  if (status.eta_seconds.has_value()) {
+    text += fmt::format("about {} left at {} FLOPs a second\n",
+                        core::FormatDuration(*status.eta_seconds),
+                        core::FormatFlops(status.flops_per_second));
+  }
+  text +=
+      fmt::format("forecasts: {}\n{}\n\n", ForecastsText(forecasts), CoordinatorText(coordinator));
+  RETURN_IF_ERROR(Print(text + trials.Text(options.Color())));
+  for (const TrialRow& row : status.rows) {
+    if (row.detail.empty() || row.state == "COMPLETED" || row.state == "LEASED") continue;
+    RETURN_IF_ERROR(Print(fmt::format("  {} {}: {}\n", ShortId(row.trial_id), row.state,
+                                      row.detail.substr(0, row.detail.find('\n')))));
+  }
+  Note(fmt::format("{}; next: {}", next.why, next.command));
+  return kDone;
+}
+
+absl::StatusOr<int> RunAll(Reader& reader, const GlobalOptions& options) {
+  ASSIGN_OR_RETURN(const std::vector<orchestrator::SweepInfo> sweeps, reader.Sweeps());
+  const Coordinator coordinator = orchestrator::FindCoordinator(options.db);
+  Table table({{"sweep", "sweep", true},
+               {"trials", "trials"},
+               {"done_percent", "done"},
+               {"flops_planned", "planned"},
+               {"flops_spent", "spent"},
+               {"flops_wasted", "wasted"},
+               {"eta_seconds", "left"},
+               {"counts", "states", true},
+               {"next", "next", true}});
+  Json list = Json::array();
+  for (const orchestrator::SweepInfo& info : sweeps) {
+    ASSIGN_OR_RETURN(const SweepStatus status, reader.Status(info.sweep));
+    ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(reader, info.sweep));
+    const Next next = NextOf(status, coordinator, forecasts, options);
+    list.push_back(SweepJson(status, forecasts, next));
+    table.AddRow({{status.sweep, ""},
+                  {status.trials, ""},
+                  {PercentDone(status), fmt::format("{:.1f} %", PercentDone(status))},
+                  {status.flops_planned, core::FormatFlops(status.flops_planned)},
+                  {status.flops_spent, core::FormatFlops(status.flops_spent)},
+                  {status.flops_wasted, core::FormatFlops(status.flops_wasted)},
+                  {status.eta_seconds.has_value() ? Json(*status.eta_seconds) : Json(),
+                   status.eta_seconds.has_value() ? core::FormatDuration(*status.eta_seconds) : ""},
+                  {status.counts, CountsText(status)},
+                  {next.command, ""}});
+  }
+  if (options.Format() == OutputFormat::kJson) {
+    RETURN_IF_ERROR(PrintJson({{"sweeps", list}, {"coordinator", CoordinatorJson(coordinator)}}));
+    return kDone;
+  }
+  RETURN_IF_ERROR(table.Print(options));
+  if (options.Format() != OutputFormat::kTable) return kDone;
+  RETURN_IF_ERROR(Print(CoordinatorText(coordinator) + "\n"));
+  Note(sweeps.empty()
+           ? "no sweep yet; next: sweepctl launch SWEEP.yaml" + DbFlag(options)
+           : fmt::format("next: sweepctl status {}{}", sweeps.back().sweep, DbFlag(options)));
+  return kDone;
+}
+
+}  // namespace
+
+void AddStatusVerb(CLI::App& app, Session& session) {
+  auto sweep = std::make_shared<std::string>();  // shared by the parser and the callback
+  CLI::App* verb = app.add_subcommand("status", "every sweep in a line, or one with its trials");
+  verb->add_option("NAME", *sweep, "a sweep; without it all of them");
+  verb->footer(
+      "Examples:  sweepctl status\n"
+      "           sweepctl status isoflop --json | jq '.counts'\n"
+      "Reads the database file; no coordinator is needed.");
+  verb->callback([sweep, &session] {
+    session.action = [sweep, &session]() -> absl::StatusOr<int> {
+      ASSIGN_OR_RETURN(const auto reader, OpenDatabase(session.options));
+      return sweep->empty() ? RunAll(*reader, session.options)
+                            : RunOne(*reader, *sweep, session.options);
+    };
+  });
+}
+
+}  // namespace sweepctl

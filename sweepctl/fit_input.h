@@ -1,0 +1,34 @@
+// What `fit` reads from a sweep's database beside the observations: what was spent, and which model
+// the recipe would train at a forecast's optimum.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "orchestrator/reader.h"
+#include "recipes/recipe.h"
+
+namespace sweepctl {
+
+// Training FLOPs of every attempt at the sweep's fit trials, failed and repeated ones too,
+// whichever sweep ran them, and (with_targets) at its targets. The spend of a forecast's leverage:
+// a target must not count as spent before its own forecast.
+absl::StatusOr<double> SpentFlops(orchestrator::Reader& reader, const std::string& sweep,
+                                  bool with_targets);
+
+// Turns a forecast into the plan its sweep would train.
+struct TargetChooser {
+  const recipes::Recipe* recipe = nullptr;
+  recipes::Setting setting;
+
+  // The recipe's candidate at the budget for the forecast's optimal tokens.
+  absl::StatusOr<recipes::Plan> Choose(double budget_flops, double optimal_tokens) const;
+};
+
+// Recipe from the stored sweep file; vocabulary, sequence, numerics and prepared data from one of
+// its trials. FAILED_PRECONDITION where the recipe of today is not the one that made the trials
+// (another version, or constants of a search).
+absl::StatusOr<TargetChooser> TargetChooserOf(orchestrator::Reader& reader,
+                                              const orchestrator::SweepInfo& sweep);
+
+}  // namespace sweepctl
