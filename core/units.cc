@@ -84,6 +84,7 @@ std::string FormatBytes(double bytes) {
     bytes /= 1024;
     ++unit;
   }
+  if (bytes >= 1000) return fmt::format("{:.0f} {}", bytes, units[unit]);
   return fmt::format("{:.3g} {}", bytes, units[unit]);
 }
 

@@ -290,7 +290,7 @@ void Coordinator::FinishServing(const std::vector<std::shared_ptr<Waiting>>& bat
 }
 
 bool Coordinator::Drained() {
-  return options_.exit_when_idle && activity_.runnable == 0 && activity_.leased == 0 &&
+  return options_.exit_when_idle && !activity_.runnable && activity_.leased == 0 &&
          last_activity_ms_ > std::max(last_client_ms_, last_busy_ms_) &&
          NowMs() - std::max(last_client_ms_, last_busy_ms_) >= options_.idle_ms;
 }
@@ -329,7 +329,7 @@ void Coordinator::Tick() {
     if (status.ok() && look) {
       activity_ = activity;
       last_activity_ms_ = NowMs();
-      if (activity.runnable > 0 || activity.leased > 0) last_busy_ms_ = last_activity_ms_;
+      if (activity.runnable || activity.leased > 0) last_busy_ms_ = last_activity_ms_;
     }
     const bool drained = Drained();
     for (const auto& entry : waiting_)

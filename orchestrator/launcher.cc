@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
 #include "core/clock.h"
@@ -83,7 +84,9 @@ absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options)
     spawn.argv = {options.sweep_worker,
                   "agent",
                   "--coordinator",
-                  options.endpoint,
+                  options.endpoint.empty()
+                      ? "file:" + std::filesystem::absolute(LockPath(options.db_path)).string()
+                      : options.endpoint,
                   "--slots",
                   std::to_string(options.slots),
                   "--threads",

@@ -27,7 +27,7 @@ absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options);
 struct WorkerOptions {
   std::string db_path;       // names the log: `<db>.worker-<n>.log`
   std::string sweep_worker;  // the program; absolute, or found in PATH
-  std::string endpoint;
+  std::string endpoint;  // empty: whatever coordinator the lock file names, also after a restart
   int count = 1;         // agents to start
   int slots = 1;         // trials at once, of each
   int threads = 0;       // CPU threads of each agent, shared by its trials; 0: all of the host

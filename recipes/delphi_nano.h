@@ -18,7 +18,7 @@ namespace recipes {
 class DelphiNano : public Recipe {
  public:
   std::string Name() const override { return "delphi-nano"; }
-  std::string Version() const override { return "v0"; }
+  std::string Version() const override { return "v1"; }
   std::string Summary() const override;
   std::vector<Constant> Constants() const override;
   int64_t DefaultVocab() const override { return 1024; }

@@ -60,13 +60,14 @@ Spending Spend(const ConstantSet& k, const GridWidth& width, double flops, const
     s.clamps.push_back("batch_max");
   }
   s.batch = std::max(s.batch, min_batch);
+  std::string clamp;  // the last one is the one that bit
   while (limit != nullptr && s.batch > min_batch) {
-    const std::string clamp = limit(s.batch, s.tokens);
-    if (clamp.empty()) break;
+    const std::string forbidden = limit(s.batch, s.tokens);
+    if (forbidden.empty()) break;
+    clamp = forbidden;
     s.batch /= 2;
-    if (std::find(s.clamps.begin(), s.clamps.end(), clamp) == s.clamps.end())
-      s.clamps.push_back(clamp);
   }
+  if (!clamp.empty() && (s.clamps.empty() || s.clamps.back() != clamp)) s.clamps.push_back(clamp);
   s.steps = RoundHalfEven(s.tokens / static_cast<double>(setting.seq_len * s.batch));
   if (static_cast<double>(s.steps) < k["min_steps"]) {
     s.rejection = fmt::format("{} steps of {} sequences of {} tokens, fewer than {:g}", s.steps,

@@ -10,6 +10,12 @@
 // In the order of --help.
 #define SWEEPCTL_VERBS(V) \
   V(Plan)                 \
+  V(Launch)               \
+  V(Watch)                \
+  V(Resume)               \
+  V(Data)                 \
+  V(Serve)                \
+  V(Worker)               \
   V(Recipe)               \
   V(Schema)               \
   V(Status)               \

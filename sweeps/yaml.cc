@@ -132,7 +132,7 @@ class Checker {
       }
       if (key == nullptr) return UnknownKey(at, name, names, path);
       ASSIGN_OR_RETURN(Value field, Check(entry.second, key->forms, inside + name));
-      value.fields.emplace_back(name, std::move(field));
+      value.fields.push_back({name, std::move(field)});
     }
     if (free) return value;
     for (const Key& key : value.form->children) {

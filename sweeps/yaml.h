@@ -2,10 +2,8 @@
 // yaml-cpp is included in yaml.cc only, and its exceptions stop there.
 #pragma once
 
-#include <map>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,15 +18,20 @@ struct Position {
 
 // A checked value. Scalars keep their text: YAML's own resolver is never asked, so 1e14 is a number
 // and `no` is a word.
+struct Field;
 struct Value {
   Position position;
-  std::string text;                                   // scalar
-  std::vector<Value> items;                           // list
-  std::vector<std::pair<std::string, Value>> fields;  // mapping, in the file's order
-  const Form* form = nullptr;                         // which form of its key it took
+  std::string text;            // scalar
+  std::vector<Value> items;    // list
+  std::vector<Field> fields;   // mapping, in the file's order
+  const Form* form = nullptr;  // which form of its key it took
 
   // nullptr when absent.
   const Value* Find(std::string_view key) const;
+};
+struct Field {
+  std::string key;
+  Value value;
 };
 
 // Parses `text` and checks it against `root`. Every error is INVALID_ARGUMENT "file:line:column:

@@ -58,16 +58,30 @@ absl::StatusOr<std::vector<Member>> Members(Database* db, const v1::ControlReque
 
 }  // namespace
 
-absl::Status Store::SettleWaiting(int64_t key) {
+absl::Status Store::SettleWaiting(int64_t key, int64_t now_ms) {
+  // A trial that has run can no longer be forecast blindly (RegisterForecast refuses it), so
+  // holding it back as somebody's target would only keep it from ending.
+  RETURN_IF_ERROR(
+      db_->Run("UPDATE sweep_trials SET released=1 WHERE trial_key=?1 AND released=0 AND "
+               "EXISTS(SELECT 1 FROM attempts a WHERE a.trial_key=?1)",
+               key));
+  // Somebody wants a running trial again that was about to be cancelled.
+  RETURN_IF_ERROR(
+      db_->Run("UPDATE trials SET stop_request=NULL WHERE trial_key=?1 AND state='LEASED' AND "
+               "stop_request='cancel' AND EXISTS(SELECT 1 FROM sweep_trials st WHERE "
+               "st.trial_key=?1 AND st.cancelled=0)",
+               key));
   RETURN_IF_ERROR(db_->Run(
       R"sql(UPDATE trials SET state = CASE
           WHEN NOT EXISTS(SELECT 1 FROM sweep_trials st WHERE st.trial_key=?1 AND st.cancelled=0)
             THEN 'CANCELLED'
           WHEN EXISTS(SELECT 1 FROM sweep_trials st WHERE st.trial_key=?1 AND st.cancelled=0
                       AND st.released=1) THEN 'PENDING'
-          ELSE 'HELD' END
+          ELSE 'HELD' END,
+          finished_unix_ms = CASE WHEN EXISTS(SELECT 1 FROM sweep_trials st WHERE st.trial_key=?1
+            AND st.cancelled=0) THEN NULL ELSE coalesce(finished_unix_ms, ?2) END
         WHERE trial_key=?1 AND state IN ('HELD','PENDING','CANCELLED'))sql",
-      key));
+      key, now_ms));
   ASSIGN_OR_RETURN(const std::string state,
                    db_->Text("SELECT state FROM trials WHERE trial_key=?1", key));
   if (state == "CANCELLED") return AbandonForecasts(key, "the target was cancelled");
@@ -97,7 +111,7 @@ absl::StatusOr<v1::ControlResponse> Store::Control(const v1::ControlRequest& req
                      "trial_key=?2 AND cancelled=0",
                      request.sweep(), member.key));
         changed += db_->Changes();
-        RETURN_IF_ERROR(SettleWaiting(member.key));
+        RETURN_IF_ERROR(SettleWaiting(member.key, now_ms));
         RETURN_IF_ERROR(db_->Run(
             "UPDATE trials SET stop_request='cancel' WHERE trial_key=?1 AND state='LEASED' AND "
             "NOT EXISTS(SELECT 1 FROM sweep_trials st WHERE st.trial_key=?1 AND st.cancelled=0)",
@@ -135,9 +149,11 @@ absl::StatusOr<v1::ControlResponse> Store::Control(const v1::ControlRequest& req
                      request.sweep(), member.key));
         changed += db_->Changes();
         RETURN_IF_ERROR(
-            db_->Run("UPDATE trials SET stop_request=NULL WHERE trial_key=?1 AND state='LEASED'",
+            db_->Run("UPDATE trials SET stop_request=NULL WHERE trial_key=?1 AND "
+                     "stop_request='pause' AND EXISTS(SELECT 1 FROM sweep_trials st JOIN sweeps s "
+                     "USING(sweep) WHERE st.trial_key=?1 AND st.cancelled=0 AND s.paused=0)",
                      member.key));
-        if (member.state == "CANCELLED") RETURN_IF_ERROR(SettleWaiting(member.key));
+        RETURN_IF_ERROR(SettleWaiting(member.key, now_ms));
       }
       break;
     case v1::ControlRequest::RETRY:
@@ -148,7 +164,7 @@ absl::StatusOr<v1::ControlResponse> Store::Control(const v1::ControlRequest& req
                      "out_of_memory=0, run_alone=0, finished_unix_ms=NULL WHERE trial_key=?1",
                      member.key));
         ++changed;
-        RETURN_IF_ERROR(SettleWaiting(member.key));
+        RETURN_IF_ERROR(SettleWaiting(member.key, now_ms));
       }
       break;
     default:

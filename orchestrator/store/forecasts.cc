@@ -177,7 +177,7 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
       previous, record_hash, status, reason));
   RETURN_IF_ERROR(db_->Run("UPDATE sweep_trials SET released=1 WHERE sweep=?1 AND trial_key=?2",
                            request.sweep(), key));
-  RETURN_IF_ERROR(SettleWaiting(key));
+  RETURN_IF_ERROR(SettleWaiting(key, now_ms));
   RETURN_IF_ERROR(AddEvent(now_ms, "forecast registered", request.sweep(),
                            request.target_trial_id(), "",
                            fmt::format("{} ({}), record {}", request.name(), status, record_hash)));

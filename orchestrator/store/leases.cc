@@ -248,7 +248,8 @@ absl::Status Store::EndAttempt(const LeasedTrial& trial, AttemptEnd end, std::st
   RETURN_IF_ERROR(db_->Run(
       "UPDATE trials SET state=?2, worker_id=NULL, lease_expires_unix_ms=NULL, "
       "stop_request=NULL, tokens_per_s=0, failures=?3, preemptions=?4, out_of_memory=?5, "
-      "run_alone=?6, finished_unix_ms=?7, step=CASE WHEN ?2='PENDING' THEN checkpoint_step ELSE "
+      "run_alone=?6, finished_unix_ms=?7, step=CASE WHEN ?2 IN ('PENDING','CANCELLED') THEN "
+      "checkpoint_step ELSE "
       "step END WHERE trial_key=?1",
       trial.key, TrialStateName(verdict.next), verdict.counts.failures, verdict.counts.preemptions,
       verdict.counts.out_of_memory, trial.run_alone || verdict.run_alone,
@@ -260,7 +261,9 @@ absl::Status Store::EndAttempt(const LeasedTrial& trial, AttemptEnd end, std::st
                                        detail.empty() ? "" : ": ", detail.substr(0, 2000))));
   switch (verdict.next) {
     case TrialState::kPending:
-      return SettleWaiting(trial.key);
+    case TrialState::kCancelled:
+      // Sweeps may have cancelled it or asked for it since.
+      return SettleWaiting(trial.key, now_ms);
     case TrialState::kCompleted:
       return ScoreForecasts(trial.key, now_ms);
     default:

@@ -36,12 +36,13 @@ absl::StatusOr<Activity> Store::GetActivity() {
   if (activity.pending > 0) {
     ASSIGN_OR_RETURN(const std::vector<std::string> blocked, BlockedSweeps());
     ASSIGN_OR_RETURN(
-        activity.runnable,
+        const int64_t some,
         db_->Int(0,
-                 "SELECT count(*) FROM trials t WHERE t.state='PENDING' AND EXISTS("
+                 "SELECT 1 FROM trials t WHERE t.state='PENDING' AND EXISTS("
                  "SELECT 1 FROM sweep_trials st WHERE st.trial_key=t.trial_key AND st.cancelled=0 "
-                 "AND st.released=1 AND st.sweep NOT IN (SELECT value FROM json_each(?1)))",
+                 "AND st.released=1 AND st.sweep NOT IN (SELECT value FROM json_each(?1))) LIMIT 1",
                  core::Json(blocked).dump()));
+    activity.runnable = some != 0;
   }
   return activity;
 }

@@ -31,8 +31,8 @@ struct Activity {
   int64_t pending = 0;
   int64_t leased = 0;
   int64_t held = 0;
-  // PENDING trials that some sweep would lease now: neither paused, cancelled nor over its limit.
-  int64_t runnable = 0;
+  // Whether some PENDING trial would be leased now: its sweep neither paused nor at its limit.
+  bool runnable = false;
 };
 
 // DATA_LOSS naming the first registration whose hash does not follow from its content and its
@@ -129,7 +129,7 @@ class Store {
                                           double lease_rank, int64_t now_ms);
   // control.cc: HELD, PENDING or CANCELLED as the memberships of an unleased, unfinished trial
   // demand.
-  absl::Status SettleWaiting(int64_t key);
+  absl::Status SettleWaiting(int64_t key, int64_t now_ms);
   // leases.cc
   absl::StatusOr<LeasedTrial> CheckEpoch(std::string_view trial_id, std::string_view worker_id,
                                          int64_t epoch);

@@ -205,7 +205,7 @@ absl::StatusOr<v1::SubmitSweepResponse> Store::SubmitSweep(const v1::SubmitSweep
     }
     response.set_trials_shared(response.trials_shared() + 1);
     if (trial.state == "COMPLETED") response.set_trials_completed(response.trials_completed() + 1);
-    if (new_member) RETURN_IF_ERROR(SettleWaiting(trial.key));
+    if (new_member) RETURN_IF_ERROR(SettleWaiting(trial.key, now_ms));
   }
   if (exists && joined > 0 && !request.extend()) {
     return absl::FailedPreconditionError(fmt::format(
@@ -256,7 +256,7 @@ absl::StatusOr<v1::SubmitTargetResponse> Store::SubmitTarget(const v1::SubmitTar
         db_->Run("INSERT INTO sweep_trials(sweep, trial_key, stage, position, released) "
                  "VALUES(?1, ?2, 'target', ?3, 0)",
                  request.sweep(), trial.key, position));
-    if (!trial.added) RETURN_IF_ERROR(SettleWaiting(trial.key));
+    if (!trial.added) RETURN_IF_ERROR(SettleWaiting(trial.key, now_ms));
     RETURN_IF_ERROR(AddEvent(now_ms, "target submitted", request.sweep(),
                              request.trial().trial_id(), "", "waits for its registration"));
   }

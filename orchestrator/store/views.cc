@@ -72,14 +72,17 @@ WHERE t.state='COMPLETED';
 -- The best point observed at each budget of a sweep's fit stage. Observed, not fitted: the bottom of
 -- a parabola usually lies between two points. at_edge: no smaller or no larger model was tried.
 CREATE VIEW v_isoflop_minima AS
-SELECT sweep, recipe, data, tokenizer, eval_hash, seq_len, numerics, metric, budget_flops,
-  count(*) AS points, min(loss) AS observed_min_loss, trial_id, flops, params, tokens,
-  (params = (SELECT min(o.params) FROM v_observations o WHERE o.sweep=v.sweep AND o.stage='fit'
-             AND o.budget_flops=v.budget_flops)
-   OR params = (SELECT max(o.params) FROM v_observations o WHERE o.sweep=v.sweep AND o.stage='fit'
-             AND o.budget_flops=v.budget_flops)) AS at_edge
-FROM v_observations v WHERE stage='fit'
-GROUP BY sweep, recipe, data, tokenizer, eval_hash, seq_len, numerics, metric, budget_flops;
+SELECT sweep, recipe, data, tokenizer, eval_hash, seq_len, numerics, metric, budget_flops, points,
+  loss AS observed_min_loss, trial_id, flops, params, tokens,
+  params IN (fewest_params, most_params) AS at_edge
+FROM (SELECT o.*, count(*) OVER cohort AS points, min(o.params) OVER cohort AS fewest_params,
+        max(o.params) OVER cohort AS most_params,
+        row_number() OVER (PARTITION BY sweep, recipe, data, tokenizer, eval_hash, seq_len, numerics,
+                           metric, budget_flops ORDER BY loss, trial_id) AS place
+      FROM v_observations o WHERE stage='fit'
+      WINDOW cohort AS (PARTITION BY sweep, recipe, data, tokenizer, eval_hash, seq_len, numerics,
+                        metric, budget_flops))
+WHERE place=1;
 
 -- Loss, params and tokens along the compute-optimal line. source 'fit': predictions of the sweep's
 -- newest recorded fit; source 'observed minimum': v_isoflop_minima.

@@ -45,6 +45,7 @@ TEST(UnitsTest, PeopleReadThreeOrFourDigits) {
   EXPECT_EQ(FormatCount(1240000), "1.24M");
   EXPECT_EQ(FormatCount(10956570624.0), "10.96B");
   EXPECT_EQ(FormatBytes(1536.0 * 1024 * 1024), "1.5 GiB");
+  EXPECT_EQ(FormatBytes(1010.0 * 1024 * 1024), "1010 MiB");
   EXPECT_EQ(FormatDuration(0.85), "850 ms");
   EXPECT_EQ(FormatDuration(185), "3 min 05 s");
   EXPECT_EQ(FormatDuration(7800), "2 h 10 min");

@@ -204,7 +204,7 @@ TEST_F(LeaseTest, FlopLimitStopsLeasingBeforeItIsBroken) {
   for (const v1::Lease& lease : response->leases())
     ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_COMPLETED), Now()));
   EXPECT_EQ(store_->AcquireLeases(AcquireOf("w", 3), kLeaseMs, Now())->leases_size(), 0);
-  EXPECT_EQ(store_->GetActivity()->runnable, 0);
+  EXPECT_FALSE(store_->GetActivity()->runnable);
   EXPECT_EQ(store_->GetActivity()->pending, 1);
 }
 

@@ -1,7 +1,9 @@
 // What is stored: submission, control, metrics, checkpoints, views, schema.
 #include "orchestrator/store/store.h"
 
+#include <cmath>
 #include <limits>
+#include <map>
 
 #include "orchestrator/reader.h"
 #include "orchestrator/store/guarded_query.h"
@@ -120,7 +122,7 @@ TEST_F(ControlTest, PausedSweepLeasesNothingAndResumeGoesOn) {
   const v1::Lease lease = LeaseOne("w");
   ASSERT_OK(store_->Control(ControlOf("s", v1::ControlRequest::PAUSE), Now()));
   EXPECT_EQ(store_->AcquireLeases(AcquireOf("v", 2), kLeaseMs, Now())->leases_size(), 0);
-  EXPECT_EQ(store_->GetActivity()->runnable, 0);
+  EXPECT_FALSE(store_->GetActivity()->runnable);
   ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_PREEMPTED), Now()));
   EXPECT_EQ(State(lease.trial_id()), "PENDING");
   EXPECT_EQ(Count("SELECT sum(preemptions) FROM trials"), 0) << "a pause costs no retry";
@@ -233,6 +235,26 @@ TEST_F(ViewTest, EveryViewAnswersAndObservationIsTheFinalEvaluation) {
   EXPECT_EQ(status->counts["PENDING"], 1);
   EXPECT_DOUBLE_EQ(*status->rows[2].train_loss, 1.0);
   EXPECT_TRUE(absl::IsNotFound((*reader)->Status("t").status()));
+}
+
+TEST_F(ViewTest, ObservedMinimumOfABudgetSaysWhetherItLiesAtTheEdge) {
+  v1::SubmitSweepRequest sweep = MakeSweep("s", 0);
+  for (int i = 0; i < 3; ++i) *sweep.add_trials() = MakeTrial(1e12, i, 1000 * (i + 1));
+  for (int i = 0; i < 3; ++i) *sweep.add_trials() = MakeTrial(2e12, i, 1000 * (i + 1));
+  ASSERT_OK(store_->SubmitSweep(sweep, Now()));
+  // 1e12: the best in the middle; 2e12: the best at the largest model.
+  std::map<std::string, double> loss;
+  for (int i = 0; i < 6; ++i)
+    loss[sweep.trials(i).trial_id()] = i < 3 ? 3 + std::abs(i - 1) : 3 - 0.1 * i;
+  for (int i = 0; i < 6; ++i) {
+    const v1::Lease lease = LeaseOne("w");
+    ASSERT_OK(store_->CompleteAttempt(
+        CompletionOf("w", lease, v1::OUTCOME_COMPLETED, loss[lease.trial_id()]), Now()));
+  }
+  EXPECT_EQ(Count("SELECT count(*) FROM v_isoflop_minima WHERE points=3"), 2);
+  EXPECT_EQ(Count("SELECT params FROM v_isoflop_minima WHERE budget_flops=1e12 AND NOT at_edge"),
+            2000);
+  EXPECT_EQ(Count("SELECT params FROM v_isoflop_minima WHERE budget_flops=2e12 AND at_edge"), 3000);
 }
 
 TEST_F(ViewTest, SpendSplitsUsefulFromWastedSteps) {

@@ -151,9 +151,9 @@ TEST(DelphiNanoTest, OverriddenConstantsChangeTheVersionAndNothingElseDoes) {
   auto plan = [&candidates](const Setting& setting) {
     return *Nano().MakePlan(candidates[3], setting);
   };
-  EXPECT_EQ(plan(frozen).recipe_version, "v0");
-  EXPECT_EQ(plan(same).recipe_version, "v0");
-  EXPECT_THAT(plan(tuned).recipe_version, HasSubstr("v0+"));
+  EXPECT_EQ(plan(frozen).recipe_version, "v1");
+  EXPECT_EQ(plan(same).recipe_version, "v1");
+  EXPECT_THAT(plan(tuned).recipe_version, HasSubstr("v1+"));
   EXPECT_NE(plan(tuned).recipe_version, plan(other).recipe_version);
   EXPECT_DOUBLE_EQ(plan(tuned).optimizer[0].peak_lr / plan(frozen).optimizer[0].peak_lr, 2 / 1.4);
   Setting misspelt = frozen;

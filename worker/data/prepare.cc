@@ -164,68 +164,13 @@ absl::StatusOr<ShardEntry> FinishShard(ShardWriter& writer, const std::string& o
   return ShardEntry{name, writer.tokens(), hash};
 }
 
-absl::Status CheckOptions(const PrepareOptions& options) {
-  if (options.sources.empty()) return absl::InvalidArgumentError("no data source given");
-  if (!(options.holdout_fraction > 0 && options.holdout_fraction < 0.5)) {
-    return absl::InvalidArgumentError(fmt::format(
-        "held-out fraction {} must be above 0 and below 0.5", options.holdout_fraction));
-  }
-  if (options.holdout_by != "document" && options.holdout_by != "directory") {
-    return absl::InvalidArgumentError(
-        fmt::format("holdout by '{}': choose document or directory", options.holdout_by));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
-
-absl::StatusOr<std::string> PrepareRequestHash(const PrepareOptions& options) {
-  RETURN_IF_ERROR(CheckOptions(options));
-  core::Json request = {{"format", 1},
-                        {"tokenizer_kind", options.tokenizer_kind},
-                        {"vocab_size", options.vocab_size},
-                        {"holdout_fraction", options.holdout_fraction},
-                        {"holdout_by", options.holdout_by},
-                        {"near_duplicate_threshold", options.near_duplicate_threshold},
-                        {"sample", options.tokenizer_sample_bytes},
-                        {"shard_tokens", options.shard_tokens}};
-  if (!options.tokenizer_model.empty()) {
-    ASSIGN_OR_RETURN(request["tokenizer_model"], core::Sha256HexOfFile(options.tokenizer_model));
-  }
-  for (const PrepareSource& source : options.sources) {
-    ASSIGN_OR_RETURN(const auto files, ListFiles(options.root, source.patterns));
-    core::Sha256 listing;
-    for (const std::string& file : files) {
-      std::error_code error;
-      const fs::path path = options.root + "/" + file;
-      listing.Update(fmt::format("{}\n{}\n{}\n", file, fs::file_size(path, error),
-                                 fs::last_write_time(path, error).time_since_epoch().count()));
-    }
-    request["sources"].push_back(
-        {{"name", source.name}, {"files", listing.FinishHex()}, {"max_bytes", source.max_bytes}});
-  }
-  ASSIGN_OR_RETURN(const std::string bytes, core::CanonicalJson(request));
-  return core::Sha256Hex(bytes);
-}
 
 absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const std::string& out_dir,
                                           const PrepareProgress& progress) {
   ASSIGN_OR_RETURN(const std::string request_hash, PrepareRequestHash(options));
+  if (auto found = FindPrepared(request_hash, out_dir); found.ok()) return found;
   PrepareReport report;
-  const std::string report_path = out_dir + "/prepare.json";
-  if (auto text = core::ReadFile(report_path); text.ok()) {
-    const auto json = core::ParseJson(*text, report_path);
-    if (json.ok() && json->value("request_hash", "") == request_hash) {
-      ASSIGN_OR_RETURN(report.manifest, ReadManifest(out_dir));
-      report.reused = true;
-      report.documents = json->value("documents", int64_t{0});
-      report.heldout_documents = json->value("heldout_documents", int64_t{0});
-      report.dropped_near_duplicates = json->value("dropped_near_duplicates", int64_t{0});
-      report.dropped_bytes = json->value("dropped_bytes", int64_t{0});
-      report.bytes_per_token = json->value("bytes_per_token", 0.0);
-      return report;
-    }
-  }
   RETURN_IF_ERROR(core::MakeDirs(out_dir));
   ASSIGN_OR_RETURN(const Plan plan, MakePlan(options, progress));
   report.documents = plan.documents;
@@ -323,7 +268,7 @@ absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const s
                              {"dropped_near_duplicates", report.dropped_near_duplicates},
                              {"dropped_bytes", report.dropped_bytes},
                              {"bytes_per_token", report.bytes_per_token}};
-  RETURN_IF_ERROR(core::WriteFileAtomically(report_path, record.dump(2) + "\n"));
+  RETURN_IF_ERROR(core::WriteFileAtomically(out_dir + "/prepare.json", record.dump(2) + "\n"));
   return report;
 }
 

@@ -9,50 +9,15 @@
 
 #include "absl/status/statusor.h"
 #include "worker/data/manifest.h"
+#include "worker/data/prepare_request.h"
 
 namespace worker {
-
-struct PrepareSource {
-  std::string name;
-  std::vector<std::string> patterns;  // see ListFiles
-  int64_t max_bytes =
-      0;  // stop after so much text, documents taken in a fixed pseudo-random order; 0 = all
-};
-
-struct PrepareOptions {
-  std::string root;
-  std::vector<PrepareSource> sources;
-  std::string tokenizer_kind = "sentencepiece";  // or "bytes"
-  int64_t vocab_size = 0;  // sentencepiece: train a model of this size (on training documents only)
-  std::string tokenizer_model;            // or use this model file
-  double holdout_fraction = 0.005;        // of the text, by bytes
-  std::string holdout_by = "document";    // or "directory": no folder has files on both sides
-  double near_duplicate_threshold = 0.6;  // estimated Jaccard similarity of 5-word shingles
-  int64_t tokenizer_sample_bytes = 8 << 20;
-  int64_t shard_tokens = 100'000'000;
-};
-
-struct PrepareReport {
-  Manifest manifest;
-  bool reused = false;  // the folder already held exactly this
-  int64_t documents = 0, heldout_documents = 0;
-  int64_t dropped_near_duplicates = 0,
-          dropped_bytes = 0;  // training documents that were twins of held-out ones
-  double bytes_per_token = 0;
-};
-
-// `progress(stage, done in [0, 1])`.
-using PrepareProgress = std::function<void(const std::string& stage, double done)>;
 
 // Fills `out_dir`; the manifest is written last, so an interrupted preparation is repeated. The
 // same request on unchanged files is recognised and reused. NOT_FOUND for missing files,
 // INVALID_ARGUMENT for bad options or documents, RESOURCE_EXHAUSTED on a full disk.
 absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const std::string& out_dir,
                                           const PrepareProgress& progress);
-
-// Hash of the request and of names, sizes and times of its files: the name of the folder it is
-// prepared in.
-absl::StatusOr<std::string> PrepareRequestHash(const PrepareOptions& options);
 
 // Loads the tokenizer of a prepared folder.
 class Tokenizer;

@@ -156,8 +156,9 @@ class SentencePieceBpe final : public Tokenizer {
   std::string hash_;
 };
 
-// Share of the text that its `limit` most frequent characters make up, at most 0.9995: SentencePiece gives every
-// character within the coverage a piece, and a small vocabulary must keep room for merges. The rest is spelt in bytes.
+// Share of the text that its `limit` most frequent characters make up, at most 0.9995:
+// SentencePiece gives every character within the coverage a piece, and a small vocabulary must keep
+// room for merges. The rest is spelt in bytes.
 double CharacterCoverage(const std::vector<std::string>& lines, int64_t limit) {
   std::unordered_map<std::string_view, int64_t> counts;
   int64_t total = 0;
@@ -173,8 +174,11 @@ double CharacterCoverage(const std::vector<std::string>& lines, int64_t limit) {
   for (const auto& [character, count] : counts) sorted.push_back(count);
   std::sort(sorted.rbegin(), sorted.rend());
   int64_t covered = 0;
-  for (int64_t i = 0; i < std::min<int64_t>(limit, static_cast<int64_t>(sorted.size())); ++i) covered += sorted[i];
-  return total == 0 ? 0.9995 : std::min(0.9995, static_cast<double>(covered) / static_cast<double>(total) - 1e-6);
+  for (int64_t i = 0; i < std::min<int64_t>(limit, static_cast<int64_t>(sorted.size())); ++i)
+    covered += sorted[i];
+  return total == 0
+             ? 0.9995
+             : std::min(0.9995, static_cast<double>(covered) / static_cast<double>(total) - 1e-6);
 }
 
 }  // namespace
@@ -201,7 +205,8 @@ absl::StatusOr<std::string> TrainSentencePiece(int64_t vocab_size,
   }
   std::vector<std::string> lines;
   for (std::string line; next(&line);) lines.push_back(std::move(line));
-  const std::string coverage = fmt::format("{:.7f}", CharacterCoverage(lines, (vocab_size - 260) / 3));
+  const std::string coverage =
+      fmt::format("{:.7f}", CharacterCoverage(lines, (vocab_size - 260) / 3));
   size_t at = 0;
   const std::function<bool(std::string*)> replay = [&](std::string* line) {
     if (at >= lines.size()) return false;

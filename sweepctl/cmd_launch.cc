@@ -1,0 +1,176 @@
+// sweepctl launch: plan, price, run, register, score. A client: it starts a coordinator and workers
+// as sessions of their own where none runs, and can be left at any time.
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <thread>
+
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/status_macros.h"
+#include "core/subprocess.h"
+#include "core/units.h"
+#include "fmt/format.h"
+#include "orchestrator/client.h"
+#include "orchestrator/launcher.h"
+#include "sweepctl/calibrate.h"
+#include "sweepctl/follow.h"
+#include "sweepctl/sweep_data.h"
+#include "sweepctl/trial_rows.h"
+#include "sweepctl/verbs.h"
+#include "sweeps/estimate.h"
+#include "sweeps/expand.h"
+
+namespace sweepctl {
+namespace {
+
+struct LaunchArgs {
+  std::string path, data_root, data_dir;
+  int slots = 0, threads = 0;
+  bool yes = false, detach = false, no_workers = false;
+  double dollars_per_hour = 0;
+};
+
+std::string Absolute(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+absl::StatusOr<sweep::v1::SubmitSweepRequest> Request(
+    const sweeps::SweepFile& file, const std::vector<sweeps::PlannedTrial>& trials,
+    const SweepData& data, const std::string& db) {
+  sweep::v1::SubmitSweepRequest request;
+  request.set_name(file.name);
+  request.set_sweep_file(file.text);
+  // The prepared data are science too: the same file on other text is another sweep.
+  core::Json spec = sweeps::ResolvedSpec(file);
+  spec["prepared"] = {{"tokenizer", data.spec.tokenizer_hash}, {"eval", data.spec.eval_hash}};
+  for (const recipes::DataSource& source : data.spec.sources) {
+    spec["prepared"]["sources"][source.name] = source.manifest_hash;
+  }
+  ASSIGN_OR_RETURN(const std::string spec_json, core::CanonicalJson(spec));
+  request.set_spec_json(spec_json);
+  for (const sweeps::PlannedTrial& trial : trials) {
+    ASSIGN_OR_RETURN(const std::string bytes, recipes::PlanBytes(trial.plan));
+    auto* added = request.add_trials();
+    added->set_trial_id(trial.trial_id);
+    added->set_plan(bytes);
+  }
+  request.set_data_dir(data.data_dir);
+  request.set_checkpoint_root(db + ".checkpoints");
+  for (const std::string& word : file.trainer_command) request.add_trainer_command(word);
+  request.mutable_retry()->set_failure(file.retry_failure);
+  request.mutable_retry()->set_preemption(file.retry_preemption);
+  request.mutable_retry()->set_out_of_memory(file.retry_oom);
+  request.set_limit_flops(file.limit_flops);
+  return request;
+}
+
+absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& global) {
+  const std::string db = Absolute(global.db);
+  ASSIGN_OR_RETURN(const sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
+  const std::string store = args.data_dir.empty() ? db + ".data" : Absolute(args.data_dir);
+  RETURN_IF_ERROR(core::MakeDirs(std::filesystem::path(db).parent_path().string()));
+  ASSIGN_OR_RETURN(const SweepData data, PrepareSweepData(file, args.data_root, store));
+  sweeps::ExpandOptions expand;
+  expand.data = data.spec;
+  ASSIGN_OR_RETURN(const std::vector<sweeps::PlannedTrial> trials, sweeps::Expand(file, expand));
+  std::vector<const recipes::Plan*> plans;
+  for (const sweeps::PlannedTrial& trial : trials) {
+    RETURN_IF_ERROR(CheckEpochs(file, trial.plan));
+    plans.push_back(&trial.plan);
+  }
+  const sweeps::Cost cost = sweeps::EstimateCost(plans, 0, 0);
+  if (file.limit_flops > 0 && cost.recipe_flops > file.limit_flops) {
+    return file.Error("limits.flops",
+                      fmt::format("the {} trials need {} FLOPs, more than the limit of {}; nothing "
+                                  "was launched",
+                                  trials.size(), core::FormatFlops(cost.recipe_flops),
+                                  core::FormatFlops(file.limit_flops)));
+  }
+  const int cores = std::max(1u, std::thread::hardware_concurrency());
+  const int slots = args.slots > 0 ? args.slots : cores;
+  std::string estimate;
+  if (file.trainer_command.empty()) {
+    ASSIGN_OR_RETURN(const Calibration calibration, Calibrate(plans, data.data_dir, 2.0));
+    const double seconds = EstimateWallSeconds(plans, calibration, slots);
+    estimate = fmt::format(", about {} on {} trials at once", core::FormatDuration(seconds), slots);
+    if (args.dollars_per_hour > 0) {
+      estimate += fmt::format(", ${:.2f}", seconds / 3600 * args.dollars_per_hour);
+    }
+  }
+  const bool quiet = global.Format() == OutputFormat::kJson;
+  if (!quiet) std::fputs(TrialTable(trials).Text(false).c_str(), stderr);
+  Note(fmt::format("{}: {} trials, {} FLOPs, {} tokens{}", file.name, trials.size(),
+                   core::FormatFlops(cost.recipe_flops),
+                   core::FormatCount(static_cast<double>(cost.tokens)), estimate));
+  if (!args.yes && isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0) {
+    std::fputs("Proceed? [Y/n] ", stderr);
+    std::string answer;
+    std::getline(std::cin, answer);
+    if (!answer.empty() && answer[0] != 'y' && answer[0] != 'Y') {
+      Note("nothing was launched");
+      return kDone;
+    }
+  }
+
+  ASSIGN_OR_RETURN(const std::string endpoint,
+                   orchestrator::EnsureCoordinator({.db_path = db, .sweepctl = core::SelfPath()}));
+  const auto client = orchestrator::Client::Connect(endpoint);
+  ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepRequest request, Request(file, trials, data, db));
+  ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepResponse response, client->SubmitSweep(request));
+  Note(
+      fmt::format("{}: {} trials added, {} shared with earlier sweeps or launches ({} of them "
+                  "completed); coordinator at {}, database {}",
+                  file.name, response.trials_added(), response.trials_shared(),
+                  response.trials_completed(), endpoint, db));
+  FollowOptions follow{.db_path = db,
+                       .sweep = file.name,
+                       .advance = true,
+                       .slots = args.slots,
+                       .threads = args.threads,
+                       .start_workers = !args.no_workers,
+                       .json = quiet};
+  if (args.detach) {
+    if (!args.no_workers) {
+      ASSIGN_OR_RETURN(const int started, EnsureWorkers(follow, endpoint));
+      (void)started;
+    }
+    Note(
+        fmt::format("running in the background. next: sweepctl watch {}   |   sweepctl resume {} "
+                    "(registers the forecast)",
+                    file.name, file.name));
+    return kDone;
+  }
+  Note(fmt::format("Ctrl-C detaches, everything goes on; come back with: sweepctl watch {}",
+                   file.name));
+  return FollowSweep(follow, global);
+}
+
+}  // namespace
+
+void AddLaunchVerb(CLI::App& app, Session& session) {
+  auto args = std::make_shared<LaunchArgs>();
+  CLI::App* verb = app.add_subcommand(
+      "launch", "prepare data, train the sweep, register its forecast, train and score the target");
+  verb->add_option("FILE", args->path, "the sweep file (YAML)")->required();
+  verb->add_option("--data-root", args->data_root,
+                   "folder that the file's data paths are below; default: the file's own folder");
+  verb->add_option("--data-dir", args->data_dir, "where prepared data are kept; default: DB.data");
+  verb->add_option("--slots", args->slots, "trials at once on this host; default: one a core");
+  verb->add_option("--threads", args->threads,
+                   "CPU threads of all slots together; default: all cores");
+  verb->add_option("--dollars-per-hour", args->dollars_per_hour, "price of this host");
+  verb->add_flag("-y,--yes", args->yes, "do not ask");
+  verb->add_flag("--detach", args->detach, "return as soon as it runs");
+  verb->add_flag("--no-workers", args->no_workers, "workers are started elsewhere");
+  verb->footer(
+      "Launching a file twice adds nothing; a larger sweep reuses what a smaller one finished.\n"
+      "Example:  sweepctl launch isoflop.yaml --data-root ~/text");
+  verb->callback([args, &session] {
+    session.action = [args, &session] { return RunLaunch(*args, session.options); };
+  });
+}
+
+}  // namespace sweepctl

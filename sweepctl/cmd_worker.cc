@@ -1,0 +1,64 @@
+// sweepctl worker: an agent on this host for the coordinator of a database, in the foreground.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
+#include "core/status_macros.h"
+#include "fmt/format.h"
+#include "orchestrator/lock_file.h"
+#include "sweepctl/follow.h"
+#include "sweepctl/verbs.h"
+
+namespace sweepctl {
+namespace {
+
+struct WorkerArgs {
+  std::string endpoint, work_dir;
+  int slots = 0, threads = 0;
+};
+
+absl::StatusOr<int> RunWorker(const WorkerArgs& args, const GlobalOptions& global) {
+  std::string endpoint = args.endpoint;
+  if (endpoint.empty()) {
+    const auto address = orchestrator::FindCoordinator(global.db);
+    if (!address.has_value()) {
+      return absl::UnavailableError(fmt::format(
+          "no coordinator serves {}; start one with `sweepctl serve --db {}` or name one with "
+          "--coordinator",
+          global.db, global.db));
+    }
+    endpoint = address->endpoint;
+  }
+  const int cores = std::max(1u, std::thread::hardware_concurrency());
+  std::vector<std::string> argv = {
+      WorkerProgram(), "agent",
+      "--coordinator", endpoint,
+      "--slots",       std::to_string(args.slots > 0 ? args.slots : cores),
+      "--threads",     std::to_string(args.threads > 0 ? args.threads : cores),
+      "--work-dir",    args.work_dir.empty() ? global.db + ".worker" : args.work_dir};
+  std::vector<char*> raw;
+  for (std::string& word : argv) raw.push_back(word.data());
+  raw.push_back(nullptr);
+  execvp(raw[0], raw.data());
+  return absl::NotFoundError(fmt::format("cannot run '{}': {}", argv[0], std::strerror(errno)));
+}
+
+}  // namespace
+
+void AddWorkerVerb(CLI::App& app, Session& session) {
+  auto args = std::make_shared<WorkerArgs>();
+  CLI::App* verb = app.add_subcommand("worker", "run an agent that trains here, in the foreground");
+  verb->add_option("--coordinator", args->endpoint, "HOST:PORT; default: the one of --db");
+  verb->add_option("--slots", args->slots, "trials at once; default: one a core");
+  verb->add_option("--threads", args->threads, "CPU threads of all slots together");
+  verb->add_option("--work-dir", args->work_dir, "private files; default: DB.worker");
+  verb->footer("Ends with 75 when it was stopped and gave its trials back: requeue it.");
+  verb->callback([args, &session] {
+    session.action = [args, &session] { return RunWorker(*args, session.options); };
+  });
+}
+
+}  // namespace sweepctl

@@ -1,0 +1,295 @@
+#include "sweepctl/follow.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "core/clock.h"
+#include "core/status_macros.h"
+#include "core/subprocess.h"
+#include "core/units.h"
+#include "fit/report.h"
+#include "fmt/format.h"
+#include "orchestrator/client.h"
+#include "orchestrator/launcher.h"
+#include "sweepctl/forecasting.h"
+
+namespace sweepctl {
+namespace {
+
+using core::Json;
+
+std::atomic<bool> g_interrupted{false};
+
+void OnInterrupt(int) { g_interrupted = true; }
+
+// Ctrl-C is "detach" while a sweep is followed.
+class InterruptScope {
+ public:
+  InterruptScope() {
+    struct sigaction action {};
+    action.sa_handler = OnInterrupt;
+    sigaction(SIGINT, &action, &previous_);
+  }
+  ~InterruptScope() { sigaction(SIGINT, &previous_, nullptr); }
+
+ private:
+  struct sigaction previous_ {};
+};
+
+bool Terminal(const std::string& state) {
+  return state != "PENDING" && state != "LEASED" && state != "HELD";
+}
+
+int64_t CountRows(const orchestrator::SweepStatus& status, const std::string& stage,
+                  bool terminal) {
+  return std::count_if(status.rows.begin(), status.rows.end(), [&](const auto& row) {
+    return row.stage == stage && Terminal(row.state) == terminal;
+  });
+}
+
+int64_t FailedTrials(const orchestrator::SweepStatus& status) {
+  return std::count_if(status.rows.begin(), status.rows.end(), [](const auto& row) {
+    return Terminal(row.state) && row.state != "COMPLETED";
+  });
+}
+
+// Prints over its own last lines on a terminal, and only new facts elsewhere.
+class Display {
+ public:
+  Display() : live_(isatty(STDERR_FILENO) != 0) {}
+  void Show(const orchestrator::SweepStatus& status) {
+    if (live_) {
+      Clear();
+      const std::string text = StatusText(status, true);
+      lines_ = std::count(text.begin(), text.end(), '\n');
+      std::fputs(text.c_str(), stderr);
+      std::fflush(stderr);
+      return;
+    }
+    const bool first = shown_.empty();
+    for (const orchestrator::TrialRow& row : status.rows) {
+      if (!Terminal(row.state) || !shown_.insert(row.trial_id).second) continue;
+      if (first) continue;  // ended before we looked
+      Note(fmt::format("{} {} of {}: {} width {} on {} tokens{}", row.stage, ++ended_[row.stage],
+                       CountRows(status, row.stage, true) + CountRows(status, row.stage, false),
+                       core::FormatFlops(row.budget_flops), row.hidden,
+                       core::FormatCount(static_cast<double>(row.tokens)),
+                       row.loss.has_value() ? fmt::format(": loss {:.4f}", *row.loss)
+                                            : fmt::format(": {} {}", row.state, row.detail)));
+    }
+    if (first && !shown_.empty()) {
+      for (const orchestrator::TrialRow& row : status.rows)
+        ended_[row.stage] += Terminal(row.state);
+      Note(fmt::format("{} of {} trials had ended before", shown_.size(), status.rows.size()));
+    }
+  }
+  void Clear() {
+    if (live_ && lines_ > 0) std::fprintf(stderr, "\033[%ldA\033[J", lines_);
+    lines_ = 0;
+  }
+
+ private:
+  const bool live_;
+  long lines_ = 0;
+  std::set<std::string> shown_;
+  std::map<std::string, int64_t> ended_;  // by stage
+};
+
+absl::StatusOr<std::vector<Json>> ForecastRows(orchestrator::Reader& reader,
+                                               const std::string& sweep) {
+  return reader.Rows(
+      "SELECT name, status, law, budget_flops, loss, interval_lo, interval_hi, interval_level, "
+      "outcome_loss, error_rel, inside, registered_unix_ms, record_hash, target_trial_id "
+      "FROM v_forecasts WHERE sweep=?1 ORDER BY forecast_id",
+      sweep);
+}
+
+std::string ForecastText(const std::vector<Json>& rows) {
+  std::string text;
+  for (const Json& row : rows) {
+    text += fmt::format(
+        "forecast {} ({}): {:.4f}, {:.0f} % prediction interval {:.4f} .. {:.4f}, "
+        "registered {} before the target ran\n",
+        row["name"].get<std::string>(), row["law"].get<std::string>(), row["loss"].get<double>(),
+        100 * row["interval_level"].get<double>(), row["interval_lo"].get<double>(),
+        row["interval_hi"].get<double>(),
+        core::FormatUnixMs(row["registered_unix_ms"].get<int64_t>()));
+    if (row["outcome_loss"].is_number()) {
+      text += fmt::format("  outcome {:.4f}: forecast off by {:+.2f} %, {} the interval\n",
+                          row["outcome_loss"].get<double>(), 100 * row["error_rel"].get<double>(),
+                          row["inside"].get<int64_t>() != 0 ? "inside" : "OUTSIDE");
+    } else {
+      text += fmt::format("  status {}: no outcome yet\n", row["status"].get<std::string>());
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string WorkerProgram() {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(core::SelfPath()).parent_path();
+  std::error_code ignored;
+  if (fs::exists(folder / "sweep-worker", ignored)) return (folder / "sweep-worker").string();
+  return "sweep-worker";
+}
+
+std::string StatusText(const orchestrator::SweepStatus& status, bool color) {
+  const char* const bold = color ? "\033[1m" : "";
+  const char* const plain = color ? "\033[0m" : "";
+  std::string text = fmt::format("{}{}{}", bold, status.sweep, plain);
+  for (const auto& [state, count] : status.counts) text += fmt::format("  {} {}", state, count);
+  text += fmt::format("  |  {:.0f} % of {} FLOPs",
+                      status.flops_planned > 0 ? 100 * status.flops_done / status.flops_planned : 0,
+                      core::FormatFlops(status.flops_planned));
+  if (status.flops_per_second > 0) {
+    text += fmt::format(", {:.3g} GFLOP/s", status.flops_per_second / 1e9);
+  }
+  if (status.eta_seconds.has_value()) {
+    text += fmt::format(", about {} left", core::FormatDuration(*status.eta_seconds));
+  }
+  text += '\n';
+  for (const orchestrator::TrialRow& row : status.rows) {
+    if (row.state != "LEASED") continue;
+    const double share = row.steps > 0 ? static_cast<double>(row.step) / row.steps : 0;
+    const int filled = static_cast<int>(20 * share);
+    text += fmt::format("  {} {:>7} width {:<4} [{}{}] {:>3.0f} %  {:>7} tok/s  loss {}\n",
+                        row.trial_id.substr(0, 8), core::FormatFlops(row.budget_flops), row.hidden,
+                        std::string(filled, '='), std::string(20 - filled, ' '), 100 * share,
+                        core::FormatCount(row.tokens_per_s),
+                        row.train_loss.has_value() ? fmt::format("{:.3f}", *row.train_loss) : "-");
+  }
+  return text;
+}
+
+absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint) {
+  const auto client = orchestrator::Client::Connect(endpoint);
+  ASSIGN_OR_RETURN(const auto info, client->Info());
+  if (info.workers() > 0) return 0;
+  orchestrator::WorkerOptions workers;
+  workers.db_path = options.db_path;
+  workers.sweep_worker = WorkerProgram();
+  workers.endpoint = endpoint;
+  workers.count = 1;
+  const int cores = std::max(1u, std::thread::hardware_concurrency());
+  workers.slots = options.slots > 0 ? options.slots : cores;
+  workers.threads = options.threads > 0 ? options.threads : cores;
+  workers.work_dir = options.db_path + ".worker";
+  ASSIGN_OR_RETURN(const auto pids, orchestrator::StartLocalWorkers(workers));
+  return static_cast<int>(pids.size());
+}
+
+absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOptions& global) {
+  InterruptScope interrupt;
+  Display display;
+  std::unique_ptr<orchestrator::Client> client;
+  std::string endpoint;
+  auto connect = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(endpoint, orchestrator::EnsureCoordinator(
+                                   {.db_path = options.db_path, .sweepctl = core::SelfPath()}));
+    client = orchestrator::Client::Connect(endpoint);
+    return absl::OkStatus();
+  };
+  if (options.advance) RETURN_IF_ERROR(connect());
+  ASSIGN_OR_RETURN(const auto reader, orchestrator::Reader::Open(options.db_path));
+  ASSIGN_OR_RETURN(const orchestrator::SweepInfo info, reader->Sweep(options.sweep));
+  ASSIGN_OR_RETURN(const sweeps::SweepFile file,
+                   sweeps::ParseSweepFile(info.sweep_file, options.sweep));
+  fit::FitSummary summary;
+  bool have_summary = false;
+  int64_t last_workers_ms = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader->Status(options.sweep));
+    display.Show(status);
+    if (g_interrupted.exchange(false)) {
+      display.Clear();
+      Note(fmt::format("detached: '{}' goes on. Come back with: sweepctl watch {}{}", options.sweep,
+                       options.sweep,
+                       options.advance && !file.forecast_at.empty()
+                           ? fmt::format("   (sweepctl resume {} also registers the forecast when "
+                                         "the fit stage is done)",
+                                         options.sweep)
+                           : ""));
+      return kInterrupted;
+    }
+    const int64_t open_fit = CountRows(status, "fit", false);
+    const int64_t open_targets = CountRows(status, "target", false);
+    ASSIGN_OR_RETURN(const auto forecasts, ForecastRows(*reader, options.sweep));
+    const bool wants_forecasts = file.forecast_register && !file.forecast_at.empty();
+    const bool registered = forecasts.size() >= file.forecast_at.size();
+    if (open_fit == 0 && wants_forecasts && !registered) {
+      if (!options.advance) {
+        display.Clear();
+        Note(fmt::format("waiting for registration: run sweepctl resume {}", options.sweep));
+        return kDone;
+      }
+      display.Clear();
+      if (const int64_t failed = FailedTrials(status); failed > 0) {
+        Note(fmt::format("{} of {} fit trials did not complete and are not in the fit", failed,
+                         status.rows.size()));
+      }
+      ASSIGN_OR_RETURN(const auto entries,
+                       RegisterForecasts(*client, *reader, info, file, &summary));
+      have_summary = true;
+      for (const RegisteredForecast& entry : entries) {
+        Note(fmt::format(
+            "registered {}: {} params on {} tokens will reach {:.4f}, {:.0f} % prediction interval "
+            "{:.4f} .. {:.4f} ({}); record {}; the target is released",
+            entry.name, core::FormatCount(static_cast<double>(entry.target.params)),
+            core::FormatCount(static_cast<double>(entry.target.tokens)), entry.forecast.loss,
+            100 * entry.forecast.interval.level, entry.forecast.interval.lo,
+            entry.forecast.interval.hi, entry.forecast.law, entry.record_hash.substr(0, 12)));
+      }
+      continue;
+    }
+    if (open_fit == 0 && open_targets == 0) {
+      display.Show(status);
+      display.Clear();
+      const int64_t failed = FailedTrials(status);
+      if (global.Format() == OutputFormat::kJson) {
+        Json out = {{"sweep", options.sweep},
+                    {"counts", status.counts},
+                    {"forecasts", forecasts},
+                    {"flops_spent", status.flops_spent},
+                    {"trainer_seconds", status.trainer_seconds}};
+        if (have_summary) out["fit"] = fit::FitJson(summary);
+        RETURN_IF_ERROR(PrintJson(out));
+      } else {
+        std::string text = have_summary ? fit::FitText(summary) + "\n" : "";
+        text += fmt::format("{}: {} trials completed, {} not; {} FLOPs in {} of training\n",
+                            options.sweep, status.rows.size() - failed, failed,
+                            core::FormatFlops(status.flops_spent),
+                            core::FormatDuration(status.trainer_seconds));
+        text += ForecastText(forecasts);
+        text += fmt::format(
+            "next: sweepctl fit --sweep {} --predict C   |   sweepctl forecasts   |   "
+            "sweepctl query 'SELECT * FROM v_observations'\n",
+            options.sweep);
+        RETURN_IF_ERROR(Print(text));
+      }
+      return failed > 0 ? kFailedTrials : kDone;
+    }
+    const int64_t now = core::SystemClock().MonotonicMs();
+    if (options.advance && options.start_workers && now - last_workers_ms > 5'000 &&
+        !status.paused) {
+      last_workers_ms = now;
+      auto started = EnsureWorkers(options, endpoint);
+      if (absl::IsUnavailable(started.status())) {
+        RETURN_IF_ERROR(connect());  // the coordinator ended or was restarted
+        started = EnsureWorkers(options, endpoint);
+      }
+      if (!started.ok()) return started.status();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(isatty(STDERR_FILENO) ? 500 : 250));
+  }
+}
+
+}  // namespace sweepctl

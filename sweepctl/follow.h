@@ -1,0 +1,37 @@
+// Following a sweep from the terminal: a live table, its stages moved on (fit -> register ->
+// target), and the record at the end.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "orchestrator/reader.h"
+#include "sweepctl/cli.h"
+
+namespace sweepctl {
+
+struct FollowOptions {
+  std::string db_path;
+  std::string sweep;
+  bool advance = true;  // register forecasts and start workers where needed; false: only look
+  int slots = 0;        // for workers that are started; 0: one a core
+  int threads = 0;      // of all slots together; 0: all cores
+  bool start_workers = true;
+  bool json = false;  // stdout is kept for one JSON object
+};
+
+// Returns when every trial of the sweep has ended and every forecast with a target is scored, or
+// the terminal asks to stop (Ctrl-C detaches: nothing is stopped). Progress on stderr; the result
+// (fit, forecasts beside outcomes) on stdout. kDone, kFailedTrials or kInterrupted.
+absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOptions& global);
+
+// The live table: one line a state and one a running trial. `now_unix_ms` for ages.
+std::string StatusText(const orchestrator::SweepStatus& status, bool color);
+
+// Starts agents when none answers to the coordinator of the database. Returns how many.
+absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint);
+
+// sweep-worker beside the running program, else in PATH.
+std::string WorkerProgram();
+
+}  // namespace sweepctl

@@ -1,0 +1,159 @@
+#include "sweepctl/forecasting.h"
+
+#include <algorithm>
+
+#include "core/hash.h"
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "core/version.h"
+#include "fit/report.h"
+#include "fmt/format.h"
+#include "sweepctl/observations.h"
+#include "sweeps/expand.h"
+
+namespace sweepctl {
+namespace {
+
+using core::Json;
+
+const fit::Forecast* PrimaryAt(const fit::FitSummary& summary, double flops) {
+  for (const fit::Forecast& forecast : summary.predictions) {
+    if (forecast.primary && forecast.flops == flops) return &forecast;
+  }
+  return nullptr;
+}
+
+Json ObservationJson(const fit::Observation& o) {
+  return {{"trial_id", o.id},   {"flops", o.flops},  {"params", o.params},
+          {"tokens", o.tokens}, {"loss", o.loss},    {"budget_flops", o.budget_flops},
+          {"clamps", o.clamps}, {"cohort", o.cohort}};
+}
+
+// Everything but the laws' data that decides the numbers: what a repetition needs.
+Json OptionsJson(const fit::FitOptions& options) {
+  return {{"laws", options.laws},
+          {"bootstrap", options.law.bootstrap.resamples},
+          {"seed", options.law.bootstrap.seed},
+          {"level", options.law.bootstrap.level},
+          {"delta", options.law.loss.delta},
+          {"n_convention", "params"},
+          {"spent_flops", options.spent_flops}};
+}
+
+// FLOPs that the sweep has spent, failures included.
+absl::StatusOr<double> SpentFlops(orchestrator::Reader& reader, const std::string& sweep) {
+  ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader.Status(sweep));
+  return status.flops_spent;
+}
+
+// The plan data of any trial of the sweep: all trials share it.
+absl::StatusOr<recipes::DataSpec> DataOfSweep(orchestrator::Reader& reader,
+                                              const std::string& sweep) {
+  ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader.Status(sweep));
+  if (status.rows.empty()) {
+    return absl::FailedPreconditionError(fmt::format("sweep '{}' has no trial", sweep));
+  }
+  ASSIGN_OR_RETURN(const std::string bytes, reader.Plan(status.rows.front().trial_id));
+  ASSIGN_OR_RETURN(const recipes::Plan plan, recipes::ParsePlan(bytes));
+  return plan.data;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
+    orchestrator::Client& client, orchestrator::Reader& reader, const orchestrator::SweepInfo& info,
+    const sweeps::SweepFile& file, fit::FitSummary* summary) {
+  ASSIGN_OR_RETURN(const SweepObservations observations, ObservationsOf(reader, info.sweep));
+  fit::FitOptions options;
+  ASSIGN_OR_RETURN(options.spent_flops, SpentFlops(reader, info.sweep));
+  options.predict = file.forecast_at;
+  ASSIGN_OR_RETURN(*summary, fit::RunFit(observations.fitted, options));
+
+  // Targets from the allocation at the nominal budgets, then losses at what the targets will spend.
+  ASSIGN_OR_RETURN(const recipes::Recipe* recipe, recipes::FindRecipe(file.recipe));
+  sweeps::ExpandOptions expand;
+  ASSIGN_OR_RETURN(expand.data, DataOfSweep(reader, info.sweep));
+  const recipes::Setting setting = sweeps::SettingOf(file, expand);
+  ASSIGN_OR_RETURN(const auto existing,
+                   reader.Rows("SELECT name FROM v_forecasts WHERE sweep=?1", info.sweep));
+  std::vector<RegisteredForecast> registered;
+  fit::FitOptions exact = options;
+  exact.predict.clear();
+  exact.backtest = false;
+  for (double flops : file.forecast_at) {
+    const std::string name = fmt::format("{}/{}", info.sweep, core::FormatFlops(flops));
+    if (std::any_of(existing.begin(), existing.end(),
+                    [&](const Json& row) { return row["name"] == name; })) {
+      continue;  // registered before an interruption; it stands
+    }
+    const fit::Forecast* primary = PrimaryAt(*summary, flops);
+    if (primary == nullptr) {
+      return absl::FailedPreconditionError(
+          fmt::format("no law of sweep '{}' forecasts a loss at {} FLOPs; look at `sweepctl fit "
+                      "--sweep {}` for the reasons",
+                      info.sweep, core::FormatFlops(flops), info.sweep));
+    }
+    ASSIGN_OR_RETURN(recipes::Plan plan,
+                     sweeps::ChooseTarget(*recipe, flops, primary->tokens, setting));
+    exact.predict.push_back(plan.recipe_flops);
+    RegisteredForecast entry;
+    entry.name = name;
+    entry.target = std::move(plan);
+    registered.push_back(std::move(entry));
+  }
+  ASSIGN_OR_RETURN(const fit::FitSummary at_targets, fit::RunFit(observations.fitted, exact));
+
+  Json rows = Json::array();
+  for (const fit::Observation& o : observations.fitted) rows.push_back(ObservationJson(o));
+  ASSIGN_OR_RETURN(const std::string observations_json, core::CanonicalJson(rows));
+  const fit::FitSummary& used = at_targets;
+  for (RegisteredForecast& entry : registered) {
+    const fit::Forecast* forecast = PrimaryAt(used, entry.target.recipe_flops);
+    if (forecast == nullptr || !(forecast->interval.lo < forecast->interval.hi)) {
+      return absl::FailedPreconditionError(fmt::format(
+          "the forecast for {} has no prediction interval, and without one it is not registered; "
+          "`sweepctl fit --sweep {}` says why",
+          entry.name, info.sweep));
+    }
+    entry.forecast = *forecast;
+    ASSIGN_OR_RETURN(const std::string bytes, recipes::PlanBytes(entry.target));
+    entry.target_trial_id = core::Sha256Hex(bytes);
+    sweep::v1::SubmitTargetRequest target;
+    target.set_sweep(info.sweep);
+    target.mutable_trial()->set_trial_id(entry.target_trial_id);
+    target.mutable_trial()->set_plan(bytes);
+    ASSIGN_OR_RETURN(const auto submitted, client.SubmitTarget(target));
+    (void)submitted;
+  }
+  sweep::v1::RecordFitRequest record;
+  record.set_sweep(info.sweep);
+  record.set_fit_json(fit::FitJson(*summary).dump());
+  record.set_observations_hash(core::Sha256Hex(observations_json));
+  ASSIGN_OR_RETURN(const auto recorded, client.RecordFit(record));
+  (void)recorded;
+  for (RegisteredForecast& entry : registered) {
+    sweep::v1::RegisterForecastRequest request;
+    request.set_sweep(info.sweep);
+    request.set_name(entry.name);
+    request.set_target_trial_id(entry.target_trial_id);
+    request.set_law(entry.forecast.law);
+    request.set_primary(true);
+    request.set_budget_flops(entry.target.recipe_flops);
+    request.set_metric("loss");
+    request.set_loss(entry.forecast.loss);
+    request.set_interval_lo(entry.forecast.interval.lo);
+    request.set_interval_hi(entry.forecast.interval.hi);
+    request.set_interval_level(entry.forecast.interval.level);
+    request.set_interval_kind("prediction");
+    request.set_interval_method(entry.forecast.interval.method);
+    request.set_cohort_json(Json(summary->cohort.values).dump());
+    request.set_options_json(OptionsJson(exact).dump());
+    request.set_observations_json(observations_json);
+    request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
+    ASSIGN_OR_RETURN(const auto response, client.RegisterForecast(request));
+    entry.record_hash = response.record_hash();
+  }
+  return registered;
+}
+
+}  // namespace sweepctl

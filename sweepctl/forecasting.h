@@ -1,0 +1,36 @@
+// From the finished fit stage of a sweep to its registered forecasts.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "fit/fit.h"
+#include "orchestrator/client.h"
+#include "orchestrator/reader.h"
+#include "recipes/plan.h"
+#include "sweeps/sweep_file.h"
+
+namespace sweepctl {
+
+// A registered forecast with its target, as printed after registration.
+struct RegisteredForecast {
+  std::string name;
+  recipes::Plan target;
+  std::string target_trial_id;
+  fit::Forecast forecast;
+  std::string record_hash;
+};
+
+// Fits the completed fit-stage trials of `info` and, for each of `file.forecast_at`: lets the
+// primary law choose the target (its D*, the recipe's nearest candidate), forecasts the loss at the
+// target's realised FLOPs, submits the target HELD, registers the forecast, which releases it.
+// Those registered before an interruption stand and are left out of the result. All are made from
+// one fit before the first target is released. Stores the fit. FAILED_PRECONDITION when no law can
+// be fitted or the primary law has no prediction interval. The fit is returned in *summary for
+// printing.
+absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
+    orchestrator::Client& client, orchestrator::Reader& reader, const orchestrator::SweepInfo& info,
+    const sweeps::SweepFile& file, fit::FitSummary* summary);
+
+}  // namespace sweepctl

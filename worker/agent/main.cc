@@ -1,0 +1,97 @@
+// sweep-worker: `agent` leases and reports, `train` is the native trainer, `exec` runs an outside
+// trainer so that it dies with the agent. The last two are started by the agent, not by people.
+#include <signal.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <thread>
+
+#include "CLI/CLI.hpp"
+#include "core/version.h"
+#include "worker/agent/agent.h"
+#include "worker/trainer/trainer.h"
+
+namespace {
+
+// The kernel kills this process when the agent's thread that started it ends.
+void DieWithParent() {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() == 1) _exit(1);  // it has ended already
+}
+
+int RunAgent(const worker::AgentOptions& options) {
+  // Blocked in every thread; one thread waits for them. Children start with an empty mask.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  worker::Agent agent(options);
+  std::atomic<bool> done{false};
+  std::thread watcher([&] {
+    const timespec interval = {0, 200'000'000};
+    while (!done) {
+      if (sigtimedwait(&signals, nullptr, &interval) > 0) agent.RequestStop();
+    }
+  });
+  const int code = agent.Run();
+  done = true;
+  watcher.join();
+  return code;
+}
+
+int Exec(char** argv) {
+  DieWithParent();
+  execvp(argv[0], argv);
+  std::fprintf(stderr, "starting %s: %s; is it installed, and in PATH?\n", argv[0],
+               std::strerror(errno));
+  return 127;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Before CLI11: everything after `exec --` belongs to the command.
+  if (argc >= 4 && std::strcmp(argv[1], "exec") == 0 && std::strcmp(argv[2], "--") == 0)
+    return Exec(argv + 3);
+  CLI::App app{"sweep-worker: trains the trials of a sweepctl coordinator"};
+  app.set_version_flag("--version", std::string(core::Version()));
+  app.require_subcommand(1);
+  worker::AgentOptions options;
+  options.work_dir = "./sweep-worker";
+  options.threads = static_cast<int>(std::thread::hardware_concurrency());
+  CLI::App* agent = app.add_subcommand("agent", "lease trials and have them trained");
+  agent
+      ->add_option("--coordinator", options.coordinator,
+                   "HOST:PORT, or file:PATH of the lock file beside the database")
+      ->required();
+  agent->add_option("--slots", options.slots, "trials at once")->check(CLI::Range(1, 1024));
+  agent->add_option("--threads", options.threads, "CPU threads of all trials together")
+      ->check(CLI::Range(1, 4096));
+  agent->add_option("--work-dir", options.work_dir, "logs and private files");
+  agent->add_flag("--exit-when-drained", options.exit_when_drained,
+                  "end when the coordinator has nothing left to do");
+  agent->add_option("--checkpoint-interval-ms", options.checkpoint_interval_ms,
+                    "time between checkpoints");
+  agent->add_option("--stop-grace-ms", options.stop_grace_ms,
+                    "time a trial gets to save when it is stopped");
+  agent->add_option("--unreachable-ms", options.unreachable_ms,
+                    "how long an idle agent waits for a coordinator that is away");
+  CLI::App* train = app.add_subcommand("train", "the native trainer (started by the agent)");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (train->parsed()) {
+    DieWithParent();
+    return worker::TrainerMain(3);
+  }
+  return RunAgent(options);
+}
