@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
+#include <numeric>
+#include <thread>
 
 #include "core/status_macros.h"
 #include "worker/trainer/trial.h"
@@ -31,28 +34,42 @@ double Calibration::Rate(const recipes::Plan& plan) const {
 }
 
 absl::StatusOr<Calibration> Calibrate(const std::vector<const recipes::Plan*>& plans,
-                                      const std::string& data_dir, double seconds) {
+                                      const std::string& data_dir, int slots, double seconds) {
   std::vector<const recipes::Plan*> sorted = plans;
   std::sort(sorted.begin(), sorted.end(),
             [](const auto* a, const auto* b) { return Width(*a) < Width(*b); });
   Calibration calibration;
-  const size_t picks[] = {0, sorted.size() / 2, sorted.size() - 1};
-  for (size_t pick : picks) {
+  for (size_t pick : {size_t{0}, sorted.size() / 2, sorted.size() - 1}) {
     const recipes::Plan& plan = *sorted[pick];
     if (calibration.flops_per_second.count(Width(plan)) > 0) continue;
     ASSIGN_OR_RETURN(const auto dataset, worker::Dataset::Open(data_dir, plan, false));
     ASSIGN_OR_RETURN(const std::string bytes, recipes::PlanBytes(plan));
-    ASSIGN_OR_RETURN(const auto trial, worker::CpuTrial::Create(bytes, dataset.get(), 1));
-    trial->Step();  // warm
-    const double start = Seconds();
-    int64_t steps = 0;
-    while (trial->step() < plan.steps && Seconds() - start < seconds / 3) {
-      trial->Step();
-      ++steps;
+    std::vector<std::unique_ptr<worker::CpuTrial>> trials;
+    for (int slot = 0; slot < slots; ++slot) {
+      ASSIGN_OR_RETURN(auto trial, worker::CpuTrial::Create(bytes, dataset.get(), 1));
+      trials.push_back(std::move(trial));
     }
-    if (steps == 0) continue;
-    calibration.flops_per_second[Width(plan)] = plan.model_flops / static_cast<double>(plan.steps) *
-                                                static_cast<double>(steps) / (Seconds() - start);
+    std::vector<double> steps_per_second(slots, 0);
+    std::vector<std::thread> threads;
+    for (int slot = 0; slot < slots; ++slot) {
+      threads.emplace_back([&, slot] {
+        worker::CpuTrial& trial = *trials[slot];
+        trial.SetThreads(1);  // of this thread
+        trial.Step();         // warm
+        const double start = Seconds();
+        int64_t steps = 0;
+        while (trial.step() < plan.steps && (steps == 0 || Seconds() - start < seconds / 3)) {
+          trial.Step();
+          ++steps;
+        }
+        steps_per_second[slot] = static_cast<double>(steps) / (Seconds() - start);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const double mean =
+        std::accumulate(steps_per_second.begin(), steps_per_second.end(), 0.0) / slots;
+    calibration.flops_per_second[Width(plan)] =
+        plan.model_flops / static_cast<double>(plan.steps) * mean;
   }
   return calibration;
 }

@@ -16,10 +16,11 @@ struct Calibration {
   double Rate(const recipes::Plan& plan) const;
 };
 
-// Trains the smallest, the middle and the largest plan for a share of `seconds` each, one thread,
-// on the prepared data; nothing is kept. REQUIRES: plans not empty, all on the data in data_dir.
+// Trains the smallest, the middle and the largest plan for a share of `seconds` each, `slots`
+// copies at once with one thread each, on the prepared data; nothing is kept. REQUIRES: plans not
+// empty, all on the data in data_dir.
 absl::StatusOr<Calibration> Calibrate(const std::vector<const recipes::Plan*>& plans,
-                                      const std::string& data_dir, double seconds);
+                                      const std::string& data_dir, int slots, double seconds);
 
 // Wall time of the plans on `slots` trials at once, longest first, one thread each.
 double EstimateWallSeconds(const std::vector<const recipes::Plan*>& plans,

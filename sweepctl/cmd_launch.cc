@@ -93,7 +93,7 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   const int slots = args.slots > 0 ? args.slots : cores;
   std::string estimate;
   if (file.trainer_command.empty()) {
-    ASSIGN_OR_RETURN(const Calibration calibration, Calibrate(plans, data.data_dir, 2.0));
+    ASSIGN_OR_RETURN(const Calibration calibration, Calibrate(plans, data.data_dir, slots, 2.0));
     const double seconds = EstimateWallSeconds(plans, calibration, slots);
     estimate = fmt::format(", about {} on {} trials at once", core::FormatDuration(seconds), slots);
     if (args.dollars_per_hour > 0) {

@@ -73,7 +73,8 @@ class Display {
       std::fflush(stderr);
       return;
     }
-    const bool first = shown_.empty();
+    const bool first = !looked_;
+    looked_ = true;
     for (const orchestrator::TrialRow& row : status.rows) {
       if (!Terminal(row.state) || !shown_.insert(row.trial_id).second) continue;
       if (first) continue;  // ended before we looked
@@ -98,6 +99,7 @@ class Display {
  private:
   const bool live_;
   long lines_ = 0;
+  bool looked_ = false;
   std::set<std::string> shown_;
   std::map<std::string, int64_t> ended_;  // by stage
 };
@@ -177,7 +179,7 @@ absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::strin
   orchestrator::WorkerOptions workers;
   workers.db_path = options.db_path;
   workers.sweep_worker = WorkerProgram();
-  workers.endpoint = endpoint;
+  // No endpoint: agents look it up beside the database, so they find a coordinator that restarted.
   workers.count = 1;
   const int cores = std::max(1u, std::thread::hardware_concurrency());
   workers.slots = options.slots > 0 ? options.slots : cores;

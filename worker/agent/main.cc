@@ -1,5 +1,6 @@
-// sweep-worker: `agent` leases and reports, `train` is the native trainer, `exec` runs an outside
-// trainer so that it dies with the agent. The last two are started by the agent, not by people.
+// sweep-worker: `agent` leases and reports, `run` trains one plan by itself, `train` is the native
+// trainer, `exec` runs an outside trainer so that it dies with the agent. The last two are started
+// by the agent, not by people.
 #include <signal.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 #include "CLI/CLI.hpp"
 #include "core/version.h"
 #include "worker/agent/agent.h"
+#include "worker/trainer/run_plan.h"
 #include "worker/trainer/trainer.h"
 
 namespace {
@@ -84,6 +86,15 @@ int main(int argc, char** argv) {
   agent->add_option("--unreachable-ms", options.unreachable_ms,
                     "how long an idle agent waits for a coordinator that is away");
   CLI::App* train = app.add_subcommand("train", "the native trainer (started by the agent)");
+  worker::RunPlanOptions run_options;
+  CLI::App* run = app.add_subcommand("run", "train one plan here, without coordinator");
+  run->add_option("--plan", run_options.plan_path, "file of `sweepctl show TRIAL --plan`")
+      ->required();
+  run->add_option("--data", run_options.data_dir, "prepared data folder")->required();
+  run->add_option("--out", run_options.out_dir, "folder for the final checkpoint");
+  run->add_option("--resume-from", run_options.resume_from, "a checkpoint of this plan");
+  run->add_option("--threads", run_options.threads, "CPU threads; never changes the result")
+      ->check(CLI::Range(1, 4096));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -92,6 +103,12 @@ int main(int argc, char** argv) {
   if (train->parsed()) {
     DieWithParent();
     return worker::TrainerMain(3);
+  }
+  if (run->parsed()) {
+    const absl::Status status = worker::RunPlan(run_options);
+    if (!status.ok())
+      std::fprintf(stderr, "sweep-worker: %s\n", std::string(status.message()).c_str());
+    return status.ok() ? 0 : 65;
   }
   return RunAgent(options);
 }

@@ -96,8 +96,8 @@ CpuRuntime::~CpuRuntime() = default;
 
 void CpuRuntime::SetThreads(int threads) {
   threads = std::max(1, threads);
+  omp_set_num_threads(1);  // a setting of the calling thread: oneDNN must not start a team
   if (threads == threads_) return;
-  omp_set_num_threads(1);
   pool_ = threads > 1 ? std::make_unique<Pool>(threads - 1) : nullptr;
   threads_ = threads;
   scratch_.resize(threads);
