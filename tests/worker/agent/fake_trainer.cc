@@ -21,6 +21,7 @@
 #include "core/version.h"
 #include "sweep/v1/trainer.pb.h"
 #include "worker/trainer/framing.h"
+#include "worker/trainer/run_plan.h"
 #include "worker/trainer/trainer.h"
 
 namespace worker {
@@ -131,4 +132,11 @@ int TrainerMain(int fd) {
   }
 }
 
+}  // namespace worker
+
+// main.cc names it; the fake trains no plan.
+namespace worker {
+absl::Status RunPlan(const RunPlanOptions&) {
+  return absl::UnimplementedError("the fake trainer runs no plan");
+}
 }  // namespace worker
