@@ -70,7 +70,7 @@ TEST(DelphiNanoTest, EveryCandidateKeepsThePromisesOfTheDesign) {
         EXPECT_NEAR(plan->recipe_flops / flops, 1, 1e-3);
         for (const OptimizerGroup& group : plan->optimizer) {
           EXPECT_LE(1 / (1 - group.beta2), 0.1 * static_cast<double>(plan->steps) * (1 + 1e-9));
-          EXPECT_LE(group.peak_lr, 0.05);
+          EXPECT_LE(group.peak_lr, 0.1);
         }
         const double head = 2.0 * static_cast<double>(s.hidden * vocab) /
                             *Nano().ForwardFlopsPerToken(plan->model, seq_len);
@@ -144,7 +144,7 @@ TEST(DelphiNanoTest, ThePriorIsTwentyTokensAParam) {
 
 TEST(DelphiNanoTest, OverriddenConstantsChangeTheVersionAndNothingElseDoes) {
   Setting frozen = Sizes(512, 256), same = frozen, tuned = frozen, other = frozen;
-  same.constants["adamh_lr"] = 0.014;
+  same.constants["adamh_lr"] = 0.007;
   tuned.constants["adamh_lr"] = 0.02;
   other.constants["adamh_lr"] = 0.03;
   const auto candidates = Nano().Candidates({"training_flops", 1e12}, frozen)->candidates;
@@ -155,20 +155,20 @@ TEST(DelphiNanoTest, OverriddenConstantsChangeTheVersionAndNothingElseDoes) {
   EXPECT_EQ(plan(same).recipe_version, "v1");
   EXPECT_THAT(plan(tuned).recipe_version, HasSubstr("v1+"));
   EXPECT_NE(plan(tuned).recipe_version, plan(other).recipe_version);
-  EXPECT_DOUBLE_EQ(plan(tuned).optimizer[0].peak_lr / plan(frozen).optimizer[0].peak_lr, 2 / 1.4);
+  EXPECT_DOUBLE_EQ(plan(tuned).optimizer[0].peak_lr / plan(frozen).optimizer[0].peak_lr, 2 / 0.7);
   Setting misspelt = frozen;
   misspelt.constants["adamh_rl"] = 1;
   const auto refused = Nano().MakePlan(candidates[3], misspelt);
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("did you mean 'adamh_lr'?"));
 }
 
-TEST(DelphiNanoTest, AnAveragingWindowLongerThanATenthOfTheRunIsCutAndFlagged) {
+TEST(DelphiNanoTest, AnAveragingWindowLongerThanItsShareOfTheRunIsCutAndFlagged) {
   Setting setting = Sizes(512, 256);
   setting.constants["beta2"] = 0.99999;
   const auto candidates = Nano().Candidates({"training_flops", 1e12}, setting)->candidates;
   const Plan plan = *Nano().MakePlan(candidates[0], setting);
   EXPECT_THAT(plan.clamps, Contains("beta2_steps"));
-  EXPECT_DOUBLE_EQ(plan.optimizer[0].beta2, 1 - 10.0 / static_cast<double>(plan.steps));
+  EXPECT_DOUBLE_EQ(plan.optimizer[0].beta2, 1 - 20.0 / static_cast<double>(plan.steps));
 }
 
 TEST(DelphiNanoTest, ALearningRateAtItsCapHalvesTheBatchAndIsFlagged) {
