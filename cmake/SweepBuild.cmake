@@ -30,7 +30,8 @@ endif()
 add_library(sweep_policy INTERFACE)
 target_include_directories(sweep_policy INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(sweep_policy INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-restrict>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers>
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>
   $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wthread-safety -Wthread-safety-beta>)
 if(SWEEP_SANITIZE)
   target_compile_options(sweep_policy INTERFACE

@@ -18,6 +18,7 @@
 #include "fmt/format.h"
 #include "orchestrator/client.h"
 #include "orchestrator/launcher.h"
+#include "orchestrator/lock_file.h"
 #include "sweepctl/forecasting.h"
 
 namespace sweepctl {
@@ -177,7 +178,8 @@ absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::strin
   orchestrator::WorkerOptions workers;
   workers.db_path = options.db_path;
   workers.sweep_worker = WorkerProgram();
-  workers.endpoint = endpoint;
+  // Not the address itself: a coordinator that was killed comes back on another port.
+  workers.endpoint = "file:" + orchestrator::LockPath(options.db_path);
   workers.count = 1;
   const int cores = std::max(1u, std::thread::hardware_concurrency());
   workers.slots = options.slots > 0 ? options.slots : cores;
