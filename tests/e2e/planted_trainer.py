@@ -6,6 +6,7 @@ env, plan = os.environ, json.load(open(os.environ["SWEEP_PLAN"]))
 fd, steps = int(env["SWEEP_FD"]), plan["steps"]
 manifest = json.load(open(os.path.join(env["SWEEP_DATA_DIR"], "manifest.json")))
 loss = 1.5 + 12.0 / plan["params"] ** 0.25 + 40.0 / plan["tokens"] ** 0.3
+loss *= 1 + 0.0004 * (plan["tokens"] % 7 - 3)  # without noise there would be no interval to forecast with
 first = 0
 if env["SWEEP_RESUME_FROM"]:
     first = json.load(open(os.path.join(env["SWEEP_RESUME_FROM"], "state.json")))["step"]
