@@ -50,7 +50,7 @@ struct Session {
 absl::Status UsageError(std::string_view message);
 
 // The exit code of a failure: usage 2; INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION,
-// ALREADY_EXISTS and OUT_OF_RANGE 65; UNAVAILABLE 69; RESOURCE_EXHAUSTED 73; ABORTED and
+// ALREADY_EXISTS, OUT_OF_RANGE and DATA_LOSS 65; UNAVAILABLE 69; RESOURCE_EXHAUSTED 73; ABORTED and
 // DEADLINE_EXCEEDED 75; PERMISSION_DENIED and UNAUTHENTICATED 77; CANCELLED 130; the rest 70.
 int ExitCodeOf(const absl::Status& status);
 

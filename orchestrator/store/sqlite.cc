@@ -232,7 +232,8 @@ absl::Status Database::Error(int code, std::string_view attempted) const {
       return absl::PermissionDeniedError(message);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return absl::DataLossError(message);
+      return absl::DataLossError(message +
+                                 "; name another file with --db, or restore a backup of this one");
     case SQLITE_ERROR:
     case SQLITE_CONSTRAINT:
     case SQLITE_MISMATCH:
