@@ -22,8 +22,8 @@ struct EnsureOptions {
 // `sweepctl serve --db PATH --exit-when-idle` with its log at `<db>.coordinator.log`. Two callers
 // at once get the same one. When it does not come up: what it said, as FAILED_PRECONDITION (the
 // database cannot be used), RESOURCE_EXHAUSTED, PERMISSION_DENIED, else UNAVAILABLE, or
-// DEADLINE_EXCEEDED with the end of that log. FAILED_PRECONDITION also when a coordinator of another
-// protocol version has the database.
+// DEADLINE_EXCEEDED with the end of that log. FAILED_PRECONDITION also when a coordinator of
+// another protocol version has the database.
 absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options);
 
 struct WorkerOptions {
