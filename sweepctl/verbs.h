@@ -17,6 +17,7 @@
   V(Serve)                \
   V(Worker)               \
   V(Recipe)               \
+  V(Doctor)               \
   V(Schema)
 
 namespace sweepctl {
