@@ -1,4 +1,5 @@
-// fmt support for absl::string_view, which in Debian is its own type: Status messages print with fmt::format("{}").
+// fmt support for absl::string_view, which in Debian is its own type: Status messages print with
+// fmt::format("{}").
 #pragma once
 
 #include "absl/strings/string_view.h"

@@ -59,8 +59,8 @@ struct LawFit {
   double elapsed_s = 0;
 };
 
-// What the forecast is when E moves over its interval (surfaces: bootstrap; frontier: that united with
-// the profile) and the other constants are refitted to it.
+// What the forecast is when E moves over its interval (surfaces: bootstrap; frontier: that united
+// with the profile) and the other constants are refitted to it.
 struct AsymptoteSpan {
   double E_lo = 0, E_hi = 0, loss_at_E_lo = 0, loss_at_E_hi = 0;
 };

@@ -24,6 +24,23 @@ std::string LogTail(const std::string& path) {
   return log->size() > 2000 ? log->substr(log->size() - 2000) : *log;
 }
 
+// Why `sweepctl serve` ended, with the meaning of its exit code (DESIGN.md section 5) kept.
+absl::Status ServeError(int exit_code, const std::string& serve, const std::string& log) {
+  std::string tail = LogTail(log);
+  const std::string prefix = "sweepctl: ";
+  const size_t said = tail.rfind("\n" + prefix);
+  if (said != std::string::npos || tail.rfind(prefix, 0) == 0) {
+    tail = tail.substr((said == std::string::npos ? 0 : said + 1) + prefix.size());
+  }
+  while (!tail.empty() && tail.back() == '\n') tail.pop_back();
+  const std::string message =
+      fmt::format("{} (`{}` ended with exit code {}; its log: {})", tail, serve, exit_code, log);
+  if (exit_code == 65) return absl::FailedPreconditionError(message);
+  if (exit_code == 73) return absl::ResourceExhaustedError(message);
+  if (exit_code == 77) return absl::PermissionDeniedError(message);
+  return absl::UnavailableError(message);
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options) {
@@ -49,9 +66,8 @@ absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options) {
       // A child that lost the race for the lock ends by itself; the winner is found above.
       if (child > 0 && exit.has_value() && *exit != 0 &&
           !FindCoordinator(options.db_path).has_value()) {
-        return absl::UnavailableError(
-            fmt::format("`{} serve --db {}` ended with exit code {}; the end of {}:\n{}",
-                        options.sweepctl, options.db_path, *exit, log, LogTail(log)));
+        return ServeError(*exit, fmt::format("{} serve --db {}", options.sweepctl, options.db_path),
+                          log);
       }
       if (child <= 0 || exit.has_value()) {
         core::SpawnOptions spawn;

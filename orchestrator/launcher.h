@@ -20,8 +20,10 @@ struct EnsureOptions {
 
 // The endpoint of the database's coordinator: the running one, or one that this call starts as
 // `sweepctl serve --db PATH --exit-when-idle` with its log at `<db>.coordinator.log`. Two callers
-// at once get the same one. DEADLINE_EXCEEDED or UNAVAILABLE with the end of that log when it does
-// not come up. FAILED_PRECONDITION when a coordinator of another protocol version has the database.
+// at once get the same one. When it does not come up: what it said, as FAILED_PRECONDITION (the
+// database cannot be used), RESOURCE_EXHAUSTED, PERMISSION_DENIED, else UNAVAILABLE, or
+// DEADLINE_EXCEEDED with the end of that log. FAILED_PRECONDITION also when a coordinator of
+// another protocol version has the database.
 absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options);
 
 struct WorkerOptions {

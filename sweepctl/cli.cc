@@ -45,7 +45,7 @@ int ExitCodeOf(const absl::Status& status) {
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kAlreadyExists:
     case absl::StatusCode::kOutOfRange:
-    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kDataLoss:  // a damaged file
       return kBadInput;
     case absl::StatusCode::kUnavailable:
       return kUnreachable;

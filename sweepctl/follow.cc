@@ -18,6 +18,7 @@
 #include "fmt/format.h"
 #include "orchestrator/client.h"
 #include "orchestrator/launcher.h"
+#include "orchestrator/lock_file.h"
 #include "sweepctl/forecasting.h"
 
 namespace sweepctl {
@@ -58,6 +59,16 @@ int64_t FailedTrials(const orchestrator::SweepStatus& status) {
   return std::count_if(status.rows.begin(), status.rows.end(), [](const auto& row) {
     return Terminal(row.state) && row.state != "COMPLETED";
   });
+}
+
+// Which trials did not complete, and why. A FAILED one is not tried again by itself.
+void NoteFailures(const orchestrator::SweepStatus& status) {
+  for (const orchestrator::TrialRow& row : status.rows) {
+    if (!Terminal(row.state) || row.state == "COMPLETED") continue;
+    Note(fmt::format("{} {} ({} width {}): {}{}{}", row.stage, row.trial_id.substr(0, 12),
+                     core::FormatFlops(row.budget_flops), row.hidden, row.state,
+                     row.detail.empty() ? "" : ": ", row.detail));
+  }
 }
 
 // Prints over its own last lines on a terminal, and only new facts elsewhere.
@@ -207,7 +218,8 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
                    sweeps::ParseSweepFile(info.sweep_file, options.sweep));
   fit::FitSummary summary;
   bool have_summary = false;
-  int64_t last_workers_ms = 0;
+  int64_t last_look_ms = 0;
+  std::string notice;  // the coordinator's, as last shown
   while (true) {
     ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader->Status(options.sweep));
     display.Show(status);
@@ -256,6 +268,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
       display.Show(status);
       display.Clear();
       const int64_t failed = FailedTrials(status);
+      NoteFailures(status);
       if (global.Format() == OutputFormat::kJson) {
         Json out = {{"sweep", options.sweep},
                     {"counts", status.counts},
@@ -280,15 +293,22 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
       return failed > 0 ? kFailedTrials : kDone;
     }
     const int64_t now = core::SystemClock().MonotonicMs();
-    if (options.advance && options.start_workers && now - last_workers_ms > 5'000 &&
-        !status.paused) {
-      last_workers_ms = now;
-      auto started = EnsureWorkers(options, endpoint);
-      if (absl::IsUnavailable(started.status())) {
+    if (options.advance && now - last_look_ms > 5'000) {
+      last_look_ms = now;
+      auto seen = client->Info();
+      if (absl::IsUnavailable(seen.status())) {
         RETURN_IF_ERROR(connect());  // the coordinator ended or was restarted
-        started = EnsureWorkers(options, endpoint);
+        seen = client->Info();
       }
-      if (!started.ok()) return started.status();
+      if (seen.ok() && seen->notice() != notice) {
+        notice = seen->notice();
+        display.Clear();
+        Note(notice.empty() ? "leasing goes on" : notice);
+      }
+      if (options.start_workers && !status.paused) {
+        ASSIGN_OR_RETURN(const int started, EnsureWorkers(options, endpoint));
+        (void)started;
+      }
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(isatty(STDERR_FILENO) ? 500 : 250));
   }

@@ -17,6 +17,7 @@
   V(Serve)                \
   V(Worker)               \
   V(Recipe)               \
+  V(Doctor)               \
   V(Schema)               \
   V(Status)               \
   V(Show)                 \

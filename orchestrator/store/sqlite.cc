@@ -26,8 +26,9 @@ int AuthorizeReadOnly(void*, int action, const char* first, const char* second, 
       return SQLITE_OK;
     case SQLITE_PRAGMA: {
       const std::string_view name = first == nullptr ? "" : first;
-      const bool reads = second == nullptr && (name == "user_version" || name == "page_count" ||
-                                               name == "page_size" || name == "journal_mode");
+      const bool reads = second == nullptr &&
+                         (name == "user_version" || name == "page_count" || name == "page_size" ||
+                          name == "journal_mode" || name == "integrity_check");
       const bool describes = name == "table_info" || name == "table_xinfo" || name == "index_list";
       return reads || describes ? SQLITE_OK : SQLITE_DENY;
     }
@@ -240,7 +241,8 @@ absl::Status Database::Error(int code, std::string_view attempted) const {
       return absl::PermissionDeniedError(message);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return absl::DataLossError(message);
+      return absl::DataLossError(message +
+                                 "; name another file with --db, or restore a backup of this one");
     case SQLITE_ERROR:
     case SQLITE_CONSTRAINT:
     case SQLITE_MISMATCH:

@@ -311,7 +311,8 @@ TEST(PrecisionTest, SinglePrecisionLossAndGradientsAgreeWithDouble) {
   CpuProgram<double> exact(&(*step)->graph, &wide, &runtime);
   CpuProgram<float> fast(&(*step)->graph, &narrow, &runtime);
   for (int64_t i = 0; i < 3 * plan.seq_len; ++i) {
-    const auto token = static_cast<int32_t>(rng.Below(61)), target = static_cast<int32_t>(rng.Below(61));
+    const auto token = static_cast<int32_t>(rng.Below(61)),
+               target = static_cast<int32_t>(rng.Below(61));
     exact.Int((*step)->tokens)[i] = fast.Int((*step)->tokens)[i] = token;
     exact.Int((*step)->targets)[i] = fast.Int((*step)->targets)[i] = target;
   }

@@ -15,6 +15,7 @@
 
 #include "CLI/CLI.hpp"
 #include "core/version.h"
+#include "fmt/format.h"
 #include "worker/agent/agent.h"
 #include "worker/trainer/run_plan.h"
 #include "worker/trainer/trainer.h"
@@ -63,7 +64,8 @@ int main(int argc, char** argv) {
   if (argc >= 4 && std::strcmp(argv[1], "exec") == 0 && std::strcmp(argv[2], "--") == 0)
     return Exec(argv + 3);
   CLI::App app{"sweep-worker: trains the trials of a sweepctl coordinator"};
-  app.set_version_flag("--version", std::string(core::Version()));
+  app.set_version_flag("--version",
+                       fmt::format("sweep-worker {} ({})", core::Version(), core::Commit()));
   app.require_subcommand(1);
   worker::AgentOptions options;
   options.work_dir = "./sweep-worker";

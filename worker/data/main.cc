@@ -14,6 +14,7 @@
 
 #include "core/clock.h"
 #include "core/status_macros.h"
+#include "core/version.h"
 #include "worker/data/prepare.h"
 #include "worker/data/tokenizer.h"
 
@@ -72,6 +73,11 @@ int main(int argc, char** argv) {
     if (!status.ok())
       std::fprintf(stderr, "sweep-data: %s\n", std::string(status.message()).c_str());
     return status.ok() ? 0 : 65;
+  }
+  if (argc == 2 && std::strcmp(argv[1], "--version") == 0) {
+    std::printf("sweep-data %s (%s)\n", std::string(core::Version()).c_str(),
+                std::string(core::Commit()).c_str());
+    return 0;
   }
   std::fprintf(stderr, "sweep-data is started by sweepctl; see `sweepctl data --help`\n");
   return 2;

@@ -158,7 +158,8 @@ class SentencePieceBpe final : public Tokenizer {
 
 // Share of the text that its `limit` most frequent characters make up, at most 0.9995:
 // SentencePiece gives every character within the coverage a piece, and a small vocabulary must keep
-// room for merges. The rest is spelt in bytes.
+// room for merges. The rest is spelt in bytes. At least 0.98, for SentencePiece takes no less;
+// where that is too much for the vocabulary, training says so.
 double CharacterCoverage(const std::vector<std::string>& lines, int64_t limit) {
   std::unordered_map<std::string_view, int64_t> counts;
   int64_t total = 0;
@@ -176,9 +177,9 @@ double CharacterCoverage(const std::vector<std::string>& lines, int64_t limit) {
   int64_t covered = 0;
   for (int64_t i = 0; i < std::min<int64_t>(limit, static_cast<int64_t>(sorted.size())); ++i)
     covered += sorted[i];
-  return total == 0
-             ? 0.9995
-             : std::min(0.9995, static_cast<double>(covered) / static_cast<double>(total) - 1e-6);
+  return total == 0 ? 0.9995
+                    : std::clamp(static_cast<double>(covered) / static_cast<double>(total) - 1e-6,
+                                 0.98, 0.9995);
 }
 
 }  // namespace

@@ -7,9 +7,10 @@
 
 namespace worker {
 
-// e^x for x <= 88, relative error under 2e-7; e^x = 0 below -87. Branch-free, so loops over it vectorise.
-// The rounding is an explicit instruction: the add-and-subtract trick does not survive -fassociative-math.
-// Source: Cody and Waite argument reduction with a degree-6 polynomial on |r| <= ln(2)/2 (Cephes expf).
+// e^x for x <= 88, relative error under 2e-7; e^x = 0 below -87. Branch-free, so loops over it
+// vectorise. The rounding is an explicit instruction: the add-and-subtract trick does not survive
+// -fassociative-math. Source: Cody and Waite argument reduction with a degree-6 polynomial on |r|
+// <= ln(2)/2 (Cephes expf).
 inline float Exp(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;

@@ -34,6 +34,8 @@ using sweep::v1::ToTrainer;
 constexpr int64_t kDefaultCheckpointMs = 60'000;
 constexpr int64_t kProgressMs = 1'000;
 constexpr int64_t kMetricPoints = 200;
+constexpr int kDiskPollMs = 2'000;
+constexpr int64_t kDiskPatienceMs = 3'600'000;
 
 int64_t PeakResidentBytes() {
   rusage usage{};
@@ -188,7 +190,10 @@ class Trainer {
       const bool by_steps =
           start.checkpoint_every_steps() > 0 && step % start.checkpoint_every_steps() == 0;
       if (step < plan.steps && (by_steps || now - last_checkpoint_ms >= checkpoint_ms)) {
-        RETURN_IF_ERROR(SaveAndTell(*trial, start));
+        const absl::Status saved = SaveAndTell(*trial, start);
+        // Without room on the disk training goes on; the next checkpoint may find some.
+        if (!absl::IsResourceExhausted(saved)) RETURN_IF_ERROR(saved);
+        if (!saved.ok()) Warn(saved);
         last_checkpoint_ms = core::SystemClock().MonotonicMs();
       }
       ToTrainer command;
@@ -211,7 +216,8 @@ class Trainer {
       finished->set_detail("the final held-out loss is not finite");
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(SaveAndTell(*trial, start));
+    RETURN_IF_ERROR(SaveFinal(*trial, start));
+    if (gone_) return absl::OkStatus();
     FromTrainer message;
     message.mutable_evaluation()->set_eval_hash(plan.data.eval_hash);
     message.mutable_evaluation()->set_step(trial->step());
@@ -222,6 +228,27 @@ class Trainer {
     finished->set_step(trial->step());
     finished->set_outcome(Outcome::OUTCOME_COMPLETED);
     return absl::OkStatus();
+  }
+
+  // All the work is done: a full disk is waited for, unless the agent wants the trial to stop.
+  absl::Status SaveFinal(CpuTrial& trial, const StartTrial& start) {
+    const int64_t until = core::SystemClock().MonotonicMs() + kDiskPatienceMs;
+    while (true) {
+      const absl::Status saved = SaveAndTell(trial, start);
+      if (!absl::IsResourceExhausted(saved)) return saved;
+      Warn(saved);
+      ToTrainer command;
+      const absl::Status heard = ReadFrame(fd_, kDiskPollMs, &command);
+      gone_ = absl::IsOutOfRange(heard);
+      if (gone_) return absl::OkStatus();
+      if ((heard.ok() && command.has_stop()) || core::SystemClock().MonotonicMs() >= until) {
+        return saved;
+      }
+    }
+  }
+
+  static void Warn(const absl::Status& status) {
+    std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
   }
 
   absl::Status SaveAndTell(CpuTrial& trial, const StartTrial& start) {
