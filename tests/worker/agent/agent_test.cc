@@ -183,9 +183,13 @@ TEST_F(AgentTest, TrainsEverythingInOneLongLivedTrainerAndExitsWhenDrained) {
   EXPECT_EQ(Ask("SELECT count(*) FROM metrics WHERE name='train_loss'"), 150);
   // 4 threads, one slot: all of them; one process logged all three trials.
   EXPECT_EQ(Ask("SELECT count(*) FROM attempts WHERE threads=4 AND trainer='fake'"), 3);
-  // The two newest checkpoints stay, older ones were deleted as told.
+  // The two newest published checkpoints stay, older ones were deleted as told. Which is the older
+  // of the two depends on how many the agent skipped while one was on its way.
   EXPECT_TRUE(std::filesystem::exists(dir_ + "/ckpt/" + id + "/e1/step-50"));
-  EXPECT_FALSE(std::filesystem::exists(dir_ + "/ckpt/" + id + "/e1/step-10"));
+  int checkpoints = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(dir_ + "/ckpt/" + id + "/e1"))
+    checkpoints += entry.path().filename().string().rfind("step-", 0) == 0;
+  EXPECT_LE(checkpoints, 2);
 }
 
 TEST_F(AgentTest, CrashedTrainerFailsTheAttemptAndTheNextOneResumes) {
