@@ -306,8 +306,11 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
         Note(notice.empty() ? "leasing goes on" : notice);
       }
       if (options.start_workers && !status.paused) {
-        ASSIGN_OR_RETURN(const int started, EnsureWorkers(options, endpoint));
-        (void)started;
+        const absl::Status started = EnsureWorkers(options, endpoint).status();
+        // A coordinator that just ended or is slow (a full disk) is asked again in five seconds.
+        const bool passing = absl::IsUnavailable(started) || absl::IsDeadlineExceeded(started) ||
+                             absl::IsResourceExhausted(started);
+        if (!passing) RETURN_IF_ERROR(started);
       }
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(isatty(STDERR_FILENO) ? 500 : 250));

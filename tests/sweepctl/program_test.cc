@@ -180,8 +180,8 @@ TEST(ProgramTest, AFullDiskExits73) {
 
 TEST(ProgramTest, TheSchemaIsJsonAndConstantsCarryTheirSource) {
   EXPECT_EQ(Sweepctl("schema").json()["type"], "object");
-  for (const Json& constant : Sweepctl("recipe show delphi-nano --json").json()["constants"])
-    EXPECT_NE(constant["source"], "");
+  const Json recipe = Sweepctl("recipe show delphi-nano --json").json();
+  for (const Json& constant : recipe["constants"]) EXPECT_NE(constant["source"], "");
   EXPECT_EQ(Sweepctl("recipe list --json").json()["rows"].size(), 3u);
 }
 
