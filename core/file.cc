@@ -87,6 +87,15 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
   return absl::OkStatus();
 }
 
+absl::Status SyncDir(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, "opening folder", path);
+  const int result = fsync(fd);
+  const int saved = errno;
+  close(fd);
+  return result == 0 ? absl::OkStatus() : ErrnoStatus(saved, "flushing folder", path);
+}
+
 absl::Status MakeDirs(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);

@@ -17,6 +17,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // content stands.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view content);
 
+// fsync of a folder: names in it survive a power loss.
+absl::Status SyncDir(const std::string& path);
+
 // mkdir -p.
 absl::Status MakeDirs(const std::string& path);
 

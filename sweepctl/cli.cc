@@ -6,8 +6,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <sstream>
 
 #include "absl/strings/cord.h"
+#include "core/subprocess.h"
 #include "fmt/format.h"
 
 namespace sweepctl {
@@ -62,6 +65,23 @@ int ExitCodeOf(const absl::Status& status) {
     default:
       return kBug;
   }
+}
+
+std::string CommandLine(const GlobalOptions& options, std::string_view verb_and_arguments) {
+  namespace fs = std::filesystem;
+  const std::string self = core::SelfPath();
+  bool in_path = false;
+  std::istringstream folders(std::getenv("PATH") != nullptr ? std::getenv("PATH") : "");
+  for (std::string folder; !in_path && std::getline(folders, folder, ':');) {
+    std::error_code ignored;
+    in_path = fs::equivalent(fs::path(folder) / "sweepctl", self, ignored);
+  }
+  std::error_code ignored;
+  std::string program = in_path ? "sweepctl" : fs::proximate(self, ignored).string();
+  if (program.find('/') == std::string::npos && !in_path) program = "./" + program;
+  const std::string db =
+      options.db == GlobalOptions().db ? "" : fmt::format(" --db {}", options.db);
+  return fmt::format("{} {}{}", program, verb_and_arguments, db);
 }
 
 absl::Status Print(std::string_view text) {

@@ -54,6 +54,10 @@ absl::Status UsageError(std::string_view message);
 // DEADLINE_EXCEEDED 75; PERMISSION_DENIED and UNAUTHENTICATED 77; CANCELLED 130; the rest 70.
 int ExitCodeOf(const absl::Status& status);
 
+// The command line that reaches this program and database again: "sweepctl watch mine", with the
+// program's path when it is not in PATH and with --db when it is not the default.
+std::string CommandLine(const GlobalOptions& options, std::string_view verb_and_arguments);
+
 // Writes all of `text` to stdout and flushes. RESOURCE_EXHAUSTED (exit 73) when it does not take
 // it.
 absl::Status Print(std::string_view text);

@@ -72,6 +72,14 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   ASSIGN_OR_RETURN(const sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
   const std::string store = args.data_dir.empty() ? db + ".data" : Absolute(args.data_dir);
   RETURN_IF_ERROR(core::MakeDirs(std::filesystem::path(db).parent_path().string()));
+  // A limit that is not kept must not look as if it were.
+  if (file.limit_gpu_hours > 0) {
+    return file.Error("limits.gpu_hours", "not enforced yet; use limits.flops");
+  }
+  if (file.gpus.value_or(0) > 0 || file.time_limit_ms > 0) {
+    return file.Error("resources",
+                      "this version trains on the CPU and keeps no time limit; remove it");
+  }
   ASSIGN_OR_RETURN(const SweepData data, PrepareSweepData(file, args.data_root, store));
   sweeps::ExpandOptions expand;
   expand.data = data.spec;
@@ -81,29 +89,52 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
     RETURN_IF_ERROR(CheckEpochs(file, trial.plan));
     plans.push_back(&trial.plan);
   }
-  const sweeps::Cost cost = sweeps::EstimateCost(plans, 0, 0);
+  // What the forecasts' targets will cost, by the prior; the fit decides their shape.
+  std::vector<recipes::Plan> targets;
+  if (file.forecast_register && !file.forecast_at.empty()) {
+    ASSIGN_OR_RETURN(const recipes::Recipe* recipe, recipes::FindRecipe(file.recipe));
+    const recipes::Setting setting = sweeps::SettingOf(file, expand);
+    for (double flops : file.forecast_at) {
+      ASSIGN_OR_RETURN(const double tokens, recipe->PriorOptimalTokens(flops, setting));
+      ASSIGN_OR_RETURN(recipes::Plan target, sweeps::ChooseTarget(*recipe, flops, tokens, setting));
+      RETURN_IF_ERROR(CheckEpochs(file, target));
+      targets.push_back(std::move(target));
+    }
+  }
+  std::vector<const recipes::Plan*> all = plans;
+  for (const recipes::Plan& target : targets) all.push_back(&target);
+  const sweeps::Cost cost = sweeps::EstimateCost(all, 0, 0);
   if (file.limit_flops > 0 && cost.recipe_flops > file.limit_flops) {
-    return file.Error("limits.flops",
-                      fmt::format("the {} trials need {} FLOPs, more than the limit of {}; nothing "
-                                  "was launched",
-                                  trials.size(), core::FormatFlops(cost.recipe_flops),
-                                  core::FormatFlops(file.limit_flops)));
+    return file.Error("limits.flops", fmt::format("the {} trials and {} targets need {} FLOPs, "
+                                                  "more than the limit of {}; nothing was launched",
+                                                  trials.size(), targets.size(),
+                                                  core::FormatFlops(cost.recipe_flops),
+                                                  core::FormatFlops(file.limit_flops)));
   }
   const int cores = std::max(1u, std::thread::hardware_concurrency());
   const int slots = args.slots > 0 ? args.slots : cores;
   std::string estimate;
   if (file.trainer_command.empty()) {
     ASSIGN_OR_RETURN(const Calibration calibration, Calibrate(plans, data.data_dir, slots, 2.0));
-    const double seconds = EstimateWallSeconds(plans, calibration, slots);
+    double seconds = EstimateWallSeconds(plans, calibration, slots);
+    double target_seconds = 0;
+    for (const recipes::Plan& target : targets) {
+      target_seconds += target.model_flops / calibration.Rate(target);
+    }
     estimate = fmt::format(", about {} on {} trials at once", core::FormatDuration(seconds), slots);
+    if (target_seconds > 0) {
+      estimate +=
+          fmt::format(" and at most {} for the targets", core::FormatDuration(target_seconds));
+    }
+    seconds += target_seconds;
     if (args.dollars_per_hour > 0) {
       estimate += fmt::format(", ${:.2f}", seconds / 3600 * args.dollars_per_hour);
     }
   }
   const bool quiet = global.Format() == OutputFormat::kJson;
   if (!quiet) std::fputs(TrialTable(trials).Text(false).c_str(), stderr);
-  Note(fmt::format("{}: {} trials, {} FLOPs, {} tokens{}", file.name, trials.size(),
-                   core::FormatFlops(cost.recipe_flops),
+  Note(fmt::format("{}: {} trials and {} targets, {} FLOPs, {} tokens{}", file.name, trials.size(),
+                   targets.size(), core::FormatFlops(cost.recipe_flops),
                    core::FormatCount(static_cast<double>(cost.tokens)), estimate));
   if (!args.yes && isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0) {
     std::fputs("Proceed? [Y/n] ", stderr);
@@ -137,14 +168,13 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
       ASSIGN_OR_RETURN(const int started, EnsureWorkers(follow, endpoint));
       (void)started;
     }
-    Note(
-        fmt::format("running in the background. next: sweepctl watch {}   |   sweepctl resume {} "
-                    "(registers the forecast)",
-                    file.name, file.name));
+    Note(fmt::format("running in the background. next: {}\n  {}   (registers the forecast)",
+                     CommandLine(global, "watch " + file.name),
+                     CommandLine(global, "resume " + file.name)));
     return kDone;
   }
-  Note(fmt::format("Ctrl-C detaches, everything goes on; come back with: sweepctl watch {}",
-                   file.name));
+  Note(fmt::format("Ctrl-C detaches, everything goes on; come back with: {}",
+                   CommandLine(global, "watch " + file.name)));
   return FollowSweep(follow, global);
 }
 

@@ -225,13 +225,12 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
     display.Show(status);
     if (g_interrupted.exchange(false)) {
       display.Clear();
-      Note(fmt::format("detached: '{}' goes on. Come back with: sweepctl watch {}{}", options.sweep,
-                       options.sweep,
-                       options.advance && !file.forecast_at.empty()
-                           ? fmt::format("   (sweepctl resume {} also registers the forecast when "
-                                         "the fit stage is done)",
-                                         options.sweep)
-                           : ""));
+      Note(fmt::format("detached: '{}' goes on. Come back with: {}", options.sweep,
+                       CommandLine(global, "watch " + options.sweep)));
+      if (options.advance && !file.forecast_at.empty()) {
+        Note(fmt::format("or, to register the forecast when the fit stage is done, with: {}",
+                         CommandLine(global, "resume " + options.sweep)));
+      }
       return kInterrupted;
     }
     const int64_t open_fit = CountRows(status, "fit", false);
@@ -242,16 +241,22 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
     if (open_fit == 0 && wants_forecasts && !registered) {
       if (!options.advance) {
         display.Clear();
-        Note(fmt::format("waiting for registration: run sweepctl resume {}", options.sweep));
+        Note(fmt::format("waiting for registration: run {}",
+                         CommandLine(global, "resume " + options.sweep)));
         return kDone;
       }
       display.Clear();
       if (const int64_t failed = FailedTrials(status); failed > 0) {
         Note(fmt::format("{} of {} fit trials did not complete and are not in the fit", failed,
-                         status.rows.size()));
+                         CountRows(status, "fit", true)));
       }
       ASSIGN_OR_RETURN(const auto entries,
                        RegisterForecasts(*client, *reader, info, file, &summary));
+      if (entries.empty()) {
+        return absl::InternalError(fmt::format(
+            "sweep '{}' has {} forecasts registered and wants {}, but none could be added",
+            options.sweep, forecasts.size(), file.forecast_at.size()));
+      }
       have_summary = true;
       for (const RegisteredForecast& entry : entries) {
         Note(fmt::format(
@@ -284,10 +289,10 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
                             core::FormatFlops(status.flops_spent),
                             core::FormatDuration(status.trainer_seconds));
         text += ForecastText(forecasts);
-        text += fmt::format(
-            "next: sweepctl fit --sweep {} --predict C   |   sweepctl forecasts   |   "
-            "sweepctl query 'SELECT * FROM v_observations'\n",
-            options.sweep);
+        Note(fmt::format("next: {}\n      {}\n      {}",
+                         CommandLine(global, "fit --sweep " + options.sweep + " --predict 3e13"),
+                         CommandLine(global, "forecasts"),
+                         CommandLine(global, "query 'SELECT * FROM v_observations'")));
         RETURN_IF_ERROR(Print(text));
       }
       return failed > 0 ? kFailedTrials : kDone;

@@ -1,6 +1,7 @@
 #include "sweepctl/forecasting.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "core/hash.h"
 #include "core/status_macros.h"
@@ -9,6 +10,7 @@
 #include "fit/report.h"
 #include "fmt/format.h"
 #include "sweepctl/observations.h"
+#include "sweepctl/sweep_data.h"
 #include "sweeps/expand.h"
 
 namespace sweepctl {
@@ -21,6 +23,14 @@ const fit::Forecast* PrimaryAt(const fit::FitSummary& summary, double flops) {
     if (forecast.primary && forecast.flops == flops) return &forecast;
   }
   return nullptr;
+}
+
+// "1e+13", "1.001e+16": every digit, so that two budgets never share a name.
+std::string Shortest(double flops) {
+  char text[32];
+  const auto end =
+      std::to_chars(text, text + sizeof(text), flops, std::chars_format::scientific).ptr;
+  return std::string(text, end);
 }
 
 Json ObservationJson(const fit::Observation& o) {
@@ -58,6 +68,27 @@ absl::StatusOr<recipes::DataSpec> DataOfSweep(orchestrator::Reader& reader,
   return plan.data;
 }
 
+// A client that died between submitting a target and registering its forecast may have left one
+// that the fit no longer chooses: it would stay HELD for ever.
+absl::Status CancelOrphans(orchestrator::Client& client, orchestrator::Reader& reader,
+                           const std::string& sweep,
+                           const std::vector<RegisteredForecast>& chosen) {
+  ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader.Status(sweep));
+  sweep::v1::ControlRequest control;
+  control.set_sweep(sweep);
+  control.set_action(sweep::v1::ControlRequest::CANCEL);
+  for (const orchestrator::TrialRow& row : status.rows) {
+    if (row.stage != "target" || row.state != "HELD") continue;
+    if (std::any_of(chosen.begin(), chosen.end(), [&](const RegisteredForecast& entry) {
+          return entry.target_trial_id == row.trial_id;
+        })) {
+      continue;
+    }
+    control.add_trial_ids(row.trial_id);
+  }
+  return control.trial_ids().empty() ? absl::OkStatus() : client.Control(control).status();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
@@ -81,7 +112,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
   exact.predict.clear();
   exact.backtest = false;
   for (double flops : file.forecast_at) {
-    const std::string name = fmt::format("{}/{}", info.sweep, core::FormatFlops(flops));
+    const std::string name = fmt::format("{}/{}", info.sweep, Shortest(flops));
     if (std::any_of(existing.begin(), existing.end(),
                     [&](const Json& row) { return row["name"] == name; })) {
       continue;  // registered before an interruption; it stands
@@ -95,6 +126,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     }
     ASSIGN_OR_RETURN(recipes::Plan plan,
                      sweeps::ChooseTarget(*recipe, flops, primary->tokens, setting));
+    RETURN_IF_ERROR(CheckEpochs(file, plan));
     exact.predict.push_back(plan.recipe_flops);
     RegisteredForecast entry;
     entry.name = name;
@@ -125,9 +157,11 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     ASSIGN_OR_RETURN(const auto submitted, client.SubmitTarget(target));
     (void)submitted;
   }
+  RETURN_IF_ERROR(CancelOrphans(client, reader, info.sweep, registered));
+  // The fit that made the forecasts, at the FLOPs they were made for.
   sweep::v1::RecordFitRequest record;
   record.set_sweep(info.sweep);
-  record.set_fit_json(fit::FitJson(*summary).dump());
+  record.set_fit_json(fit::FitJson(at_targets).dump());
   record.set_observations_hash(core::Sha256Hex(observations_json));
   ASSIGN_OR_RETURN(const auto recorded, client.RecordFit(record));
   (void)recorded;

@@ -93,6 +93,16 @@ absl::StatusOr<SweepData> PrepareSweepData(const sweeps::SweepFile& file,
   }
   out.report = *std::move(report);
   out.spec = DataSpecOf(file, out.report.manifest);
+  double total_weight = 0;
+  for (const recipes::DataSource& source : out.spec.sources) total_weight += source.weight;
+  for (const recipes::DataSource& source : out.spec.sources) {
+    if (source.weight / total_weight * 1024 < 1) {
+      return file.Error("data.mix." + source.name,
+                        fmt::format("a weight of {:.3g} is below 1/1024 of the mixture, the finest "
+                                    "share the data order has; raise it or leave the source out",
+                                    source.weight / total_weight));
+    }
+  }
   if (file.vocab > 0 && out.report.manifest.vocab_size > file.vocab) {
     return file.Error("vocab", fmt::format("the tokenizer has {} ids, more than vocab {}",
                                            out.report.manifest.vocab_size, file.vocab));

@@ -133,7 +133,7 @@ absl::StatusOr<v1::PublishCheckpointResponse> Store::PublishCheckpoint(
       "WHERE trial_key=?1 ORDER BY epoch DESC, step DESC LIMIT 1) WHERE trial_key=?1",
       trial.key));
   v1::PublishCheckpointResponse response;
-  // The two newest stay (the second is the fallback when the first is damaged). Older ones are
+  // The two newest stay (the second for a reader of the first's predecessor). Older ones are
   // named again by later calls in case an answer was lost; deleting a missing folder is no error.
   ASSIGN_OR_RETURN(Statement rows, db_->Prepare("SELECT path FROM checkpoints WHERE trial_key=?1 "
                                                 "ORDER BY epoch DESC, step DESC LIMIT 8 OFFSET 2",

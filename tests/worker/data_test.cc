@@ -148,6 +148,51 @@ TEST(PrepareTest, TwinsOfHeldoutDocumentsLeaveTheTrainingData) {
   EXPECT_EQ(again->manifest.EvalHash(), report->manifest.EvalHash());
 }
 
+TEST(PrepareTest, TokenShardsArePreparedAsTheyAre) {
+  TempDir dir;
+  const PrepareReport text = PrepareSynthetic(dir.path());
+  PrepareOptions options;
+  options.root = dir.path() + "/data";
+  options.sources = {{"code", {"code-*.bin"}}};
+  options.tokenizer_kind = "bytes";
+  options.near_duplicate_threshold = 1.1;
+  options.holdout_fraction = 0.1;
+  auto nothing = [](const std::string&, double) {};
+  const auto report = PrepareData(options, dir.path() + "/again", nothing);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->documents, text.manifest.sources[0].documents);
+  EXPECT_EQ(report->manifest.sources[0].tokens + report->manifest.heldout.tokens,
+            text.manifest.sources[0].tokens);
+  options.tokenizer_kind = "sentencepiece";
+  options.vocab_size = 512;
+  const auto refused = PrepareData(options, dir.path() + "/never", nothing);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.status().message().find("tokenizer made it"), absl::string_view::npos);
+}
+
+TEST(ShardTest, WideTokensRoundTripAndOutsideIdsAreRefused) {
+  TempDir dir;
+  for (const bool wide : {false, true}) {
+    const std::string path = dir.path() + (wide ? "/wide.bin" : "/narrow.bin");
+    auto writer = ShardWriter::Create(path, wide);
+    ASSERT_TRUE(writer.ok());
+    ASSERT_TRUE((*writer)->Append({0, 65535, wide ? 128255 : 7}).ok());
+    ASSERT_TRUE((*writer)->Finish().ok());
+    const auto shard = Shard::Open(path);
+    ASSERT_TRUE(shard.ok()) << shard.status();
+    EXPECT_EQ(shard->tokens(), 3);
+    EXPECT_EQ(shard->at(1), 65535);
+    EXPECT_EQ(shard->at(2), wide ? 128255 : 7);
+  }
+  PrepareOptions options;
+  options.root = dir.path();
+  options.sources = {{"x", {"wide.bin"}}};
+  options.tokenizer_kind = "bytes";
+  const auto refused = PrepareData(options, dir.path() + "/out", [](const std::string&, double) {});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.status().message().find("65535"), absl::string_view::npos);
+}
+
 TEST(PrepareTest, HoldoutByDirectorySplitsNoFolder) {
   TempDir dir;
   PrepareSynthetic(dir.path());

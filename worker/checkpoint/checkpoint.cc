@@ -72,6 +72,7 @@ absl::StatusOr<CheckpointInfo> WriteCheckpoint(const std::string& parent, int64_
     std::error_code error;
     std::filesystem::rename(temporary, path, error);
     if (error) return core::ErrnoStatus(error.value(), "renaming checkpoint to", path);
+    RETURN_IF_ERROR(core::SyncDir(parent));
     return core::Sha256Hex(text);
   };
   auto hash = write();

@@ -86,13 +86,19 @@ absl::StatusOr<std::vector<std::string>> ListFiles(const std::string& root,
     return absl::NotFoundError(
         fmt::format("data root '{}' is not a folder; give one with --data-root", root));
   }
+  for (const std::string& pattern : patterns) {
+    if (pattern.empty() || pattern == "!")
+      return absl::InvalidArgumentError("an empty file pattern");
+  }
   std::vector<std::string> files;
   std::vector<int64_t> matched(patterns.size(), 0);
   for (auto it = fs::recursive_directory_iterator(
            root, fs::directory_options::skip_permission_denied, error);
        it != fs::recursive_directory_iterator(); it.increment(error)) {
-    if (error) return core::ErrnoStatus(error.value(), "listing", root);
-    if (!it->is_regular_file(error)) continue;
+    if (!it->is_regular_file(error)) {
+      error.clear();
+      continue;
+    }
     const std::string path = it->path().lexically_relative(root).generic_string();
     bool included = false, excluded = false;
     for (size_t p = 0; p < patterns.size(); ++p) {
@@ -104,6 +110,8 @@ absl::StatusOr<std::vector<std::string>> ListFiles(const std::string& root,
     }
     if (included && !excluded) files.push_back(path);
   }
+  // A failed increment ends the loop as the end does.
+  if (error) return core::ErrnoStatus(error.value(), "listing", root);
   for (size_t p = 0; p < patterns.size(); ++p) {
     if (matched[p] == 0 && patterns[p].front() != '!') {
       return absl::NotFoundError(fmt::format("no file matches '{}' below '{}'", patterns[p], root));

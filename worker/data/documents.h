@@ -12,9 +12,10 @@
 namespace worker {
 
 struct Document {
-  std::string id;      // path below the root, with "#<line>" for JSON Lines
-  std::string folder;  // of the file, for splitting by directory
-  std::string text;    // bytes as they are; need not be UTF-8
+  std::string id;            // path below the root, with "#<line>" for JSON Lines
+  std::string folder;        // of the file, for splitting by directory
+  std::string text;          // bytes as they are; need not be UTF-8
+  std::vector<int32_t> ids;  // of a token shard: the tokens as they are; empty for text
 };
 
 // Files below `root` that match any pattern, sorted. Patterns are relative to root: `*` and `?`

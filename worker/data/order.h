@@ -9,8 +9,8 @@
 namespace worker {
 
 // A pseudo-random bijection of [0, n) by a 4-round Feistel network over Philox with cycle walking;
-// expected under two evaluations. Source: Luby and Rackoff, 1988; Black and Rogaway, "Ciphers with
-// arbitrary finite domains", 2002.
+// at most four evaluations expected. Source: Luby and Rackoff, 1988; Black and Rogaway, "Ciphers
+// with arbitrary finite domains", 2002.
 uint64_t Permute(uint64_t n, uint64_t key, uint64_t stream, uint64_t i);
 
 struct WindowRef {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -25,6 +26,7 @@ struct Plan {  // what goes where, decided before any token is written
   std::set<std::string> chosen;                 // "source/document id" that take part
   std::set<std::string> heldout;                // of these, the held-out ones
   SketchIndex heldout_sketches;
+  const Tokenizer* tokenizer = nullptr;  // when it is given and not trained
   int64_t documents = 0, bytes = 0;
 };
 
@@ -36,25 +38,78 @@ std::string Key(const PrepareSource& source, const Document& document) {
 // keeps.
 std::string Rank(const std::string& key) { return core::Sha256Hex("order-1/" + key); }
 
+// By its magic number, so that any other file called .bin stays what it is.
+bool IsShard(const std::string& root, const std::string& file) {
+  if (file.size() < 4 || file.substr(file.size() - 4) != ".bin") return false;
+  std::ifstream in(root + "/" + file, std::ios::binary);
+  int32_t magic = 0;
+  in.read(reinterpret_cast<char*>(&magic), sizeof(magic));
+  return in && magic == kShardMagic;
+}
+
+// Documents of a token shard: what stands between separators.
+absl::Status ForEachShardDocument(const std::string& root, const std::string& file,
+                                  const Tokenizer& tokenizer,
+                                  const std::function<absl::Status(Document)>& fn) {
+  ASSIGN_OR_RETURN(const Shard shard, Shard::Open(root + "/" + file));
+  const std::string folder = fs::path(file).parent_path().generic_string();
+  int64_t number = 0;
+  Document document;
+  for (int64_t i = 0; i <= shard.tokens(); ++i) {
+    const int32_t id = i < shard.tokens() ? shard.at(i) : tokenizer.separator();
+    if (id < 0 || id >= tokenizer.vocab_size()) {
+      return absl::InvalidArgumentError(
+          fmt::format("shard '{}/{}': token {} is {}, but the tokenizer has {} ids; name the "
+                      "tokenizer the shard was made with",
+                      root, file, i, id, tokenizer.vocab_size()));
+    }
+    if (id != tokenizer.separator()) {
+      document.ids.push_back(id);
+      continue;
+    }
+    if (document.ids.empty()) continue;
+    document.id = fmt::format("{}#{}", file, ++number);
+    document.folder = folder;
+    document.text = tokenizer.Decode(document.ids);
+    RETURN_IF_ERROR(fn(std::move(document)));
+    document = Document();
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ForEach(const PrepareOptions& options, const Plan& plan,
                      const std::function<absl::Status(int source, const Document&)>& fn) {
   for (size_t s = 0; s < options.sources.size(); ++s) {
     for (const std::string& file : plan.files[s]) {
-      RETURN_IF_ERROR(ForEachDocument(options.root, file, [&](Document document) -> absl::Status {
+      const auto visit = [&](Document document) -> absl::Status {
         if (document.text.empty()) return absl::OkStatus();
         if (!plan.chosen.empty() && plan.chosen.count(Key(options.sources[s], document)) == 0)
           return absl::OkStatus();
         return fn(static_cast<int>(s), document);
-      }));
+      };
+      RETURN_IF_ERROR(IsShard(options.root, file)
+                          ? ForEachShardDocument(options.root, file, *plan.tokenizer, visit)
+                          : ForEachDocument(options.root, file, visit));
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Plan> MakePlan(const PrepareOptions& options, const PrepareProgress& progress) {
+absl::StatusOr<Plan> MakePlan(const PrepareOptions& options, const Tokenizer* tokenizer,
+                              const PrepareProgress& progress) {
   Plan plan;
+  plan.tokenizer = tokenizer;
   for (const PrepareSource& source : options.sources) {
     ASSIGN_OR_RETURN(auto files, ListFiles(options.root, source.patterns));
+    const auto shard = std::find_if(files.begin(), files.end(), [&](const std::string& file) {
+      return IsShard(options.root, file);
+    });
+    if (shard != files.end() && tokenizer == nullptr) {
+      return absl::InvalidArgumentError(
+          fmt::format("'{}' is a token shard: say which tokenizer made it, `tokenizer: bytes` or "
+                      "`tokenizer: FILE.model`",
+                      *shard));
+    }
     plan.files.push_back(std::move(files));
   }
   progress("reading", 0);
@@ -172,7 +227,16 @@ absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const s
   if (auto found = FindPrepared(request_hash, out_dir); found.ok()) return found;
   PrepareReport report;
   RETURN_IF_ERROR(core::MakeDirs(out_dir));
-  ASSIGN_OR_RETURN(const Plan plan, MakePlan(options, progress));
+  // Known before anything is read, unless it is to be trained.
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::string model;
+  if (options.tokenizer_kind == "bytes") {
+    tokenizer = ByteTokenizer();
+  } else if (!options.tokenizer_model.empty()) {
+    ASSIGN_OR_RETURN(model, core::ReadFile(options.tokenizer_model));
+    ASSIGN_OR_RETURN(tokenizer, SentencePieceTokenizer(model));
+  }
+  ASSIGN_OR_RETURN(const Plan plan, MakePlan(options, tokenizer.get(), progress));
   report.documents = plan.documents;
   report.heldout_documents = static_cast<int64_t>(plan.heldout.size());
 
@@ -189,19 +253,13 @@ absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const s
   }));
   report.dropped_near_duplicates = static_cast<int64_t>(dropped.size());
 
-  std::unique_ptr<Tokenizer> tokenizer;
   Manifest& manifest = report.manifest;
-  if (options.tokenizer_kind == "bytes") {
-    tokenizer = ByteTokenizer();
-  } else {
-    std::string model;
-    if (!options.tokenizer_model.empty()) {
-      ASSIGN_OR_RETURN(model, core::ReadFile(options.tokenizer_model));
-    } else {
-      progress("training the tokenizer", 0);
-      ASSIGN_OR_RETURN(model, TrainTokenizer(options, plan, dropped));
-    }
+  if (tokenizer == nullptr) {
+    progress("training the tokenizer", 0);
+    ASSIGN_OR_RETURN(model, TrainTokenizer(options, plan, dropped));
     ASSIGN_OR_RETURN(tokenizer, SentencePieceTokenizer(model));
+  }
+  if (!model.empty()) {
     RETURN_IF_ERROR(core::WriteFileAtomically(out_dir + "/tokenizer.model", model));
     manifest.tokenizer.file = "tokenizer.model";
   }
@@ -228,7 +286,8 @@ absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const s
     done_bytes += static_cast<int64_t>(document.text.size());
     if (dropped.count(key) > 0) return absl::OkStatus();
     std::vector<int32_t> ids = {tokenizer->separator()};
-    const std::vector<int32_t> text_ids = tokenizer->Encode(document.text);
+    const std::vector<int32_t> text_ids =
+        document.ids.empty() ? tokenizer->Encode(document.text) : document.ids;
     ids.insert(ids.end(), text_ids.begin(), text_ids.end());
     const bool is_heldout = plan.heldout.count(key) > 0;
     SourceEntry& entry = is_heldout ? manifest.heldout : manifest.sources[s];

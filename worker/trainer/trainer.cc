@@ -147,10 +147,21 @@ class Trainer {
     verified_.insert(start.data_dir());
     const int64_t available = AvailableBytes();
     out_of_memory_ = true;
-    ASSIGN_OR_RETURN(const auto trial,
+    ASSIGN_OR_RETURN(auto trial,
                      CpuTrial::Create(start.plan(), dataset.get(), start.threads(), available));
     out_of_memory_ = false;
-    if (!start.resume_from().empty()) RETURN_IF_ERROR(trial->Load(start.resume_from()));
+    if (!start.resume_from().empty()) {
+      const absl::Status loaded = trial->Load(start.resume_from());
+      if (absl::IsDataLoss(loaded) || absl::IsNotFound(loaded)) {
+        // A damaged or missing checkpoint costs time, never the trial: from the start, exactly.
+        std::fprintf(stderr, "trainer: %s; training starts over\n",
+                     std::string(loaded.message()).c_str());
+        ASSIGN_OR_RETURN(trial,
+                         CpuTrial::Create(start.plan(), dataset.get(), start.threads(), available));
+      } else if (!loaded.ok()) {
+        return loaded;
+      }
+    }
 
     const int64_t metric_every = start.metric_every_steps() > 0
                                      ? start.metric_every_steps()
