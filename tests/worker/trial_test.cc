@@ -1,4 +1,4 @@
-#include "worker/trainer/trial.h"
+#include "worker/trainer/cpu_trial.h"
 
 #include <gtest/gtest.h>
 

@@ -97,6 +97,7 @@ int main(int argc, char** argv) {
   run->add_option("--resume-from", run_options.resume_from, "a checkpoint of this plan");
   run->add_option("--threads", run_options.threads, "CPU threads; never changes the result")
       ->check(CLI::Range(1, 4096));
+  run->add_flag("--losses", run_options.print_losses, "every step's training loss, too");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -104,7 +105,7 @@ int main(int argc, char** argv) {
   }
   if (train->parsed()) {
     DieWithParent();
-    return worker::TrainerMain(3);
+    return worker::TrainerMain({});
   }
   if (run->parsed()) {
     const absl::Status status = worker::RunPlan(run_options);

@@ -1,11 +1,23 @@
-// The trainer process: speaks proto/sweep/v1/trainer.proto on a socket, trains one trial at a time,
-// exits at end of file. It never speaks to the coordinator and links no gRPC.
+// The trainer process: speaks proto/sweep/v1/trainer.proto on its sockets, trains one trial at a time
+// on each, exits when all have reached end of file. It never speaks to the coordinator and links no
+// gRPC.
 #pragma once
+
+#include <cstdint>
+#include <vector>
 
 namespace worker {
 
-// Serves the agent on `fd` until it closes. Returns the process's exit code: 0 after end of file,
-// 70 when this machine lacks what the kernels need, 76 when the agent broke the protocol.
-int TrainerMain(int fd);
+struct TrainerOptions {
+  // One connection a trial at a time. On a GPU several trials share the process, each with its own
+  // stream and an equal share of the memory that is free at the start.
+  std::vector<int> fds = {3};
+  // The GPU to train on, as CUDA counts; -1: the CPU.
+  int cuda_device = -1;
+};
+
+// Serves the agent until it closes. Returns the process's exit code: 0 after end of file, 70 when
+// this machine lacks what the kernels need, 76 when the agent broke the protocol.
+int TrainerMain(const TrainerOptions& options);
 
 }  // namespace worker

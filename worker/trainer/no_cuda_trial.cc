@@ -1,0 +1,13 @@
+#include "worker/trainer/cuda_trial.h"
+
+namespace worker {
+
+absl::StatusOr<std::unique_ptr<Trial>> CreateCudaTrial(std::string, const Dataset*,
+                                                       const CudaTrialOptions&) {
+  return absl::UnimplementedError(
+      "this program was linked without CUDA; sweep-worker-cuda trains on GPUs");
+}
+CudaIdentity IdentifyCuda(int) { return {.why_none = "linked without CUDA"}; }
+std::string CudaAlgorithmTableHash() { return ""; }
+
+}  // namespace worker
