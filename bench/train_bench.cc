@@ -42,7 +42,8 @@ struct Config {
 };
 
 recipes::Plan PlanOf(const Config& c, int64_t seq, int64_t batch) {
-  recipes::Plan plan = SmallPlan(c.h, c.layers, c.heads, c.heads, c.h / c.heads, c.ffn, c.vocab, seq);
+  recipes::Plan plan =
+      SmallPlan(c.h, c.layers, c.heads, c.heads, c.h / c.heads, c.ffn, c.vocab, seq);
   plan.numerics = "bf16-mixed";
   plan.batch = batch;
   for (auto& group : plan.optimizer) {
@@ -100,16 +101,17 @@ struct BenchTrial {
   }
   std::vector<DeviceStepResult> Run(int64_t count) {
     const int64_t n = plan.batch * plan.seq_len, vocab = plan.model.config["vocab_size"];
-    auto out = loop->Run(position, count, [&](int64_t s, int32_t* tokens, int32_t* targets, float* h) {
-      uint64_t state = 12345 + s * 7919;
-      for (int64_t i = 0; i < n; ++i) {
-        state = state * 6364136223846793005ull + 1442695040888963407ull;
-        tokens[i] = static_cast<int32_t>((state >> 33) % vocab);
-        targets[i] = static_cast<int32_t>((state >> 13) % vocab);
-      }
-      h[0] = static_cast<float>(s + 1);
-      h[1] = h[2] = 1e-3f;
-    });
+    auto out =
+        loop->Run(position, count, [&](int64_t s, int32_t* tokens, int32_t* targets, float* h) {
+          uint64_t state = 12345 + s * 7919;
+          for (int64_t i = 0; i < n; ++i) {
+            state = state * 6364136223846793005ull + 1442695040888963407ull;
+            tokens[i] = static_cast<int32_t>((state >> 33) % vocab);
+            targets[i] = static_cast<int32_t>((state >> 13) % vocab);
+          }
+          h[0] = static_cast<float>(s + 1);
+          h[1] = h[2] = 1e-3f;
+        });
     position += count;
     return out;
   }
@@ -168,8 +170,8 @@ void ErrorOf(const Config& c, double* loss_error, double* grad_error) {
 void Profile(const Config& c, BenchTrial& t) {
   double total = 0;
   std::map<std::string, std::pair<double, int>> by_name;
-  for (auto [program, graph] : {std::pair(t.micro.get(), &t.step->graph),
-                                std::pair(t.optimise.get(), &t.update->graph)}) {
+  for (auto [program, graph] :
+       {std::pair(t.micro.get(), &t.step->graph), std::pair(t.optimise.get(), &t.update->graph)}) {
     const std::vector<double> seconds = program->Profile(false, 10);
     for (size_t i = 0; i < seconds.size(); ++i) {
       const Node& node = graph->nodes()[i];
@@ -226,7 +228,8 @@ void Alone(const Config& c, double seconds, bool profile, bool error, std::strin
   std::sort(times.begin(), times.end());
   const double step = times[times.size() / 2];
   const double flops_per_token = 3 * t->step->forward_matmul_flops / tokens;
-  const double roof = RoofTokensPerSecond(c, flops_per_token, static_cast<double>(t->layout.total()));
+  const double roof =
+      RoofTokensPerSecond(c, flops_per_token, static_cast<double>(t->layout.total()));
   int64_t free_bytes = 0, total_bytes = 0;
   CudaContext::MemoryInfo(0, &free_bytes, &total_bytes);
   const double memory = static_cast<double>(total_bytes - free_bytes) / 1e9;
@@ -237,16 +240,17 @@ void Alone(const Config& c, double seconds, bool profile, bool error, std::strin
   if (error) ErrorOf(c, &loss_error, &grad_error);
   std::printf("%-34s %10.0f %9.3f %6.1f%% %6.1f%% %8.1f %8.2f %9.1e %9.1e  [%.3f..%.3f ms]\n",
               c.text.c_str(), tokens / step, step * 1e3,
-              100 * flops_per_token * tokens / step / kPeakFlops, 100 * tokens / step / roof, memory,
-              first, loss_error, grad_error, times.front() * 1e3, times.back() * 1e3);
+              100 * flops_per_token * tokens / step / kPeakFlops, 100 * tokens / step / roof,
+              memory, first, loss_error, grad_error, times.front() * 1e3, times.back() * 1e3);
   std::fflush(stdout);
   char line[512];
-  std::snprintf(line, sizeof line,
-                "{\"config\":\"%s\",\"params\":%lld,\"tokens_per_s\":%.0f,\"ms\":%.4f,\"mfu\":%.4f,"
-                "\"roof_share\":%.4f,\"first_step_s\":%.3f,\"loss_error\":%.3e,\"grad_error\":%.3e}\n",
-                c.text.c_str(), static_cast<long long>(params), tokens / step, step * 1e3,
-                flops_per_token * tokens / step / kPeakFlops, tokens / step / roof, first,
-                loss_error, grad_error);
+  std::snprintf(
+      line, sizeof line,
+      "{\"config\":\"%s\",\"params\":%lld,\"tokens_per_s\":%.0f,\"ms\":%.4f,\"mfu\":%.4f,"
+      "\"roof_share\":%.4f,\"first_step_s\":%.3f,\"loss_error\":%.3e,\"grad_error\":%.3e}\n",
+      c.text.c_str(), static_cast<long long>(params), tokens / step, step * 1e3,
+      flops_per_token * tokens / step / kPeakFlops, tokens / step / roof, first, loss_error,
+      grad_error);
   *json += line;
 }
 
@@ -276,8 +280,8 @@ void Packed(const Config& c, int trials, double seconds, std::string* json) {
   for (std::thread& thread : threads) thread.join();
   double sum = 0;
   for (double r : rate) sum += r;
-  std::printf("%-34s x%-3d %12.0f tokens/s in all, %.0f to %.0f each\n", c.text.c_str(), trials, sum,
-              *std::min_element(rate.begin(), rate.end()),
+  std::printf("%-34s x%-3d %12.0f tokens/s in all, %.0f to %.0f each\n", c.text.c_str(), trials,
+              sum, *std::min_element(rate.begin(), rate.end()),
               *std::max_element(rate.begin(), rate.end()));
   std::fflush(stdout);
   *json += "{\"packed\":" + std::to_string(trials) + ",\"config\":\"" + c.text +

@@ -14,8 +14,8 @@ constexpr int kThreads = 256;
 template <int LANES, int VECTORS>
 __global__ void __launch_bounds__(kThreads)
     ForwardKernel(const bf16* __restrict__ x, const bf16* __restrict__ delta,
-            const float* __restrict__ gain, float scale, float eps, bf16* __restrict__ sum,
-            bf16* __restrict__ y, float* __restrict__ rstd, int64_t rows, int channels) {
+                  const float* __restrict__ gain, float scale, float eps, bf16* __restrict__ sum,
+                  bf16* __restrict__ y, float* __restrict__ rstd, int64_t rows, int channels) {
   const int lane = threadIdx.x % LANES;
   const int64_t groups = static_cast<int64_t>(gridDim.x) * kThreads / LANES;
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / LANES;
@@ -59,9 +59,10 @@ __global__ void __launch_bounds__(kThreads)
 template <int LANES, int VECTORS>
 __global__ void __launch_bounds__(kThreads)
     BackwardKernel(const bf16* __restrict__ sum, const float* __restrict__ gain,
-             const float* __restrict__ rstd, const bf16* __restrict__ dy,
-             const bf16* __restrict__ dsum, float scale, bf16* __restrict__ dx,
-             bf16* __restrict__ ddelta, float* __restrict__ partial, int64_t rows, int channels) {
+                   const float* __restrict__ rstd, const bf16* __restrict__ dy,
+                   const bf16* __restrict__ dsum, float scale, bf16* __restrict__ dx,
+                   bf16* __restrict__ ddelta, float* __restrict__ partial, int64_t rows,
+                   int channels) {
   extern __shared__ float block_gain[];  // (groups of the block, channels)
   const int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
   const int64_t groups = static_cast<int64_t>(gridDim.x) * kThreads / LANES;
@@ -149,13 +150,14 @@ void AddRmsNormOp::RunCuda(const CudaExec& exec) const {
   const int64_t channels = exec.InDims(0).back(), rows = NumElements(exec.InDims(0)) / channels;
   ByWidth(channels, [&](auto lanes, auto vectors) {
     constexpr int kRows = kThreads / lanes.value;
-    const int64_t blocks = std::min<int64_t>((rows + kRows - 1) / kRows,
-                                             exec.context.multiprocessors() * int64_t{32});
-    ForwardKernel<lanes.value, vectors.value><<<static_cast<unsigned>(blocks), kThreads, 0, exec.stream>>>(
-        exec.In(0), exec.HasIn(1) ? exec.In(1) : nullptr, exec.Master(2),
-        static_cast<float>(scale_), static_cast<float>(eps_),
-        exec.HasOut(0) ? exec.Out(0) : nullptr, exec.Out(1), exec.OutF32(2), rows,
-        static_cast<int>(channels));
+    const int64_t blocks =
+        std::min<int64_t>((rows + kRows - 1) / kRows, exec.context.multiprocessors() * int64_t{32});
+    ForwardKernel<lanes.value, vectors.value>
+        <<<static_cast<unsigned>(blocks), kThreads, 0, exec.stream>>>(
+            exec.In(0), exec.HasIn(1) ? exec.In(1) : nullptr, exec.Master(2),
+            static_cast<float>(scale_), static_cast<float>(eps_),
+            exec.HasOut(0) ? exec.Out(0) : nullptr, exec.Out(1), exec.OutF32(2), rows,
+            static_cast<int>(channels));
   });
   CUDA_LAUNCHED("add_rms_norm");
 }
@@ -174,9 +176,9 @@ void AddRmsNormBackwardOp::RunCuda(const CudaExec& exec) const {
       CUDA_OK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
     }
     kernel<<<static_cast<unsigned>(blocks), kThreads, shared, exec.stream>>>(
-        exec.In(0), exec.Master(1), exec.InF32(2), exec.In(3),
-        exec.HasIn(4) ? exec.In(4) : nullptr, static_cast<float>(scale_), exec.Out(0),
-        exec.HasOut(1) ? exec.Out(1) : nullptr, partial, rows, static_cast<int>(channels));
+        exec.In(0), exec.Master(1), exec.InF32(2), exec.In(3), exec.HasIn(4) ? exec.In(4) : nullptr,
+        static_cast<float>(scale_), exec.Out(0), exec.HasOut(1) ? exec.Out(1) : nullptr, partial,
+        rows, static_cast<int>(channels));
     CUDA_LAUNCHED("add_rms_norm_backward");
     ColumnSum(partial, blocks, channels, exec.Adds(2), exec.OutF32(2), exec.stream);
   });

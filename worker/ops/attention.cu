@@ -1,7 +1,7 @@
 // cuDNN's fused attention, planned once a shape; its plans are kept by the context.
 #include "worker/ops/attention.h"
-#include "worker/runtime/cuda/cudnn_attention.h"
 #include "worker/runtime/cuda/cuda_exec.h"
+#include "worker/runtime/cuda/cudnn_attention.h"
 
 namespace worker {
 namespace {
@@ -31,13 +31,14 @@ cudnnContext* Cudnn(const CudaExec& exec) {
 CudnnAttention& PlanOf(const CudaExec& exec, const AttentionShape& shape) {
   const AttentionProblem problem = ProblemOf(exec.InDims(0), shape);
   std::string name = "attention";
-  for (int64_t part : {problem.batch, problem.heads, problem.kv_heads, problem.seq, problem.head_dim})
+  for (int64_t part :
+       {problem.batch, problem.heads, problem.kv_heads, problem.seq, problem.head_dim})
     name += " " + std::to_string(part);
   auto& plan = exec.context.handles().plans[name];
   if (plan == nullptr) {
     std::string error;
-    plan = std::shared_ptr<CudnnAttention>(
-        CudnnAttention::Create(Cudnn(exec), problem, true, &error));
+    plan =
+        std::shared_ptr<CudnnAttention>(CudnnAttention::Create(Cudnn(exec), problem, true, &error));
     if (plan == nullptr) CudaFail(__FILE__, __LINE__, "planning attention", error.c_str());
   }
   return *static_cast<CudnnAttention*>(plan.get());
@@ -48,17 +49,16 @@ CudnnAttention& PlanOf(const CudaExec& exec, const AttentionShape& shape) {
 void AttentionOp::RunCuda(const CudaExec& exec) const {
   const CudnnAttention& plan = PlanOf(exec, shape_);
   void* workspace = exec.Scratch<std::byte>(static_cast<int64_t>(plan.workspace_bytes()));
-  if (!plan.Forward(Cudnn(exec), exec.stream, exec.In(0), exec.In(1), exec.In(2),
-                    exec.Out(0), exec.OutF32(1), workspace))
+  if (!plan.Forward(Cudnn(exec), exec.stream, exec.In(0), exec.In(1), exec.In(2), exec.Out(0),
+                    exec.OutF32(1), workspace))
     CudaFail(__FILE__, __LINE__, "attention", CudnnAttention::LastError().c_str());
 }
 
 void AttentionBackwardOp::RunCuda(const CudaExec& exec) const {
   const CudnnAttention& plan = PlanOf(exec, shape_);
   void* workspace = exec.Scratch<std::byte>(static_cast<int64_t>(plan.workspace_bytes()));
-  if (!plan.Backward(Cudnn(exec), exec.stream, exec.In(0), exec.In(1), exec.In(2),
-                     exec.In(3), exec.InF32(4), exec.In(5), exec.Out(0), exec.Out(1), exec.Out(2),
-                     workspace))
+  if (!plan.Backward(Cudnn(exec), exec.stream, exec.In(0), exec.In(1), exec.In(2), exec.In(3),
+                     exec.InF32(4), exec.In(5), exec.Out(0), exec.Out(1), exec.Out(2), workspace))
     CudaFail(__FILE__, __LINE__, "attention_backward", CudnnAttention::LastError().c_str());
 }
 

@@ -41,8 +41,9 @@ __device__ inline float BlockSum(float x, float* shared) {
 // scoring. row_out (rows, 3): nats, lse^2, scored.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    Softmax(T* __restrict__ logits, const int32_t* __restrict__ targets, float* __restrict__ row_out,
-            int64_t vocab, bool training, float scale, float z_weight) {
+    Softmax(T* __restrict__ logits, const int32_t* __restrict__ targets,
+            float* __restrict__ row_out, int64_t vocab, bool training, float scale,
+            float z_weight) {
   __shared__ float shared[kThreads / 32];
   const int64_t row = blockIdx.x;
   T* l = logits + row * vocab;
@@ -174,9 +175,10 @@ void HeadLossOp::RunCuda(const CudaExec& exec) const {
   for (int64_t first = 0; first < rows; first += chunk) {
     const bf16* x = exec.In(0) + first * channels;
     const int32_t* targets = exec.InInt(2) + first;
-    Gemm(exec.context,
-         {.kind = GemmKind::kForward, .m = chunk, .n = vocab_, .k = channels, .f32_out = !training_},
-         x, exec.In(1), scratch);
+    Gemm(
+        exec.context,
+        {.kind = GemmKind::kForward, .m = chunk, .n = vocab_, .k = channels, .f32_out = !training_},
+        x, exec.In(1), scratch);
     const float scale = static_cast<float>(scale_), z = static_cast<float>(z_weight_);
     if (training_) {
       Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, exec.stream>>>(

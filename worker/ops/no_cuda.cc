@@ -14,10 +14,8 @@
 
 namespace worker {
 
-#define NO_CUDA(OpName)                            \
-  void OpName::RunCuda(const CudaExec&) const {    \
-    SWEEP_CHECK(false && "linked without CUDA");   \
-  }
+#define NO_CUDA(OpName) \
+  void OpName::RunCuda(const CudaExec&) const { SWEEP_CHECK(false && "linked without CUDA"); }
 
 NO_CUDA(AddOp)
 NO_CUDA(AddRmsNormOp)

@@ -19,9 +19,10 @@ struct Sizes {
 template <int D>
 __global__ void __launch_bounds__(kThreads)
     ForwardKernel(const bf16* __restrict__ qkv, const float* __restrict__ q_gain,
-            const float* __restrict__ k_gain, const float* __restrict__ cosine,
-            const float* __restrict__ sine, float eps, bf16* __restrict__ q, bf16* __restrict__ k,
-            bf16* __restrict__ v, float* __restrict__ rstd, Sizes size) {
+                  const float* __restrict__ k_gain, const float* __restrict__ cosine,
+                  const float* __restrict__ sine, float eps, bf16* __restrict__ q,
+                  bf16* __restrict__ k, bf16* __restrict__ v, float* __restrict__ rstd,
+                  Sizes size) {
   constexpr int kLanes = D / 8;
   const int lane = threadIdx.x % kLanes;
   const int per_row = size.heads + 2 * size.kv_heads;
@@ -76,10 +77,11 @@ __global__ void __launch_bounds__(kThreads)
 template <int D>
 __global__ void __launch_bounds__(kThreads)
     BackwardKernel(const bf16* __restrict__ qkv, const float* __restrict__ q_gain,
-             const float* __restrict__ k_gain, const float* __restrict__ cosine,
-             const float* __restrict__ sine, const float* __restrict__ rstd,
-             const bf16* __restrict__ dq, const bf16* __restrict__ dk, const bf16* __restrict__ dv,
-             bf16* __restrict__ dqkv, float* __restrict__ partial, Sizes size) {
+                   const float* __restrict__ k_gain, const float* __restrict__ cosine,
+                   const float* __restrict__ sine, const float* __restrict__ rstd,
+                   const bf16* __restrict__ dq, const bf16* __restrict__ dk,
+                   const bf16* __restrict__ dv, bf16* __restrict__ dqkv,
+                   float* __restrict__ partial, Sizes size) {
   constexpr int kLanes = D / 8, kGroups = kThreads / kLanes;
   __shared__ float block_gain[kGroups][2 * D];
   const int lane = threadIdx.x % kLanes, group = threadIdx.x / kLanes;
@@ -95,10 +97,10 @@ __global__ void __launch_bounds__(kThreads)
     const bool rotated = live && head < size.heads + size.kv_heads;
     float d[8] = {0, 0, 0, 0, 0, 0, 0, 0};
     if (live) {
-      const bf16* from =
-          head < size.heads ? dq + (row * size.heads + head) * D
-          : rotated         ? dk + (row * size.kv_heads + head - size.heads) * D
-                    : dv + (row * size.kv_heads + head - size.heads - size.kv_heads) * D;
+      const bf16* from = head < size.heads ? dq + (row * size.heads + head) * D
+                         : rotated
+                             ? dk + (row * size.kv_heads + head - size.heads) * D
+                             : dv + (row * size.kv_heads + head - size.heads - size.kv_heads) * D;
       Load4(from + lane * 4, d);
       Load4(from + D / 2 + lane * 4, d + 4);
     }
@@ -194,11 +196,11 @@ void QkNormRopeOp::RunCuda(const CudaExec& exec) const {
                       static_cast<int>(shape_.heads), static_cast<int>(shape_.kv_heads)};
   ByHeadDim(shape_.head_dim, [&](auto d) {
     constexpr int kUnits = kThreads / (d.value / 8);
-    ForwardKernel<d.value><<<static_cast<unsigned>((size.units + kUnits - 1) / kUnits), kThreads, 0,
-                       exec.stream>>>(exec.In(0), norm ? exec.Master(1) : nullptr,
-                                      norm ? exec.Master(2) : nullptr, exec.InF32(3), exec.InF32(4),
-                                      static_cast<float>(eps_), exec.Out(0), exec.Out(1),
-                                      exec.Out(2), norm ? exec.OutF32(3) : nullptr, size);
+    ForwardKernel<d.value>
+        <<<static_cast<unsigned>((size.units + kUnits - 1) / kUnits), kThreads, 0, exec.stream>>>(
+            exec.In(0), norm ? exec.Master(1) : nullptr, norm ? exec.Master(2) : nullptr,
+            exec.InF32(3), exec.InF32(4), static_cast<float>(eps_), exec.Out(0), exec.Out(1),
+            exec.Out(2), norm ? exec.OutF32(3) : nullptr, size);
   });
   CUDA_LAUNCHED("qk_norm_rope");
 }

@@ -137,8 +137,8 @@ __global__ void AdamHScales(const double* __restrict__ partial, const int* __res
   const double radius = sqrt(pp);
   const double step = rule.hyper[1 + rule.group] * radius / fmax(sqrt(uu), 1e-10);
   const double qq = pp - 2 * step * pu + step * step * uu;
-  scales[blockIdx.x] = make_float2(static_cast<float>(step),
-                                   static_cast<float>(qq > 0 ? radius / sqrt(qq) : 1.0));
+  scales[blockIdx.x] =
+      make_float2(static_cast<float>(step), static_cast<float>(qq > 0 ? radius / sqrt(qq) : 1.0));
 }
 
 // Second pass: u again from the moments, then the weights and their bf16 copy. 18 bytes.
@@ -185,8 +185,7 @@ struct DevicePieces {
   int count;
 };
 DevicePieces Upload(const CudaExec& exec, const AdamAttributes& a) {
-  const Pieces cut =
-      CutPieces(a.views, [&](int b) { return exec.InF32(2 + b) - exec.InF32(2); });
+  const Pieces cut = CutPieces(a.views, [&](int b) { return exec.InF32(2 + b) - exec.InF32(2); });
   const size_t piece_bytes = cut.pieces.size() * sizeof(Piece);
   std::vector<std::byte> table(piece_bytes + cut.first_of_view.size() * sizeof(int32_t));
   std::memcpy(table.data(), cut.pieces.data(), piece_bytes);
@@ -194,8 +193,8 @@ DevicePieces Upload(const CudaExec& exec, const AdamAttributes& a) {
               cut.first_of_view.size() * sizeof(int32_t));
   const auto* device = static_cast<const std::byte*>(
       exec.Constant(table.data(), static_cast<int64_t>(table.size())));
-  return {reinterpret_cast<const Piece*>(device), reinterpret_cast<const int*>(device + piece_bytes),
-          static_cast<int>(cut.pieces.size())};
+  return {reinterpret_cast<const Piece*>(device),
+          reinterpret_cast<const int*>(device + piece_bytes), static_cast<int>(cut.pieces.size())};
 }
 
 }  // namespace

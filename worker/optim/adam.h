@@ -1,5 +1,5 @@
-// Adam with decoupled weight decay, and AdamH, on the parameter views of one group. Both consume the
-// gradients: afterwards they are zero on the CPU, and overwritten by the next step on CUDA.
+// Adam with decoupled weight decay, and AdamH, on the parameter views of one group. Both consume
+// the gradients: afterwards they are zero on the CPU, and overwritten by the next step on CUDA.
 //   inputs  clip (2); hyper (1 + groups): [0] = 1-based step t, [1 + group] = learning rate of this
 //           step; then the gradient of every storage block of the group
 //   outputs of every block: parameters, first moments, second moments (updated in place)

@@ -34,8 +34,7 @@ __global__ void Factor(const double* __restrict__ partial, int parts, double lim
 }  // namespace
 
 void ClipOp::RunCuda(const CudaExec& exec) const {
-  const Pieces cut =
-      CutPieces(ranges_, [&](int b) { return exec.InF32(b) - exec.InF32(0); });
+  const Pieces cut = CutPieces(ranges_, [&](int b) { return exec.InF32(b) - exec.InF32(0); });
   const int parts = static_cast<int>(cut.pieces.size());
   const auto* pieces = static_cast<const Piece*>(
       exec.Constant(cut.pieces.data(), parts * static_cast<int64_t>(sizeof(Piece))));

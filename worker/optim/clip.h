@@ -15,7 +15,8 @@ namespace worker {
 
 class ClipOp : public Op {
  public:
-  ClipOp(std::vector<BlockRange> ranges, double limit) : ranges_(std::move(ranges)), limit_(limit) {}
+  ClipOp(std::vector<BlockRange> ranges, double limit)
+      : ranges_(std::move(ranges)), limit_(limit) {}
   const char* Name() const override { return "clip"; }
   WORKER_OP_RUN;
 

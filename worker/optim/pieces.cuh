@@ -12,8 +12,8 @@ namespace worker {
 
 inline constexpr int kPieceThreads = 256;
 
-// Elements [begin, begin + count) of view `view`, counted from the group's first block. All kinds of
-// arrays (weights, gradients, moments, bf16 copies) share one layout, so one offset fits all.
+// Elements [begin, begin + count) of view `view`, counted from the group's first block. All kinds
+// of arrays (weights, gradients, moments, bf16 copies) share one layout, so one offset fits all.
 struct Piece {
   int64_t begin;
   int32_t count, view;

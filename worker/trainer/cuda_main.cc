@@ -1,4 +1,5 @@
-// sweep-worker-cuda: the native trainer on a GPU. `train` is started by the agent (sweep-worker agent
+// sweep-worker-cuda: the native trainer on a GPU. `train` is started by the agent (sweep-worker
+// agent
 // --cuda N), `run` trains one plan by itself. Apart from sweep-worker, so that a host without CUDA
 // libraries runs that one, and no gRPC is in the process that trains.
 #include <signal.h>

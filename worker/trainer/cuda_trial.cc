@@ -40,7 +40,8 @@ class CudaTrial : public Trial {
   int64_t StepsAtOnce() const override {
     return seconds_per_step_ <= 0
                ? 8
-               : std::clamp<int64_t>(static_cast<int64_t>(kRunSeconds / seconds_per_step_), 1, 4096);
+               : std::clamp<int64_t>(static_cast<int64_t>(kRunSeconds / seconds_per_step_), 1,
+                                     4096);
   }
   HeldoutScore Score() override;
   absl::StatusOr<CheckpointInfo> Save(const std::string& parent) override;

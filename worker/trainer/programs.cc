@@ -82,8 +82,8 @@ absl::StatusOr<std::unique_ptr<UpdateProgram>> BuildUpdate(const recipes::Plan& 
     for (const ParameterView* view : members[g]) {
       const TensorId block = blocks[view->block];
       const auto at = std::find(group_blocks.begin(), group_blocks.end(), block);
-      views.push_back({static_cast<int>(at - group_blocks.begin()), view->offset,
-                       view->elements()});
+      views.push_back(
+          {static_cast<int>(at - group_blocks.begin()), view->offset, view->elements()});
       if (at == group_blocks.end()) group_blocks.push_back(block);
     }
     for (TensorId block : group_blocks) grads.push_back(graph.GradOf(block));

@@ -21,8 +21,7 @@ absl::Status RunPlan(const RunPlanOptions& options) {
   ASSIGN_OR_RETURN(const auto dataset, Dataset::Open(options.data_dir, plan, true));
   std::unique_ptr<Trial> trial;
   if (options.cuda_device >= 0) {
-    ASSIGN_OR_RETURN(trial,
-                     CreateCudaTrial(bytes, dataset.get(), {.device = options.cuda_device}));
+    ASSIGN_OR_RETURN(trial, CreateCudaTrial(bytes, dataset.get(), {.device = options.cuda_device}));
   } else {
     ASSIGN_OR_RETURN(trial, CpuTrial::Create(bytes, dataset.get(), options.threads));
   }

@@ -13,7 +13,7 @@ struct RunPlanOptions {
   std::string out_dir;  // checkpoints; empty: none are written
   std::string resume_from;
   int threads = 1;
-  int cuda_device = -1;  // -1: the CPU
+  int cuda_device = -1;       // -1: the CPU
   bool print_losses = false;  // the training loss of every step, in the final object
 };
 

@@ -23,9 +23,9 @@
 #include "core/version.h"
 #include "fmt/format.h"
 #include "sweep/v1/trainer.pb.h"
-#include "worker/trainer/framing.h"
 #include "worker/trainer/cpu_trial.h"
 #include "worker/trainer/cuda_trial.h"
+#include "worker/trainer/framing.h"
 
 namespace worker {
 namespace {
@@ -92,8 +92,7 @@ void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
     p->set_trainer("native-cpu");
     p->set_device("cpu: " + CpuModel());
     const dnnl_version_t* v = dnnl_version();
-    p->set_libraries_json(
-        fmt::format("{{\"onednn\":\"{}.{}.{}\"}}", v->major, v->minor, v->patch));
+    p->set_libraries_json(fmt::format("{{\"onednn\":\"{}.{}.{}\"}}", v->major, v->minor, v->patch));
     p->set_packing("alone");
     return;
   }

@@ -1,6 +1,6 @@
-// The trainer process: speaks proto/sweep/v1/trainer.proto on its sockets, trains one trial at a time
-// on each, exits when all have reached end of file. It never speaks to the coordinator and links no
-// gRPC.
+// The trainer process: speaks proto/sweep/v1/trainer.proto on its sockets, trains one trial at a
+// time on each, exits when all have reached end of file. It never speaks to the coordinator and
+// links no gRPC.
 #pragma once
 
 #include <cstdint>

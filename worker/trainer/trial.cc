@@ -29,9 +29,9 @@ StepResult Trial::MakeResult(double nats, double squares, std::vector<double> gr
   result.z = squares / targets;
   result.lr_factor = recipes::ScheduleFactor(plan_.schedule, step);
   result.grad_norms = std::move(grad_norms);
-  result.finite = std::isfinite(result.loss) &&
-                  std::all_of(result.grad_norms.begin(), result.grad_norms.end(),
-                              [](double norm) { return std::isfinite(norm); });
+  result.finite =
+      std::isfinite(result.loss) && std::all_of(result.grad_norms.begin(), result.grad_norms.end(),
+                                                [](double norm) { return std::isfinite(norm); });
   return result;
 }
 

@@ -55,10 +55,10 @@ TEST_P(ByShape, AddRmsNormWithDelta) {
   p.graph.Apply(
       std::make_unique<AddRmsNormOp>(1e-5, 0.7), {p.Input("x", d), p.Input("delta", d), gain},
       {p.Output("sum", d), p.Output("y", d), p.Output("rstd", {b() * t()}, Element::kAccum)});
-  p.graph.Apply(std::make_unique<AddRmsNormBackwardOp>(0.7),
-                {p.Input("s", d), gain, p.Positive("r", {b() * t()}), p.Input("dy", d),
-                 p.Input("dsum", d)},
-                {p.Output("dx", d), p.Output("ddelta", d), p.graph.GradOf(gain)});
+  p.graph.Apply(
+      std::make_unique<AddRmsNormBackwardOp>(0.7),
+      {p.Input("s", d), gain, p.Positive("r", {b() * t()}), p.Input("dy", d), p.Input("dsum", d)},
+      {p.Output("dx", d), p.Output("ddelta", d), p.graph.GradOf(gain)});
   p.Check();
 }
 
@@ -66,9 +66,8 @@ TEST_P(ByShape, AddRmsNormAlone) {
   Parity p;
   const Dims d = {b(), t(), c()};
   const TensorId gain = p.Param("gain", c(), 1, 0.1, 1);
-  p.graph.Apply(
-      std::make_unique<AddRmsNormOp>(1e-5, 1), {p.Input("x", d), kNoTensor, gain},
-      {kNoTensor, p.Output("y", d), p.Output("rstd", {b() * t()}, Element::kAccum)});
+  p.graph.Apply(std::make_unique<AddRmsNormOp>(1e-5, 1), {p.Input("x", d), kNoTensor, gain},
+                {kNoTensor, p.Output("y", d), p.Output("rstd", {b() * t()}, Element::kAccum)});
   p.graph.Apply(std::make_unique<AddRmsNormBackwardOp>(1),
                 {p.Input("s", d), gain, p.Positive("r", {b() * t()}), p.Input("dy", d), kNoTensor},
                 {p.Output("dx", d), kNoTensor, p.graph.GradOf(gain)});
@@ -88,7 +87,8 @@ TEST_P(ByShape, SwiGluAndItsBackward) {
 TEST_P(ByShape, EmbeddingAndItsBackward) {
   Parity p;
   const int64_t vocab = 24;  // many tokens share a row
-  const TensorId tokens = p.Ints("tokens", {b(), t()}, vocab), table = p.Param("table", vocab, c(), 1);
+  const TensorId tokens = p.Ints("tokens", {b(), t()}, vocab),
+                 table = p.Param("table", vocab, c(), 1);
   p.graph.Apply(std::make_unique<EmbeddingOp>(), {tokens, table}, {p.Output("x", {b(), t(), c()})});
   // As large as gradients of a mean over a batch are.
   p.graph.Apply(std::make_unique<EmbeddingBackwardOp>(),
@@ -123,7 +123,8 @@ using HeadsShape = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>;
 class ByHeads : public testing::TestWithParam<HeadsShape> {};
 INSTANTIATE_TEST_SUITE_P(CudaOps, ByHeads,
                          testing::Values(HeadsShape{2, 128, 1, 1, 128}, HeadsShape{3, 96, 4, 2, 64},
-                                         HeadsShape{2, 200, 3, 3, 32}, HeadsShape{1, 256, 8, 2, 128},
+                                         HeadsShape{2, 200, 3, 3, 32},
+                                         HeadsShape{1, 256, 8, 2, 128},
                                          HeadsShape{2, 512, 4, 4, 64}));
 
 TEST_P(ByHeads, QkNormRopeAndItsBackward) {
@@ -169,8 +170,7 @@ TEST_P(ByHeads, AttentionAndItsBackward) {
   const TensorId q = p.Input("q", qd), k = p.Input("k", kd), v = p.Input("v", kd);
   const TensorId o = p.Output("o", od), lse = p.Output("lse", {b, heads, t}, Element::kAccum);
   p.graph.Apply(std::make_unique<AttentionOp>(shape), {q, k, v}, {o, lse});
-  p.graph.Apply(std::make_unique<AttentionBackwardOp>(shape),
-                {q, k, v, o, lse, p.Input("do", od)},
+  p.graph.Apply(std::make_unique<AttentionBackwardOp>(shape), {q, k, v, o, lse, p.Input("do", od)},
                 {p.Output("dq", qd), p.Output("dk", kd), p.Output("dv", kd)});
   p.Check();
 }
@@ -234,7 +234,8 @@ TEST(CudaOptimTest, ThreeStepsOfAdamWAndAdamHMatchTheSpecification) {
       // The gradient enters through the host copy of the device's parameters.
       for (int b : {first, second}) {
         for (int64_t i = 0; i < host.param[b].size(); ++i)
-          host.grad[b].data()[i] = narrow.grad[b].data()[i] = static_cast<float>(rng.Normal() * 0.1);
+          host.grad[b].data()[i] = narrow.grad[b].data()[i] =
+              static_cast<float>(rng.Normal() * 0.1);
       }
       device->UploadGradients(narrow, *context);
       const float h[2] = {static_cast<float>(step), 0.01f};

@@ -51,8 +51,8 @@ class Parity {
 
   TensorId Input(const std::string& name, Dims dims, double scale = 1,
                  Element element = Element::kReal) {
-    const TensorId id = graph.Add(
-        {.name = name, .dims = dims, .element = element, .storage = Storage::kInput});
+    const TensorId id =
+        graph.Add({.name = name, .dims = dims, .element = element, .storage = Storage::kInput});
     std::vector<float> v(NumElements(dims));
     for (float& x : v) {
       x = static_cast<float>(scale * rng_.Normal());
@@ -78,7 +78,8 @@ class Parity {
   }
   TensorId Param(const std::string& name, int64_t rows, int64_t cols, double scale,
                  double mean = 0) {
-    const int block = layout.Declare(name, {{.name = name, .role = "x", .rows = rows, .cols = cols}});
+    const int block =
+        layout.Declare(name, {{.name = name, .role = "x", .rows = rows, .cols = cols}});
     const TensorId id = graph.Add({.name = name,
                                    .dims = cols == 1 ? Dims{rows} : Dims{rows, cols},
                                    .storage = Storage::kParam,
@@ -96,8 +97,8 @@ class Parity {
     return graph.Add(std::move(t));
   }
   TensorId Output(const std::string& name, Dims dims, Element element = Element::kReal) {
-    const TensorId id = graph.Add(
-        {.name = name, .dims = dims, .element = element, .storage = Storage::kOutput});
+    const TensorId id =
+        graph.Add({.name = name, .dims = dims, .element = element, .storage = Storage::kOutput});
     outputs_.push_back(id);
     return id;
   }
@@ -154,7 +155,8 @@ class Parity {
       }
       for (int b : written) {
         const auto& name = layout.blocks()[b].name;
-        std::vector<float> grad(narrow.grad[b].data(), narrow.grad[b].data() + narrow.grad[b].size());
+        std::vector<float> grad(narrow.grad[b].data(),
+                                narrow.grad[b].data() + narrow.grad[b].size());
         if (run == 2) {  // accumulated: twice the gradient
           for (float& x : grad) x /= 2;
         }

@@ -21,8 +21,7 @@ inline void CudaOk(cudaError_t error, const char* file, int line, const char* ca
   if (error != cudaSuccess) CudaFail(file, line, call, cudaGetErrorString(error));
 }
 inline void CudaOk(cublasStatus_t status, const char* file, int line, const char* call) {
-  if (status != CUBLAS_STATUS_SUCCESS)
-    CudaFail(file, line, call, cublasLtGetStatusString(status));
+  if (status != CUBLAS_STATUS_SUCCESS) CudaFail(file, line, call, cublasLtGetStatusString(status));
 }
 
 }  // namespace worker

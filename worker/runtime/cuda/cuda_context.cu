@@ -23,7 +23,8 @@ std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error)
   if (code != cudaSuccess) return fail("choosing the GPU", code);
   auto context = std::unique_ptr<CudaContext>(new CudaContext());
   context->device_ = device;
-  CUDA_OK(cudaDeviceGetAttribute(&context->multiprocessors_, cudaDevAttrMultiProcessorCount, device));
+  CUDA_OK(
+      cudaDeviceGetAttribute(&context->multiprocessors_, cudaDevAttrMultiProcessorCount, device));
   context->handles_ = std::make_unique<CudaHandles>();
   CudaHandles& h = *context->handles_;
   code = cudaMalloc(&h.workspace, kWorkspaceBytes);

@@ -1,11 +1,10 @@
-#include "worker/runtime/cuda/cuda_program.h"
-
 #include <algorithm>
 #include <set>
 
 #include "core/check.h"
 #include "worker/graph/op.h"
 #include "worker/runtime/cuda/cuda_exec.h"
+#include "worker/runtime/cuda/cuda_program.h"
 
 namespace worker {
 namespace {

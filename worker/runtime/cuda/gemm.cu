@@ -1,5 +1,3 @@
-#include "worker/runtime/cuda/gemm.h"
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -10,6 +8,7 @@
 #include <sstream>
 #include <vector>
 
+#include "worker/runtime/cuda/gemm.h"
 #include "worker/runtime/cuda/gemm_table.h"
 #include "worker/runtime/cuda/gpu_quiet.h"
 
@@ -104,8 +103,7 @@ void Table::Time(CudaContext& context, const GemmShape& shape, const void* a, co
   CudaHandles& h = context.handles();
   cublasLtMatmulPreference_t preference;
   CUDA_OK(cublasLtMatmulPreferenceCreate(&preference));
-  CUDA_OK(cublasLtMatmulPreferenceSetAttribute(preference,
-                                               CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+  CUDA_OK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                &h.workspace_bytes, sizeof h.workspace_bytes));
   cublasLtMatmulHeuristicResult_t results[kCandidates];
   int found = 0;

@@ -1,6 +1,7 @@
 // bf16 matrix products with f32 accumulation, through cuBLASLt. Which algorithm runs a shape is
 // decided once: the candidates of the library's heuristic are timed when the shape is first seen,
-// and the winner is kept in a table of the process (gemm_table.h). Row-major operands, as the CPU's Gemm.
+// and the winner is kept in a table of the process (gemm_table.h). Row-major operands, as the CPU's
+// Gemm.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// GpuBusy and GpuQuiet: while one thread times kernels (GpuQuiet), no other trial of the process has
-// work on the device (each holds GpuBusy around it). Who waits for quiet is not overtaken.
+// GpuBusy and GpuQuiet: while one thread times kernels (GpuQuiet), no other trial of the process
+// has work on the device (each holds GpuBusy around it). Who waits for quiet is not overtaken.
 #pragma once
 
 #include <mutex>

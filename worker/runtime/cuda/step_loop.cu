@@ -1,10 +1,9 @@
-#include "worker/runtime/cuda/step_loop.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "worker/runtime/cuda/cuda_exec.h"
 #include "worker/runtime/cuda/gpu_quiet.h"
+#include "worker/runtime/cuda/step_loop.h"
 
 namespace worker {
 namespace {
@@ -56,7 +55,8 @@ __global__ void CollectLoss(Ring ring, const float* __restrict__ loss) {
 // Before the update; counters->micro already counts the whole step.
 __global__ void FetchHyper(Ring ring, float* __restrict__ hyper) {
   const int64_t slot = (ring.counters->micro / ring.micro_steps - 1) % ring.num_slots;
-  if (threadIdx.x <= ring.groups) hyper[threadIdx.x] = ring.hypers[slot * (1 + ring.groups) + threadIdx.x];
+  if (threadIdx.x <= ring.groups)
+    hyper[threadIdx.x] = ring.hypers[slot * (1 + ring.groups) + threadIdx.x];
 }
 
 __global__ void LeaveResults(Ring ring, ClipPointers clip) {

@@ -1,8 +1,8 @@
 // StepLoop: whole optimiser steps of one trial on a GPU with no host synchronisation inside. A step
 // is one captured CUDA graph (two kinds of micro-step and an update, when the batch needs several
-// micro-steps): it takes its batch and learning rates from a ring on the device, by the device's own
-// step counter, and leaves its losses in another. The host fills one half of the ring while the GPU
-// works on the other. Plain C++.
+// micro-steps): it takes its batch and learning rates from a ring on the device, by the device's
+// own step counter, and leaves its losses in another. The host fills one half of the ring while the
+// GPU works on the other. Plain C++.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,7 @@ class StepLoop {
 
   // Fills step `step` of the run: tokens and targets of its whole batch (micro_steps * micro_tokens
   // int32 each), hyper (1 + groups).
-  using Fill =
-      std::function<void(int64_t step, int32_t* tokens, int32_t* targets, float* hyper)>;
+  using Fill = std::function<void(int64_t step, int32_t* tokens, int32_t* targets, float* hyper)>;
   // Steps [first, first + count); returns when all are done. Results in step order.
   std::vector<DeviceStepResult> Run(int64_t first, int64_t count, const Fill& fill);
 
