@@ -182,6 +182,7 @@ Slot::Ending Slot::RunTrial(const v1::Lease& lease, int threads) {
     if (link_ == nullptr) {
       NativeOptions options;
       options.program = options_.program;
+      options.shared = options_.shared;
       options.log_path = fmt::format("{}/trainer-{}.log", options_.work_dir, options_.index);
       absl::StatusOr<std::unique_ptr<TrainerLink>> link = StartNativeTrainer(options);
       status = link.status();

@@ -36,8 +36,13 @@ class TrainerLink {
   virtual int pid() const = 0;
 };
 
+class SharedTrainer;
+
 struct NativeOptions {
-  std::string program;  // speaks the framed protocol on descriptor 3 as `program train`
+  // Speaks the framed protocol on descriptor 3 as `program train`.
+  std::string program;
+  // Instead of a process of its own: one more connection to this one.
+  SharedTrainer* shared = nullptr;
   std::string log_path;
   int ready_timeout_ms = 60'000;
 };

@@ -13,7 +13,7 @@
 #include "core/version.h"
 #include "fmt/format.h"
 #include "worker/trainer/run_plan.h"
-#include "worker/trainer/trainer.h"
+#include "worker/trainer/train_options.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"sweep-worker-cuda: trains plans on a GPU"};
@@ -22,11 +22,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   worker::TrainerOptions train_options;
   train_options.cuda_device = 0;
-  int connections = 1;
   CLI::App* train = app.add_subcommand("train", "the native trainer (started by the agent)");
-  train->add_option("--device", train_options.cuda_device, "GPU, as CUDA counts");
-  train->add_option("--connections", connections, "sockets to the agent, descriptors 3 and up")
-      ->check(CLI::Range(1, 256));
+  worker::AddTrainOptions(*train, &train_options);
   worker::RunPlanOptions run_options;
   run_options.cuda_device = 0;
   CLI::App* run = app.add_subcommand("run", "train one plan here, without coordinator");
@@ -45,8 +42,6 @@ int main(int argc, char** argv) {
   if (train->parsed()) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() == 1) return 1;
-    train_options.fds.clear();
-    for (int i = 0; i < connections; ++i) train_options.fds.push_back(3 + i);
     return worker::TrainerMain(train_options);
   }
   const absl::Status status = worker::RunPlan(run_options);

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -26,6 +25,7 @@
 #include "worker/trainer/cpu_trial.h"
 #include "worker/trainer/cuda_trial.h"
 #include "worker/trainer/framing.h"
+#include "worker/trainer/listen.h"
 
 namespace worker {
 namespace {
@@ -99,9 +99,9 @@ void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
   p->set_trainer("native-cuda");
   p->set_device("cuda: " + process.cuda.device);
   p->set_libraries_json(process.cuda.libraries_json);
-  p->set_packing(process.options.fds.size() == 1
+  p->set_packing(process.options.connections <= 1
                      ? "alone"
-                     : fmt::format("streams, {} slots", process.options.fds.size()));
+                     : fmt::format("streams, {} slots", process.options.connections));
 }
 
 // Serves one connection.
@@ -350,20 +350,11 @@ int TrainerMain(const TrainerOptions& options) {
       return 70;
     }
     // What a driver keeps back and fragmentation eats.
-    process.memory_share_bytes = static_cast<int64_t>(0.94 * process.cuda.free_bytes) /
-                                 static_cast<int64_t>(options.fds.size());
+    process.memory_share_bytes =
+        static_cast<int64_t>(0.94 * process.cuda.free_bytes) / std::max(1, options.connections);
   }
-  std::vector<std::thread> threads;
-  std::atomic<int> code{0};
-  for (size_t i = 1; i < options.fds.size(); ++i) {
-    threads.emplace_back([&, i] {
-      const int result = Trainer(process, options.fds[i]).Serve();
-      if (result != 0) code = result;
-    });
-  }
-  const int result = Trainer(process, options.fds[0]).Serve();
-  for (std::thread& thread : threads) thread.join();
-  return result != 0 ? result : code.load();
+  if (options.connections == 0) return Trainer(process, options.fd).Serve();
+  return ServeConnections(options.fd, [&process](int fd) { (void)Trainer(process, fd).Serve(); });
 }
 
 }  // namespace worker

@@ -9,15 +9,17 @@
 namespace worker {
 
 struct TrainerOptions {
-  // One connection a trial at a time. On a GPU several trials share the process, each with its own
-  // stream and an equal share of the memory that is free at the start.
-  std::vector<int> fds = {3};
+  // A connected socket; with `connections` > 0 a listening one: each trial has its own stream and
+  // an equal share of the GPU memory that is free at the start.
+  int fd = 3;
+  int connections = 0;
   // The GPU to train on, as CUDA counts; -1: the CPU.
   int cuda_device = -1;
 };
 
-// Serves the agent until it closes. Returns the process's exit code: 0 after end of file, 70 when
-// this machine lacks what the kernels need, 76 when the agent broke the protocol.
+// Serves the agent until it closes; a listening trainer serves until it is killed. Returns the
+// process's exit code: 0 after end of file, 70 when this machine lacks what the kernels need, 76
+// when the agent broke the protocol.
 int TrainerMain(const TrainerOptions& options);
 
 }  // namespace worker
