@@ -12,15 +12,15 @@ namespace fit {
 
 void UniteWithAsymptote(double loss, double loss_at_E_lo, double loss_at_E_hi,
                         const std::vector<double>& noise, Interval* mean, Interval* prediction) {
-  if (!std::isfinite(mean->lo)) return;
-  mean->lo = std::min({mean->lo, loss_at_E_lo, loss_at_E_hi});
-  mean->hi = std::max({mean->hi, loss_at_E_lo, loss_at_E_hi});
-  mean->method += ", united with the range of E";
+  const bool drawn = std::isfinite(mean->lo);
+  mean->lo = std::min({drawn ? mean->lo : loss, loss_at_E_lo, loss_at_E_hi});
+  mean->hi = std::max({drawn ? mean->hi : loss, loss_at_E_lo, loss_at_E_hi});
+  mean->method = drawn ? mean->method + ", united with the range of E" : "range of E";
   if (noise.empty()) {
     prediction->lo = prediction->hi = std::numeric_limits<double>::quiet_NaN();
     return;
   }
-  if (!std::isfinite(prediction->lo)) return;
+  if (!std::isfinite(prediction->lo)) prediction->lo = prediction->hi = loss;
   const double level = prediction->level;
   const auto both = [&](double end, double quantile) {
     return std::hypot(std::log(end / loss), Quantile(noise, quantile));

@@ -13,7 +13,7 @@ namespace fit {
 // Unites `mean` with the losses at both ends of E, and then makes `prediction` reach further on
 // each side than `mean` by the scatter of single runs (independent, so squares of ln L add).
 // `noise`: residuals ln L - ln Lhat of single runs; without any, a prediction interval is NaN.
-// Intervals that are NaN already stay so.
+// Where `mean` is NaN (too few resamples could be fitted), the range of E is all that is known.
 void UniteWithAsymptote(double loss, double loss_at_E_lo, double loss_at_E_hi,
                         const std::vector<double>& noise, Interval* mean, Interval* prediction);
 

@@ -96,8 +96,11 @@ class FrontierModelFit final : public FittedLaw {
     if (profile_.has_value()) {
       const double at_lo = profile_->lo.At(flops), at_hi = profile_->hi.At(flops);
       forecast.asymptote = AsymptoteSpan{AsymptoteInterval(), at_lo, at_hi};
-      UniteWithAsymptote(forecast.loss, at_lo, at_hi, noise_, &forecast.mean_interval,
-                         &forecast.interval);
+      // Few ready-made optima leave hardly a resample that determines the law; their profile does.
+      if (std::isfinite(forecast.mean_interval.lo) ||
+          (options_.observations_are_optima && options_.bootstrap.resamples > 0))
+        UniteWithAsymptote(forecast.loss, at_lo, at_hi, noise_, &forecast.mean_interval,
+                           &forecast.interval);
       if (auto warning = UnidentifiedAsymptote(forecast))
         forecast.warnings.push_back(*std::move(warning));
     }

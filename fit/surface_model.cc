@@ -127,8 +127,9 @@ class SurfaceModelFit final : public FittedLaw {
       const Optimum low = OptimumAt(held_[0], flops), high = OptimumAt(held_[1], flops);
       if (low.found && high.found) {
         forecast.asymptote = AsymptoteSpan{asymptote_, low.loss, high.loss};
-        UniteWithAsymptote(forecast.loss, low.loss, high.loss, noise_, &forecast.mean_interval,
-                           &forecast.interval);
+        if (std::isfinite(forecast.mean_interval.lo))
+          UniteWithAsymptote(forecast.loss, low.loss, high.loss, noise_, &forecast.mean_interval,
+                             &forecast.interval);
         if (auto warning = UnidentifiedAsymptote(forecast))
           forecast.warnings.push_back(*std::move(warning));
       }
@@ -153,7 +154,7 @@ class SurfaceModelFit final : public FittedLaw {
     const double level = options_.bootstrap.level;
     Interval mean = PercentileInterval(mean_draws, level, IntervalKind::kMean, Method());
     Interval run = PercentileInterval(draws, level, IntervalKind::kPrediction, Method());
-    if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty())
+    if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty() && std::isfinite(mean.lo))
       UniteWithAsymptote(loss, law_.Value(held_[0].data(), x), law_.Value(held_[1].data(), x),
                          noise_, &mean, &run);
     return TestPoint{o.flops, o.loss, loss, run.lo, run.hi};
