@@ -15,12 +15,13 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "core/version.h"
 #include "fmt/format.h"
 #include "sweep/v1/trainer.pb.h"
-#include "worker/trainer/framing.h"
+#include "worker/protocol/framing.h"
 #include "worker/trainer/trial.h"
 
 namespace worker {
@@ -50,18 +51,6 @@ int64_t ResidentBytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-// Physical memory this machine could give a trial; a plan that needs more is OUT_OF_MEMORY before
-// it starts.
-int64_t AvailableBytes() {
-  std::ifstream in("/proc/meminfo");
-  std::string key, unit;
-  int64_t kib = 0;
-  while (in >> key >> kib >> unit) {
-    if (key == "MemAvailable:") return kib * 1024;
-  }
-  return 0;
-}
-
 std::string CpuModel() {
   std::ifstream in("/proc/cpuinfo");
   std::string line;
@@ -87,7 +76,7 @@ void FillProvenance(sweep::v1::Provenance* p) {
 // Serves one connection.
 class Trainer {
  public:
-  explicit Trainer(int fd) : fd_(fd) {}
+  explicit Trainer(int fd) : socket_(fd) {}
 
   int Serve() {
     FromTrainer ready;
@@ -96,7 +85,7 @@ class Trainer {
     if (!Send(ready)) return 0;
     while (true) {
       ToTrainer message;
-      const absl::Status status = ReadFrame(fd_, -1, &message);
+      const absl::Status status = socket_.Read(-1, &message);
       if (absl::IsDeadlineExceeded(status)) continue;
       if (absl::IsOutOfRange(status)) return 0;
       if (!status.ok()) {
@@ -111,7 +100,7 @@ class Trainer {
   }
 
  private:
-  bool Send(const FromTrainer& message) { return WriteFrame(fd_, message).ok(); }
+  bool Send(const FromTrainer& message) { return socket_.Write(message).ok(); }
 
   // False when the agent is gone.
   bool RunTrial(const StartTrial& start) {
@@ -145,11 +134,13 @@ class Trainer {
     ASSIGN_OR_RETURN(const auto dataset,
                      Dataset::Open(start.data_dir(), plan, verified_.count(start.data_dir()) == 0));
     verified_.insert(start.data_dir());
-    const int64_t available = AvailableBytes();
+    // A plan that needs more than there is is OUT_OF_MEMORY before it starts.
+    const int64_t available = core::ReadMachine().available_bytes;
     out_of_memory_ = true;
     ASSIGN_OR_RETURN(auto trial,
                      CpuTrial::Create(start.plan(), dataset.get(), start.threads(), available));
     out_of_memory_ = false;
+    finished->set_microbatch_sequences(trial->microbatch());
     if (!start.resume_from().empty()) {
       const absl::Status loaded = trial->Load(start.resume_from());
       if (absl::IsDataLoss(loaded) || absl::IsNotFound(loaded)) {
@@ -208,7 +199,7 @@ class Trainer {
         last_checkpoint_ms = core::SystemClock().MonotonicMs();
       }
       ToTrainer command;
-      const absl::Status status = ReadFrame(fd_, 0, &command);
+      const absl::Status status = socket_.Read(0, &command);
       if (absl::IsOutOfRange(status)) {
         gone_ = true;
         return absl::OkStatus();
@@ -249,7 +240,7 @@ class Trainer {
       if (!absl::IsResourceExhausted(saved)) return saved;
       Warn(saved);
       ToTrainer command;
-      const absl::Status heard = ReadFrame(fd_, kDiskPollMs, &command);
+      const absl::Status heard = socket_.Read(kDiskPollMs, &command);
       gone_ = absl::IsOutOfRange(heard);
       if (gone_) return absl::OkStatus();
       if ((heard.ok() && command.has_stop()) || core::SystemClock().MonotonicMs() >= until) {
@@ -288,7 +279,7 @@ class Trainer {
       send("grad_norm." + plan.optimizer[g].name, result.grad_norms[g]);
   }
 
-  const int fd_;
+  FrameSocket socket_;
   bool gone_ = false, out_of_memory_ = false;
   int64_t train_ms_ = 0;
   std::set<std::string> verified_;

@@ -127,7 +127,12 @@ absl::StatusOr<CheckpointInfo> CpuTrial::Save(const std::string& parent) {
 }
 
 absl::Status CpuTrial::Load(const std::string& path) {
-  ASSIGN_OR_RETURN(step_, ReadCheckpoint(path, plan_bytes_, layout_, *parameters_));
+  ASSIGN_OR_RETURN(const int64_t step, ReadCheckpoint(path, plan_bytes_, layout_, *parameters_));
+  if (step > plan_.steps) {
+    return absl::DataLossError(
+        fmt::format("checkpoint '{}' is of step {}, the plan has {}", path, step, plan_.steps));
+  }
+  step_ = step;
   for (auto& grad : parameters_->grad) std::fill_n(grad.data(), grad.size(), 0.0f);
   return absl::OkStatus();
 }

@@ -41,6 +41,8 @@ class CpuTrial {
   // Cross-entropy of the present weights over the whole held-out set.
   HeldoutScore Score();
   absl::StatusOr<CheckpointInfo> Save(const std::string& parent);
+  // As ReadCheckpoint; DATA_LOSS also when it is beyond the plan's last step. After an error the
+  // trial is of no further use.
   absl::Status Load(const std::string& path);
 
   int64_t step() const { return step_; }
