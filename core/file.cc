@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -102,5 +103,7 @@ absl::Status MakeDirs(const std::string& path) {
   if (error) return ErrnoStatus(error.value(), "creating folder", path);
   return absl::OkStatus();
 }
+
+void ReportFileSizeLimit() { signal(SIGXFSZ, SIG_IGN); }
 
 }  // namespace core

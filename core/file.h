@@ -1,6 +1,6 @@
 // Files: whole reads, and writes that either happen completely or not at all.
-// Errors carry the path and what to do: NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full
-// or quota), UNAVAILABLE for other I/O failures.
+// Errors carry the path and what to do: NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk
+// full, quota or file-size limit), UNAVAILABLE for other I/O failures.
 #pragma once
 
 #include <string>
@@ -22,6 +22,10 @@ absl::Status SyncDir(const std::string& path);
 
 // mkdir -p.
 absl::Status MakeDirs(const std::string& path);
+
+// Makes a write beyond the limit on file sizes (`ulimit -f`) an error of that write, like a full
+// disk, instead of a signal that ends the process. Once, at the start of a program.
+void ReportFileSizeLimit();
 
 // A Status for errno after an operation on a path, in the categories above.
 absl::Status ErrnoStatus(int error_number, std::string_view attempted, const std::string& path);

@@ -41,6 +41,7 @@ std::vector<BacktestRow> Backtest(const Law& law, const std::vector<Observation>
   LawOptions train_options = options;
   train_options.bootstrap.resamples = backtest.resamples;
   train_options.starts = std::min(options.starts, 16);
+  train_options.profile = false;
   std::vector<BacktestRow> rows;
   const std::vector<double> cuts = backtest.cuts.empty()
                                        ? ChooseCuts(law, observations, groups, options, backtest)

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "Eigen/Dense"
+#include "fit/linear_starts.h"
 
 namespace fit {
 namespace {
@@ -56,13 +57,13 @@ class Chinchilla final : public SurfaceLaw {
     return *list;
   }
 
-  double Loss(const double* theta, double log_params, double log_tokens) const override {
-    return std::exp(theta[kLnA] - theta[kAlpha] * log_params) +
-           std::exp(theta[kLnB] - theta[kBeta] * log_tokens) + theta[kE];
+  double Value(const double* theta, const Inputs& x) const override {
+    return std::exp(theta[kLnA] - theta[kAlpha] * x[0]) +
+           std::exp(theta[kLnB] - theta[kBeta] * x[1]) + theta[kE];
   }
 
-  double LossDerivatives(const double* theta, double n, double d, double* g,
-                         double* h) const override {
+  double Derivatives(const double* theta, const Inputs& x, double* g, double* h) const override {
+    const double n = x[0], d = x[1];
     const double u = std::exp(theta[kLnA] - theta[kAlpha] * n);
     const double v = std::exp(theta[kLnB] - theta[kBeta] * d);
     g[kLnA] = u, g[kLnB] = v, g[kE] = 1, g[kAlpha] = -n * u, g[kBeta] = -d * v;
@@ -74,7 +75,7 @@ class Chinchilla final : public SurfaceLaw {
     return u + v + theta[kE];
   }
 
-  std::vector<std::vector<double>> Starts(const std::vector<SurfacePoint>& points,
+  std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,
                                           const std::vector<double>& weights,
                                           int count) const override;
 
@@ -87,6 +88,7 @@ class Chinchilla final : public SurfaceLaw {
   }
 
   double Asymptote(const std::vector<double>& theta) const override { return theta[kE]; }
+  int asymptote_coordinate() const override { return kE; }
 
   Optimum ComputeOptimal(const std::vector<double>& theta, double flops,
                          double flops_per_param_token) const override {
@@ -107,7 +109,7 @@ class Chinchilla final : public SurfaceLaw {
 
 // Grid over (alpha, beta), fine enough that neighbours lie in one basin; relative least squares,
 // because 1/L weights make linear residuals equal log residuals to first order.
-std::vector<std::vector<double>> Chinchilla::Starts(const std::vector<SurfacePoint>& points,
+std::vector<std::vector<double>> Chinchilla::Starts(const std::vector<FitPoint>& points,
                                                     const std::vector<double>& weights,
                                                     int count) const {
   constexpr int kGrid = 24;
@@ -118,29 +120,24 @@ std::vector<std::vector<double>> Chinchilla::Starts(const std::vector<SurfacePoi
   // Columns relative to the geometric centre of the data keep the exponentials near 1.
   double n0 = 0, d0 = 0, weight_sum = 0;
   for (Eigen::Index i = 0; i < n; ++i) {
-    n0 += weights[i] * points[i].log_params;
-    d0 += weights[i] * points[i].log_tokens;
+    n0 += weights[i] * points[i].x[0];
+    d0 += weights[i] * points[i].x[1];
     weight_sum += weights[i];
   }
   n0 /= weight_sum, d0 /= weight_sum;
   Eigen::MatrixXd nn(n, kGrid), dd(n, kGrid);
   Eigen::VectorXd one(n), y(n);
   for (Eigen::Index i = 0; i < n; ++i) {
-    const double root = std::sqrt(weights[i]), scale = root / points[i].loss;
+    const double root = std::sqrt(weights[i]), scale = root / points[i].y;
     one(i) = scale;
     y(i) = root;
     for (int k = 0; k < kGrid; ++k) {
-      nn(i, k) = scale * std::exp(-exponent(k) * (points[i].log_params - n0));
-      dd(i, k) = scale * std::exp(-exponent(k) * (points[i].log_tokens - d0));
+      nn(i, k) = scale * std::exp(-exponent(k) * (points[i].x[0] - n0));
+      dd(i, k) = scale * std::exp(-exponent(k) * (points[i].x[1] - d0));
     }
   }
-  struct Cell {
-    double objective;
-    int i, j;
-    std::vector<double> theta;
-  };
   const double norm_one = one.norm(), y_one = one.dot(y) / norm_one, yy = y.squaredNorm();
-  std::vector<Cell> cells;
+  std::vector<StartCell> cells;
   for (int i = 0; i < kGrid; ++i) {
     const double norm_n = nn.col(i).norm();
     for (int j = 0; j < kGrid; ++j) {
@@ -157,37 +154,10 @@ std::vector<std::vector<double>> Chinchilla::Starts(const std::vector<SurfacePoi
       const double alpha = exponent(i), beta = exponent(j);
       cells.push_back(
           {yy - gain,
-           i,
-           j,
            {std::log(a) + alpha * n0, std::log(b) + beta * d0, c(0) / norm_one, alpha, beta}});
     }
   }
-  // Half of the starts are the best cells; the others cover the grid evenly, best first.
-  std::vector<size_t> order(cells.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return cells[a].objective < cells[b].objective; });
-  std::vector<bool> used(cells.size(), false);
-  std::vector<std::vector<double>> starts;
-  const size_t wanted = std::min<size_t>(std::max(count, 1), cells.size());
-  for (size_t k = 0; k < order.size() && starts.size() < (wanted + 1) / 2; ++k) {
-    used[order[k]] = true;
-    starts.push_back(cells[order[k]].theta);
-  }
-  const size_t rest = wanted - starts.size();
-  for (size_t k = 0; k < rest; ++k) {
-    // A Kronecker sequence over the grid: even coverage for any count.
-    const int i = static_cast<int>(kGrid * std::fmod(0.5 + 0.7548776662466927 * k, 1.0));
-    const int j = static_cast<int>(kGrid * std::fmod(0.5 + 0.5698402909980532 * k, 1.0));
-    const size_t cell = static_cast<size_t>(i) * kGrid + j;
-    if (used[cell]) continue;
-    used[cell] = true;
-    starts.push_back(cells[cell].theta);
-  }
-  for (std::vector<double>& theta : starts)
-    for (int k = 0; k < kCoordinates; ++k)
-      theta[k] = std::clamp(theta[k], coordinates()[k].lower, coordinates()[k].upper);
-  return starts;
+  return ChooseStarts(std::move(cells), count, coordinates());
 }
 
 }  // namespace

@@ -64,9 +64,9 @@ bool ReadRecord(std::string_view text, size_t& position, int64_t& line,
 
 const std::vector<std::string>& KnownFields() {
   static const auto* const fields = [] {
-    auto* list = new std::vector<std::string>{"flops", "params",       "tokens",
-                                              "loss",  "budget_flops", "params_no_embedding",
-                                              "seed",  "id",           "clamps"};
+    auto* list = new std::vector<std::string>{
+        "flops", "params", "tokens", "loss",         "budget_flops", "params_no_embedding",
+        "seed",  "id",     "clamps", "unique_tokens"};
     list->insert(list->end(), CohortKeys().begin(), CohortKeys().end());
     return list;
   }();
@@ -215,6 +215,7 @@ absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::
   ASSIGN_OR_RETURN(const std::optional<size_t> budget, columns.OfField("budget_flops"));
   ASSIGN_OR_RETURN(const std::optional<size_t> no_embedding,
                    columns.OfField("params_no_embedding"));
+  ASSIGN_OR_RETURN(const std::optional<size_t> unique, columns.OfField("unique_tokens"));
   ASSIGN_OR_RETURN(const std::optional<size_t> seed, columns.OfField("seed"));
   ASSIGN_OR_RETURN(const std::optional<size_t> id, columns.OfField("id"));
   ASSIGN_OR_RETURN(const std::optional<size_t> clamps, columns.OfField("clamps"));
@@ -248,6 +249,9 @@ absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::
     }
     if (no_embedding.has_value() && !Trim(cells[*no_embedding]).empty()) {
       ASSIGN_OR_RETURN(o.params_no_embedding, PositiveNumber(table, origin, row, *no_embedding));
+    }
+    if (unique.has_value() && !Trim(cells[*unique]).empty()) {
+      ASSIGN_OR_RETURN(o.unique_tokens, PositiveNumber(table, origin, row, *unique));
     }
     if (seed.has_value()) {
       ASSIGN_OR_RETURN(o.seed, Integer(table, origin, row, *seed));

@@ -26,8 +26,9 @@ absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin
 
 struct CsvOptions {
   // Our field -> column of the file, as `--column loss=loss_c4_val`. Fields: flops, params, tokens,
-  // loss (required), budget_flops, params_no_embedding, seed, id, clamps (separated by ';') and the
-  // cohort keys. A field that is not mapped is read from the column of its own name.
+  // loss (required), budget_flops, params_no_embedding, unique_tokens, seed, id, clamps (separated
+  // by ';') and the cohort keys. A field that is not mapped is read from the column of its own
+  // name.
   std::map<std::string, std::string> columns;
   // Keep rows whose column holds exactly this text, as `--where experiment=NAME`; all must hold.
   std::vector<std::pair<std::string, std::string>> where;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <set>
 
@@ -10,7 +11,10 @@
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fit/chinchilla.h"
+#include "fit/data_constrained.h"
 #include "fit/frontier_model.h"
+#include "fit/kaplan.h"
+#include "fit/overtrain.h"
 #include "fit/stats.h"
 #include "fit/surface_model.h"
 #include "fmt/format.h"
@@ -26,6 +30,9 @@ const std::vector<std::unique_ptr<Law>>& AllLaws() {
     list->push_back(MakeIsoflopModel());
     list->push_back(MakeFrontierModel());
     list->push_back(MakeSurfaceModel(ChinchillaLaw()));
+    list->push_back(MakeSurfaceModel(OvertrainLaw()));
+    list->push_back(MakeSurfaceModel(DataConstrainedLaw()));
+    list->push_back(MakeSurfaceModel(KaplanLaw()));
     return list;
   }();
   return *laws;
@@ -34,18 +41,39 @@ const std::vector<std::unique_ptr<Law>>& AllLaws() {
 absl::StatusOr<std::vector<const Law*>> SelectLaws(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     const auto& known = LawNames();
-    if (name != "all" && std::find(known.begin(), known.end(), name) == known.end())
-      return absl::InvalidArgumentError(fmt::format("no law '{}'{}; the laws are: {}, all", name,
-                                                    core::DidYouMean(name, known),
+    if (name != "all" && name != "default" &&
+        std::find(known.begin(), known.end(), name) == known.end())
+      return absl::InvalidArgumentError(fmt::format("no law '{}'{}; the laws are: {}, default, all",
+                                                    name, core::DidYouMean(name, known),
                                                     fmt::join(known, ", ")));
   }
   std::vector<const Law*> selected;
   for (const auto& law : AllLaws()) {
-    const auto is_wanted = [&](const std::string& n) { return n == "all" || n == law->name(); };
+    const bool usual =
+        law->name() == "isoflop" || law->name() == "frontier" || law->name() == "chinchilla";
+    const auto is_wanted = [&](const std::string& n) {
+      return n == "all" || (n == "default" && usual) || n == law->name();
+    };
     if (std::any_of(names.begin(), names.end(), is_wanted)) selected.push_back(law.get());
   }
   if (selected.empty()) return absl::InvalidArgumentError("no law was asked for");
   return selected;
+}
+
+absl::Status CheckHeld(const std::vector<const Law*>& laws,
+                       const std::map<std::string, double>& hold) {
+  std::vector<std::string> known;
+  for (const Law* law : laws)
+    for (const std::string& letter : law->constants()) known.push_back(letter);
+  for (const auto& [letter, value] : hold) {
+    if (std::find(known.begin(), known.end(), letter) == known.end())
+      return absl::InvalidArgumentError(
+          fmt::format("no constant '{}' to hold in these laws; there are: {}", letter,
+                      fmt::join(std::set<std::string>(known.begin(), known.end()), ", ")));
+    if (!std::isfinite(value))
+      return absl::InvalidArgumentError(fmt::format("{} is held at {}", letter, value));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckOptions(const FitOptions& options) {
@@ -152,6 +180,7 @@ void ClampEffect(const std::vector<const Law*>& laws, const std::vector<Observat
                   observations.size(), fmt::join(kinds, ", "));
   LawOptions quick = options.law;
   quick.bootstrap.resamples = 0;
+  quick.profile = false;
   quick.starts = std::min(quick.starts, 16);
   for (const Law* law : laws) {
     if (law->name() == "isoflop") continue;
@@ -187,11 +216,18 @@ const std::vector<std::string>& LawNames() {
   return *names;
 }
 
+const Law* LawByName(std::string_view name) {
+  for (const auto& law : AllLaws())
+    if (law->name() == name) return law.get();
+  return nullptr;
+}
+
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
                                   const std::vector<Exclusion>& excluded) {
   const int64_t started_ms = core::SystemClock().MonotonicMs();
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(const std::vector<const Law*> laws, SelectLaws(options.laws));
+  RETURN_IF_ERROR(CheckHeld(laws, options.law.hold));
   if (given.empty()) return absl::InvalidArgumentError("no observations to fit");
   std::vector<Observation> observations = given;
   for (const Observation& o : observations) RETURN_IF_ERROR(Validate(o, "observations"));
@@ -219,6 +255,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   summary.observations = observations.size();
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;
+  summary.smallest_flops = groups.groups.front().budget_flops;
   summary.largest_flops = groups.groups.back().budget_flops;
   for (const Observation& o : observations) summary.spent_flops += o.flops;
   if (options.spent_flops > 0) summary.spent_flops = options.spent_flops;
@@ -241,7 +278,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     summary.fits.push_back(law->fit());
   }
   const auto metric = summary.cohort.values.find("metric");
-  const Scale scale{summary.largest_flops, summary.spent_flops,
+  const Scale scale{summary.smallest_flops, summary.largest_flops, summary.spent_flops,
                     metric == summary.cohort.values.end() ? "loss" : metric->second};
   for (const double target : options.predict)
     for (Forecast& forecast : ForecastAt(views, target, scale))

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -17,8 +18,9 @@ namespace fit {
 enum class NConvention { kParams, kNoEmbedding };
 
 struct FitOptions {
-  // Names of LawNames(), or "all". The order of the result is that of LawNames().
-  std::vector<std::string> laws = {"all"};
+  // Names of LawNames(), "default" (isoflop, frontier, chinchilla) or "all". The order of the
+  // result is that of LawNames().
+  std::vector<std::string> laws = {"default"};
   LawOptions law;
   std::vector<double> predict;  // training FLOPs to forecast at; > 0
   NConvention n_convention = NConvention::kParams;
@@ -37,13 +39,16 @@ struct FitSummary {
   std::vector<Exclusion> excluded;
   Cohort cohort;
   BudgetGrouping grouping = BudgetGrouping::kNominal;
-  size_t observations = 0;  // after exclusions
-  double largest_flops = 0, spent_flops = 0;
+  size_t observations = 0;                       // after exclusions
+  double smallest_flops = 0, largest_flops = 0;  // fitted budgets
+  double spent_flops = 0;
   double elapsed_s = 0;
 };
 
-// isoflop, frontier, chinchilla.
+// isoflop, frontier, chinchilla, overtrain, data-constrained, kaplan.
 const std::vector<std::string>& LawNames();
+// nullptr when there is none of that name. Lives for ever.
+const Law* LawByName(std::string_view name);
 
 // `excluded`: what the reader of the observations left out already; it is reported again.
 // INVALID_ARGUMENT: no observations, a bad number, an unknown law or option value;

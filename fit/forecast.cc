@@ -47,6 +47,12 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, doub
           kOutsideRange,
           fmt::format("{} is {:.3g} times the largest fitted budget {}", core::FormatFlops(flops),
                       forecast->reach, core::FormatFlops(scale.largest_flops))));
+    if (flops < scale.smallest_flops * (1 - 1e-9))
+      forecast->warnings.push_back(
+          Warn(kOutsideRange,
+               fmt::format("{} lies below the smallest fitted budget {}, by a factor of {:.3g}",
+                           core::FormatFlops(flops), core::FormatFlops(scale.smallest_flops),
+                           scale.smallest_flops / flops)));
     if (!std::isfinite(forecast->interval.lo) || !std::isfinite(forecast->interval.hi))
       forecast->warnings.push_back(
           Warn(kNoInterval, "too few resamples for an interval; raise --bootstrap"));

@@ -16,13 +16,14 @@ namespace fit {
 std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws);
 
 struct Scale {
-  double largest_flops = 0;  // largest fitted budget
-  double spent_flops = 0;    // everything spent: tuning, seeds and failures too
-  std::string metric;        // of the cohort; "loss" when it names none
+  double smallest_flops = 0, largest_flops = 0;  // fitted budgets
+  double spent_flops = 0;                        // everything spent: tuning, seeds and failures too
+  std::string metric;                            // of the cohort; "loss" when it names none
 };
 
-// All laws at one target, the primary first, with reach, leverage and the warnings outside-range,
-// laws-disagree and no-interval; a law's own warnings that bear on a forecast are repeated there.
+// All laws at one target, the primary first, with reach, leverage and the warnings outside-range
+// (above or below the fitted budgets), laws-disagree and no-interval; a law's own warnings that
+// bear on a forecast are repeated there.
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, double flops,
                                  const Scale& scale);
 

@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "core/units.h"
+#include "fit/asymptote.h"
 #include "fit/frontier.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
@@ -84,6 +85,8 @@ class FrontierModelFit final : public FittedLaw {
       forecast.draws.push_back(loss *
                                (noise_.empty() ? 1 : std::exp(noise_[rng.Below(noise_.size())])));
     }
+    // Without a known scatter of single runs nothing can be said about one.
+    if (noise_.empty()) forecast.draws.clear();
     const double level = options_.bootstrap.level;
     forecast.mean_interval = PercentileInterval(mean, level, IntervalKind::kMean, Method());
     forecast.interval = PercentileInterval(forecast.draws, level, IntervalKind::kPrediction,
@@ -92,21 +95,14 @@ class FrontierModelFit final : public FittedLaw {
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
     if (profile_.has_value()) {
       const double at_lo = profile_->lo.At(flops), at_hi = profile_->hi.At(flops);
-      forecast.asymptote = AsymptoteSpan{profile_->lo.E, profile_->hi.E, at_lo, at_hi};
-      for (Interval* interval : {&forecast.interval, &forecast.mean_interval}) {
-        if (!std::isfinite(interval->lo)) continue;
-        interval->lo = std::min({interval->lo, at_lo, at_hi});
-        interval->hi = std::max({interval->hi, at_lo, at_hi});
-        interval->method += ", united with the range of E";
-      }
-      const double spread = std::fabs(at_hi - at_lo);
-      const double width = forecast.interval.hi - forecast.interval.lo;
-      if (!(spread <= 0.5 * width))
-        forecast.warnings.push_back(Warn(
-            kAsymptoteUnidentified,
-            fmt::format("E between {:.4g} and {:.4g} fits as well and moves the forecast at {} "
-                        "from {:.4f} to {:.4f}",
-                        profile_->lo.E, profile_->hi.E, core::FormatFlops(flops), at_lo, at_hi)));
+      forecast.asymptote = AsymptoteSpan{AsymptoteInterval(), at_lo, at_hi};
+      // Few ready-made optima leave hardly a resample that determines the law; their profile does.
+      if (std::isfinite(forecast.mean_interval.lo) ||
+          (options_.observations_are_optima && options_.bootstrap.resamples > 0))
+        UniteWithAsymptote(forecast.loss, at_lo, at_hi, noise_, &forecast.mean_interval,
+                           &forecast.interval);
+      if (auto warning = UnidentifiedAsymptote(forecast))
+        forecast.warnings.push_back(*std::move(warning));
     }
     return forecast;
   }
@@ -115,16 +111,22 @@ class FrontierModelFit final : public FittedLaw {
     std::vector<TestPoint> tests;
     const FrontierFit truth = FitFrontier(GroupByBudget(later).groups, options_.isoflop, {},
                                           options_.observations_are_optima);
-    for (size_t i = 0; i < truth.flops.size(); ++i) {
-      const std::optional<Forecast> forecast = Predict(truth.flops[i]);
-      if (!forecast.has_value()) continue;
-      tests.push_back({truth.flops[i], truth.losses[i], forecast->loss, forecast->interval.lo,
-                       forecast->interval.hi});
-    }
+    for (size_t i = 0; i < truth.flops.size(); ++i)
+      if (auto test = TestAt(truth.flops[i], truth.losses[i])) tests.push_back(*test);
     return tests;
   }
 
+  std::optional<TestPoint> TestRun(const Observation& run) const override {
+    return TestAt(run.budget_flops > 0 ? run.budget_flops : run.flops, run.loss);
+  }
+
  private:
+  std::optional<TestPoint> TestAt(double flops, double actual) const {
+    const std::optional<Forecast> forecast = Predict(flops);
+    if (!forecast.has_value()) return std::nullopt;
+    return TestPoint{flops, actual, forecast->loss, forecast->interval.lo, forecast->interval.hi};
+  }
+
   std::string Method() const {
     if (options_.observations_are_optima) return "bootstrap of optima";
     return options_.within_budget == WithinBudget::kResiduals ? "residual bootstrap within budgets"
@@ -135,6 +137,12 @@ class FrontierModelFit final : public FittedLaw {
                     const std::vector<std::vector<double>>& weights) const {
     return FitFrontier(groups, options_.isoflop, asymptotic_, options_.observations_are_optima,
                        weights);
+  }
+
+  Interval AsymptoteInterval() const {
+    return {
+        profile_->lo.E, profile_->hi.E, options_.bootstrap.level, IntervalKind::kParameter,
+        draws_.rows.empty() ? "profile likelihood" : "profile likelihood united with " + Method()};
   }
 
   // The first few reasons; a data set that is no IsoFLOP design has one for every run.
@@ -261,7 +269,7 @@ class FrontierModelFit final : public FittedLaw {
     };
     if (options_.bootstrap.resamples > 0) {
       if (with_loss_) {
-        if (!options_.pinned_E.has_value()) add("E", kE, false);
+        if (profile_.has_value()) fit_.intervals.emplace_back("E", AsymptoteInterval());
         add("A", kA, false), add("p", kP, false);
       }
       add("a_N", kLogAN, true), add("alpha_N", kAlphaN, false);

@@ -3,6 +3,7 @@
 // later observations. A new kind of law implements these two classes and is listed in fit.cc.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,7 +29,12 @@ struct LawOptions {
   bool cluster_by_budget = false;  // surface laws: resample whole budgets instead of runs
   WithinBudget within_budget = WithinBudget::kResiduals;  // isoflop and frontier
   IsoflopOptions isoflop;
-  std::optional<double> pinned_E;        // E is given, in the unit of the loss
+  std::optional<double> pinned_E;  // E is given, in the unit of the loss
+  // Surface laws: constants that are given, by the letter of the report ("A", "beta"). A letter
+  // that a law does not have is not its business.
+  std::map<std::string, double> hold;
+  bool profile = true;       // surface laws: profile every constant, not the asymptote alone
+  double unique_tokens = 0;  // different tokens there are, for laws of repeated data; 0: no limit
   bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
   double flops_per_param_token = 6;      // C = k N D where a law must turn C into (N, D)
   FlopsRelation flops_relation;          // replaces the constant when set
@@ -39,6 +45,13 @@ struct BudgetOptimum {
   IsoflopMinimum minimum;
   Interval params, tokens, loss;     // NaN bounds where there is no bootstrap
   double share_without_minimum = 0;  // of the resamples, in [0, 1]
+};
+
+// A local optimum that is not the best one but nearly as good.
+struct OtherOptimum {
+  NamedValues params;
+  double objective = 0;
+  int starts = 0;  // that ended there
 };
 
 // A law as fitted, for reports.
@@ -54,15 +67,20 @@ struct LawFit {
   std::optional<double> referee_objective;  // what Ceres reaches from an independent start
   int resamples = 0, resamples_failed = 0;
   std::vector<std::pair<std::string, Interval>> intervals;  // by parameter name
+  // Profile likelihood, by parameter name; an open end is 0 or infinity. E has one range, the one
+  // among `intervals`.
+  std::vector<std::pair<std::string, Interval>> profiles;
+  std::vector<OtherOptimum> other_optima;
   std::vector<BudgetOptimum> budgets;  // isoflop and frontier: one a budget, refused ones too
   std::vector<Warning> warnings;
   double elapsed_s = 0;
 };
 
-// What the forecast is when E moves over its interval (surfaces: bootstrap; frontier: that united
-// with the profile) and the other constants are refitted to it.
+// What the forecast is when E moves over its interval and the other constants are refitted to it.
+// E is the same interval as the one among LawFit::intervals: there is one range of E.
 struct AsymptoteSpan {
-  double E_lo = 0, E_hi = 0, loss_at_E_lo = 0, loss_at_E_hi = 0;
+  Interval E;  // kind parameter
+  double loss_at_E_lo = 0, loss_at_E_hi = 0;
 };
 
 struct Forecast {
@@ -71,7 +89,7 @@ struct Forecast {
   double flops = 0;
   std::string metric;
   double loss = 0;
-  Interval interval;       // kind prediction
+  Interval interval;       // kind prediction: wider than the mean's by the scatter of single runs
   Interval mean_interval;  // kind mean
   double params = 0, tokens = 0;
   Interval params_interval, tokens_interval;
@@ -83,9 +101,10 @@ struct Forecast {
   std::vector<double> draws;
 };
 
-// One held-out value, as the law forecast it.
+// One held-out value, as the law forecast it. reach: flops / the largest fitted budget, filled in
+// by the backtest.
 struct TestPoint {
-  double flops = 0, actual = 0, predicted = 0, lo = 0, hi = 0;
+  double flops = 0, actual = 0, predicted = 0, lo = 0, hi = 0, reach = 0;
 };
 
 class FittedLaw {
@@ -98,12 +117,17 @@ class FittedLaw {
   // Forecasts of what later observations show: a surface predicts every run, a frontier the
   // optimum of every later budget that has one.
   virtual std::vector<TestPoint> Test(const std::vector<Observation>& later) const = 0;
+  // The forecast of one run: a surface at its (N, D), a frontier at its C, as if the run were the
+  // best at its budget. nullopt where the law forecasts no losses.
+  virtual std::optional<TestPoint> TestRun(const Observation& run) const = 0;
 };
 
 class Law {
  public:
   virtual ~Law() = default;
   virtual std::string_view name() const = 0;
+  // Letters of the constants that LawOptions::hold may give.
+  virtual std::vector<std::string> constants() const { return {}; }
   // Fewest budgets from which a backtest may start.
   virtual size_t backtest_budgets(const LawOptions& options) const = 0;
   // FAILED_PRECONDITION when the observations cannot determine the law; the message says what is

@@ -30,7 +30,8 @@ absl::Status Validate(const Observation& observation, std::string_view origin) {
        {check("flops", observation.flops, false), check("params", observation.params, false),
         check("tokens", observation.tokens, false), check("loss", observation.loss, false),
         check("budget_flops", observation.budget_flops, true),
-        check("params_no_embedding", observation.params_no_embedding, true)}) {
+        check("params_no_embedding", observation.params_no_embedding, true),
+        check("unique_tokens", observation.unique_tokens, true)}) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

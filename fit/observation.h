@@ -22,6 +22,7 @@ struct Observation {
   double loss = 0;          // nats per token (or the metric that the cohort names); > 0
   double budget_flops = 0;  // nominal budget the run belongs to; 0 = not given
   double params_no_embedding = 0;  // 0 = not given
+  double unique_tokens = 0;  // U, of which `tokens` are repetitions; 0 = every token seen once
   int64_t seed = 0;
   std::string id;  // trial id or run name; empty = not given
   std::vector<std::string>

@@ -11,7 +11,7 @@ namespace {
 
 class RunResidual final : public ceres::CostFunction {
  public:
-  RunResidual(const SurfaceLaw& law, const SurfacePoint& point, ResidualKind residual)
+  RunResidual(const Equation& law, const FitPoint& point, ResidualKind residual)
       : law_(law), point_(point), residual_(residual) {
     set_num_residuals(1);
     mutable_parameter_block_sizes()->push_back(static_cast<int>(law.coordinates().size()));
@@ -21,32 +21,31 @@ class RunResidual final : public ceres::CostFunction {
                 double** jacobians) const override {
     const size_t k = law_.coordinates().size();
     double g[32], h[32 * 32];
-    const double loss =
-        law_.LossDerivatives(parameters[0], point_.log_params, point_.log_tokens, g, h);
+    const double loss = law_.Derivatives(parameters[0], point_.x, g, h);
     const bool log = residual_ == ResidualKind::kLog;
-    residuals[0] = log ? std::log(loss) - point_.log_loss : loss - point_.loss;
+    residuals[0] = log ? std::log(loss) - point_.log_y : loss - point_.y;
     if (jacobians != nullptr && jacobians[0] != nullptr)
       for (size_t i = 0; i < k; ++i) jacobians[0][i] = log ? g[i] / loss : g[i];
     return std::isfinite(residuals[0]);
   }
 
  private:
-  const SurfaceLaw& law_;
-  const SurfacePoint& point_;
+  const Equation& law_;
+  const FitPoint& point_;
   ResidualKind residual_;
 };
 
 }  // namespace
 
-RefereeResult CeresReferee(const SurfaceLaw& law, const std::vector<Coordinate>& box,
-                           const std::vector<SurfacePoint>& points, const LossSpec& loss,
+RefereeResult CeresReferee(const Equation& law, const std::vector<Coordinate>& box,
+                           const std::vector<FitPoint>& points, const LossSpec& loss,
                            const std::vector<double>& start) {
   constexpr double kL1Delta = 1e-6;
   RefereeResult result;
   result.theta = start;
   result.objective = std::numeric_limits<double>::infinity();
   ceres::Problem problem;
-  for (const SurfacePoint& point : points) {
+  for (const FitPoint& point : points) {
     ceres::LossFunction* robust = nullptr;  // owned by the problem
     if (loss.kind != LossKind::kL2)
       robust = new ceres::HuberLoss(loss.kind == LossKind::kL1 ? kL1Delta : loss.delta);
@@ -79,7 +78,7 @@ RefereeResult CeresReferee(const SurfaceLaw& law, const std::vector<Coordinate>&
   result.iterations = static_cast<int>(summary.iterations.size());
   if (!summary.IsSolutionUsable()) return result;
   const double objective =
-      SurfaceObjective(law, points, std::vector<double>(points.size(), 1), loss, result.theta);
+      FitObjective(law, points, std::vector<double>(points.size(), 1), loss, result.theta);
   if (std::isfinite(objective)) result.objective = objective;
   return result;
 }

@@ -1,6 +1,6 @@
 // An independent solver for the point estimate: Ceres' trust-region Levenberg-Marquardt with one
 // robust residual block a run. It starts from the grid's best cell, not from our solution, so that
-// a mistake in the Newton solver of surface_fit.h cannot hide; RunFit's laws report both.
+// a mistake in the Newton solver of equation_fit.h cannot hide; RunFit's laws report both.
 //
 // Why it is not the solver itself: a robust loss turns outer points' curvature off (Triggs'
 // correction), so with delta = 1e-3 it converges linearly (see fit/README.md for the times).
@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "fit/surface_fit.h"
+#include "fit/equation_fit.h"
 
 namespace fit {
 
@@ -20,8 +20,8 @@ struct RefereeResult {
 
 // `box` replaces the law's coordinates (pinned values have lower == upper). For L1 the referee
 // minimises Huber's loss with delta 1e-6 and reports the L1 objective there.
-RefereeResult CeresReferee(const SurfaceLaw& law, const std::vector<Coordinate>& box,
-                           const std::vector<SurfacePoint>& points, const LossSpec& loss,
+RefereeResult CeresReferee(const Equation& law, const std::vector<Coordinate>& box,
+                           const std::vector<FitPoint>& points, const LossSpec& loss,
                            const std::vector<double>& start);
 
 }  // namespace fit

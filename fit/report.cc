@@ -49,6 +49,14 @@ Json BudgetJson(const BudgetOptimum& b) {
 
 Json LawJson(const LawFit& fit, const std::string& cohort) {
   Json params = Json::object(), intervals = Json::object(), budgets = Json::array();
+  Json profiles = Json::object(), optima = Json::array();
+  for (const auto& [name, interval] : fit.profiles) profiles[name] = IntervalJson(interval);
+  for (const OtherOptimum& other : fit.other_optima) {
+    Json values = Json::object();
+    for (const auto& [name, value] : other.params) values[name] = Number(value);
+    optima.push_back(
+        {{"params", values}, {"objective", Number(other.objective)}, {"starts", other.starts}});
+  }
   for (const auto& [name, value] : fit.params) params[name] = Number(value);
   for (const auto& [name, interval] : fit.intervals) intervals[name] = IntervalJson(interval);
   for (const BudgetOptimum& b : fit.budgets) budgets.push_back(BudgetJson(b));
@@ -68,6 +76,8 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
           {"resamples", fit.resamples},
           {"resamples_failed", fit.resamples_failed},
           {"intervals", intervals},
+          {"profiles", profiles},
+          {"other_optima", optima},
           {"budgets", budgets},
           {"cohort", cohort},
           {"warnings", WarningsJson(fit.warnings)},
@@ -77,8 +87,11 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
 Json ForecastJson(const Forecast& f) {
   Json asymptote = nullptr;
   if (f.asymptote.has_value())
-    asymptote = {{"E_lo", f.asymptote->E_lo},
-                 {"E_hi", f.asymptote->E_hi},
+    asymptote = {{"E_lo", Number(f.asymptote->E.lo)},
+                 {"E_hi", Number(f.asymptote->E.hi)},
+                 {"level", f.asymptote->E.level},
+                 {"kind", std::string(Name(f.asymptote->E.kind))},
+                 {"method", f.asymptote->E.method},
                  {"loss_at_E_lo", Number(f.asymptote->loss_at_E_lo)},
                  {"loss_at_E_hi", Number(f.asymptote->loss_at_E_hi)}};
   return {{"law", f.law},
@@ -98,14 +111,23 @@ Json ForecastJson(const Forecast& f) {
           {"warnings", WarningsJson(f.warnings)}};
 }
 
-std::string Range(const Interval& interval) {
-  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) return "no interval";
-  return fmt::format("{:.6g} .. {:.6g}", interval.lo, interval.hi);
+std::string Loss(double value) { return fmt::format("{:.4f}", value); }
+std::string Constant(double value) { return fmt::format("{:.6g}", value); }
+
+// The two ends in `format`, or "-" where there is no interval.
+template <typename Format>
+std::string Range(const Interval& interval, const Format& format) {
+  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) return "-";
+  return fmt::format("{} .. {}", format(interval.lo), format(interval.hi));
 }
 
-std::string CountRange(const Interval& interval) {
-  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) return "no interval";
-  return fmt::format("{} .. {}", core::FormatCount(interval.lo), core::FormatCount(interval.hi));
+// "90 % mean interval 2.1 .. 2.3", or "no 90 % mean interval".
+template <typename Format>
+std::string Described(const Interval& interval, const Format& format) {
+  const std::string what =
+      fmt::format("{:.4g} % {} interval", 100 * interval.level, Name(interval.kind));
+  const std::string range = Range(interval, format);
+  return range == "-" ? "no " + what : what + " " + range;
 }
 
 void AppendWarnings(const std::vector<Warning>& warnings, std::string& out) {
@@ -138,24 +160,33 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
     std::string range;
     for (const auto& [other, interval] : fit.intervals)
       if (other == name)
-        range = fmt::format("{:.0f} %: {}  ({})", 100 * interval.level, Range(interval),
-                            interval.method);
+        range = fmt::format("{} ({})", Described(interval, Constant), interval.method);
     out += fmt::format("  {:<8} {:>12.7g}   {}\n", name, value, range);
+    for (const auto& [other, interval] : fit.profiles)
+      if (other == name)
+        out += fmt::format("  {:<8} {:>12}   {} .. {} ({})\n", "", "", Constant(interval.lo),
+                           Constant(interval.hi), interval.method);
   }
   if (with_budgets && !fit.budgets.empty()) {
-    out += fmt::format("  {:>10} {:>3} {:>8} {:>8} {:>8}  {:<20} {}\n", "budget", "n", "N*", "D*",
-                       "L*", "N* interval", "equally good N");
+    const Interval& kind = fit.budgets[0].params;
+    out += fmt::format(
+        "  minima; in brackets {:.4g} % {} intervals{}\n  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} "
+        "{:>7}  {}\n",
+        100 * kind.level, Name(kind.kind), kind.method.empty() ? "" : " (" + kind.method + ")",
+        "budget", "n", "N*", "", "D*", "", "L*", "equally good N");
     for (const BudgetOptimum& b : fit.budgets) {
       const IsoflopMinimum& m = b.minimum;
       if (!m.ok()) {
-        out += fmt::format("  {:>10} {:>3} refused: {}\n", core::FormatFlops(m.budget_flops),
+        out += fmt::format("  {:>9} {:>3} refused: {}\n", core::FormatFlops(m.budget_flops),
                            m.points, m.reason);
         continue;
       }
-      out += fmt::format("  {:>10} {:>3} {:>8} {:>8} {:>8.4f}  {:<20} {} .. {}\n",
-                         core::FormatFlops(m.budget_flops), m.points, core::FormatCount(m.params),
-                         core::FormatCount(m.tokens), m.loss, CountRange(b.params),
-                         core::FormatCount(m.flat_params_lo), core::FormatCount(m.flat_params_hi));
+      out +=
+          fmt::format("  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} {:>7.4f}  {} .. {}\n",
+                      core::FormatFlops(m.budget_flops), m.points, core::FormatCount(m.params),
+                      "[" + Range(b.params, core::FormatCount) + "]", core::FormatCount(m.tokens),
+                      "[" + Range(b.tokens, core::FormatCount) + "]", m.loss,
+                      core::FormatCount(m.flat_params_lo), core::FormatCount(m.flat_params_hi));
     }
   }
   AppendWarnings(fit.warnings, out);
@@ -219,16 +250,20 @@ std::string FitText(const FitSummary& summary) {
                       std::isfinite(r.coverage) ? fmt::format("{:.0f} %", 100 * r.coverage) : "-");
   }
   for (const Forecast& f : summary.predictions) {
-    out += fmt::format("\nforecast at {} FLOPs by {}{}: {} {:.4f}, {:.0f} % {} interval {}\n",
+    out += fmt::format("\nforecast at {} FLOPs by {}{}: {} {:.4f}, {}\n",
                        core::FormatFlops(f.flops), f.law, f.primary ? " (primary)" : "", f.metric,
-                       f.loss, 100 * f.interval.level, Name(f.interval.kind), Range(f.interval));
-    out += fmt::format("  N {} ({}), D {} ({}), reach {:.3g}, leverage {:.3g}\n",
-                       core::FormatCount(f.params), CountRange(f.params_interval),
-                       core::FormatCount(f.tokens), CountRange(f.tokens_interval), f.reach,
-                       f.leverage);
+                       f.loss, Described(f.interval, Loss));
+    out += fmt::format("  method: {}\n", f.interval.method);
+    out += fmt::format("  an average run: {} ({})\n", Described(f.mean_interval, Loss),
+                       f.mean_interval.method);
+    out += fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),
+                       Described(f.params_interval, core::FormatCount), core::FormatCount(f.tokens),
+                       Described(f.tokens_interval, core::FormatCount), f.params_interval.method);
+    out += fmt::format("  reach {:.3g}, leverage {:.3g}\n", f.reach, f.leverage);
     if (f.asymptote.has_value())
-      out += fmt::format("  E {:.4f} .. {:.4f} moves it from {:.4f} to {:.4f}\n", f.asymptote->E_lo,
-                         f.asymptote->E_hi, f.asymptote->loss_at_E_lo, f.asymptote->loss_at_E_hi);
+      out += fmt::format("  E, {} ({}), moves it from {:.4f} to {:.4f}\n",
+                         Described(f.asymptote->E, Loss), f.asymptote->E.method,
+                         f.asymptote->loss_at_E_lo, f.asymptote->loss_at_E_hi);
     AppendWarnings(f.warnings, out);
   }
   return out;

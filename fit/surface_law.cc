@@ -19,26 +19,23 @@ double LogTokensAt(double log_params, double flops, const FlopsRelation& relatio
   return 0.5 * (low + high);
 }
 
-}  // namespace
-
-FlopsRelation ProportionalFlops(double flops_per_param_token) {
-  return [=](double params, double tokens) { return flops_per_param_token * params * tokens; };
-}
-
-Optimum SurfaceLaw::ComputeOptimalUnder(const std::vector<double>& theta, double flops,
-                                        const FlopsRelation& relation) const {
+// `log_tokens` gives ln D on the budget at ln N; ln U is at most `most_unique`.
+template <typename LogTokens>
+Optimum Search(const SurfaceLaw& law, const double* theta, const LogTokens& log_tokens,
+               double most_unique = HUGE_VAL) {
   const auto loss_at = [&](double log_params) {
-    return Loss(theta.data(), log_params, LogTokensAt(log_params, flops, relation));
+    const double d = log_tokens(log_params);
+    return law.Value(theta, {log_params, d, std::min(d, most_unique)});
   };
   // A coarse scan first: golden section alone could settle in a wrong valley.
   constexpr int kScan = 166;
+  const double step = (kLogParamsMax - kLogParamsMin) / kScan;
   int best = 0;
   double best_loss = 0;
   for (int i = 0; i <= kScan; ++i) {
-    const double loss = loss_at(kLogParamsMin + i * (kLogParamsMax - kLogParamsMin) / kScan);
+    const double loss = loss_at(kLogParamsMin + i * step);
     if (i == 0 || loss < best_loss) best = i, best_loss = loss;
   }
-  const double step = (kLogParamsMax - kLogParamsMin) / kScan;
   double low = kLogParamsMin + std::max(best - 1, 0) * step;
   double high = kLogParamsMin + std::min(best + 1, kScan) * step;
   constexpr double kGolden = 0.6180339887498949;
@@ -52,13 +49,50 @@ Optimum SurfaceLaw::ComputeOptimalUnder(const std::vector<double>& theta, double
     }
   }
   const double log_params = 0.5 * (low + high);
-  const double log_tokens = LogTokensAt(log_params, flops, relation);
   Optimum optimum;
   optimum.params = std::exp(log_params);
-  optimum.tokens = std::exp(log_tokens);
-  optimum.loss = Loss(theta.data(), log_params, log_tokens);
+  optimum.tokens = std::exp(log_tokens(log_params));
+  optimum.loss = loss_at(log_params);
   optimum.found = best != 0 && best != kScan;
   return optimum;
+}
+
+}  // namespace
+
+std::vector<FitPoint> SurfacePoints(const std::vector<Observation>& observations) {
+  std::vector<FitPoint> points;
+  points.reserve(observations.size());
+  for (const Observation& o : observations) {
+    const double tokens = std::log(o.tokens);
+    const double unique = o.unique_tokens > 0 ? std::log(o.unique_tokens) : tokens;
+    points.push_back({{std::log(o.params), tokens, unique}, o.loss, std::log(o.loss)});
+  }
+  return points;
+}
+
+FlopsRelation ProportionalFlops(double flops_per_param_token) {
+  return [=](double params, double tokens) { return flops_per_param_token * params * tokens; };
+}
+
+Optimum SurfaceLaw::ComputeOptimal(const std::vector<double>& theta, double flops,
+                                   double flops_per_param_token) const {
+  const double log_nd = std::log(flops / flops_per_param_token);
+  return Search(*this, theta.data(), [=](double log_params) { return log_nd - log_params; });
+}
+
+Optimum SurfaceLaw::ComputeOptimalLimited(const std::vector<double>& theta, double flops,
+                                          double flops_per_param_token,
+                                          double unique_tokens) const {
+  const double log_nd = std::log(flops / flops_per_param_token);
+  return Search(
+      *this, theta.data(), [=](double log_params) { return log_nd - log_params; },
+      std::log(unique_tokens));
+}
+
+Optimum SurfaceLaw::ComputeOptimalUnder(const std::vector<double>& theta, double flops,
+                                        const FlopsRelation& relation) const {
+  return Search(*this, theta.data(),
+                [&](double log_params) { return LogTokensAt(log_params, flops, relation); });
 }
 
 }  // namespace fit

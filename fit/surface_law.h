@@ -1,31 +1,18 @@
-// A loss surface L(N, D; theta): the seam every such law plugs into. A law is one file with its
-// equation, derivatives, bounds, starting points and the meaning of each parameter; the solver,
-// bootstrap, backtest and forecast know only this interface.
+// A loss surface L(N, D; theta): an equation that forecasts the compute-optimal model. Inputs are
+// x = (ln N, ln D, ln U): parameters, training tokens, and unique tokens where data are repeated
+// (U = D otherwise; only laws about repetition look at it).
 #pragma once
 
 #include <functional>
-#include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
+
+#include "fit/equation.h"
+#include "fit/observation.h"
 
 namespace fit {
 
-// A run as the solver sees it, with the logarithms taken once.
-struct SurfacePoint {
-  double log_params = 0, log_tokens = 0, loss = 0, log_loss = 0;
-};
-
-// The coordinates a law is solved in (lnA rather than A) with their box. A bound with a
-// `bound_warning` is one a user must hear about when the optimum sits on it.
-struct Coordinate {
-  std::string name;
-  double lower = 0, upper = 0;
-  std::string bound_warning;
-};
-
-// Published parameters in the paper's letters, in a fixed order.
-using NamedValues = std::vector<std::pair<std::string, double>>;
+// One point a run. REQUIRES: valid observations (fit::Validate).
+std::vector<FitPoint> SurfacePoints(const std::vector<Observation>& observations);
 
 // Training FLOPs as a function of params and tokens; increasing in both.
 using FlopsRelation = std::function<double(double params, double tokens)>;
@@ -39,34 +26,29 @@ struct Optimum {
   bool found = false;  // false: the loss falls to the edge of the searched range of N
 };
 
-class SurfaceLaw {
+class SurfaceLaw : public Equation {
  public:
-  virtual ~SurfaceLaw() = default;
+  // L(N, D) with every token seen once.
+  double Loss(const double* theta, double log_params, double log_tokens) const {
+    return Value(theta, {log_params, log_tokens, log_tokens});
+  }
 
-  virtual std::string_view name() const = 0;
-  virtual std::string_view equation() const = 0;
-  virtual const std::vector<Coordinate>& coordinates() const = 0;
-
-  // L(N, D). `theta` has coordinates().size() entries inside the box.
-  virtual double Loss(const double* theta, double log_params, double log_tokens) const = 0;
-  // The same with dL/dtheta (k) and d2L/dtheta2 (k*k, row-major), both overwritten.
-  virtual double LossDerivatives(const double* theta, double log_params, double log_tokens,
-                                 double* gradient, double* hessian) const = 0;
-
-  // About `count` starting points spread over the plausible region, best guess first. A pure
-  // function of the data. `weights` as in FitSurface.
-  virtual std::vector<std::vector<double>> Starts(const std::vector<SurfacePoint>& points,
-                                                  const std::vector<double>& weights,
-                                                  int count) const = 0;
-
-  virtual NamedValues Report(const std::vector<double>& theta) const = 0;
-  // The limit of L for N and D to infinity; the asymptote E.
+  // The limit of L for N and D to infinity, E. 0 for a law that has none.
   virtual double Asymptote(const std::vector<double>& theta) const = 0;
+  // Index of the coordinate that is the asymptote itself, -1 where there is none to pin or profile.
+  virtual int asymptote_coordinate() const { return -1; }
 
-  // argmin over (N, D) with flops(N, D) = flops. Closed form when C = k N D.
+  // Whether L depends on U. Other laws must not be fitted to repeated data.
+  virtual bool knows_repetition() const { return false; }
+
+  // argmin over (N, D) with k N D = flops; by search (golden section over ln N in [0, 41.5], 1 to
+  // 1e18 parameters) unless a law has a closed form.
   virtual Optimum ComputeOptimal(const std::vector<double>& theta, double flops,
-                                 double flops_per_param_token) const = 0;
-  // For any relation: golden section over ln N in [1, 1e18], D by bisection.
+                                 double flops_per_param_token) const;
+  // The same with at most `unique_tokens` different tokens: beyond them, data are repeated.
+  Optimum ComputeOptimalLimited(const std::vector<double>& theta, double flops,
+                                double flops_per_param_token, double unique_tokens) const;
+  // For any relation: the same search, D by bisection.
   Optimum ComputeOptimalUnder(const std::vector<double>& theta, double flops,
                               const FlopsRelation& relation) const;
 };

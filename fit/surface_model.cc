@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "core/clock.h"
+#include "fit/asymptote.h"
+#include "fit/equation_fit.h"
+#include "fit/profile.h"
 #include "fit/referee.h"
 #include "fit/stats.h"
-#include "fit/surface_fit.h"
 #include "fmt/format.h"
 
 namespace fit {
@@ -18,14 +21,14 @@ constexpr uint64_t kNoiseStream = uint64_t{1} << 40;
 constexpr double kCollinearCorrelation = 0.99;
 constexpr double kFewStartsShare = 0.1;
 
-double Correlation(const std::vector<SurfacePoint>& points) {
+double Correlation(const std::vector<FitPoint>& points) {
   double n = 0, d = 0, nn = 0, dd = 0, nd = 0;
-  for (const SurfacePoint& p : points) n += p.log_params, d += p.log_tokens;
+  for (const FitPoint& p : points) n += p.x[0], d += p.x[1];
   n /= static_cast<double>(points.size()), d /= static_cast<double>(points.size());
-  for (const SurfacePoint& p : points) {
-    nn += (p.log_params - n) * (p.log_params - n);
-    dd += (p.log_tokens - d) * (p.log_tokens - d);
-    nd += (p.log_params - n) * (p.log_tokens - d);
+  for (const FitPoint& p : points) {
+    nn += (p.x[0] - n) * (p.x[0] - n);
+    dd += (p.x[1] - d) * (p.x[1] - d);
+    nd += (p.x[0] - n) * (p.x[1] - d);
   }
   return nn > 0 && dd > 0 ? nd / std::sqrt(nn * dd) : 1;
 }
@@ -34,26 +37,44 @@ class SurfaceModelFit final : public FittedLaw {
  public:
   SurfaceModelFit(const SurfaceLaw& law, const LawOptions& options)
       : law_(law), options_(options), box_(law.coordinates()) {
-    for (Coordinate& c : box_)
-      if (c.name == "E" && options_.pinned_E.has_value()) c.lower = c.upper = *options_.pinned_E;
+    if (law_.asymptote_coordinate() >= 0 && options_.pinned_E.has_value())
+      Hold(static_cast<size_t>(law_.asymptote_coordinate()), *options_.pinned_E);
+    for (size_t i = 0; i < box_.size(); ++i) {
+      const bool log = IsLog(i);
+      const auto held = options_.hold.find(Letter(i));
+      if (held != options_.hold.end()) Hold(i, log ? std::log(held->second) : held->second);
+    }
+    free_ = static_cast<int>(std::count_if(box_.begin(), box_.end(),
+                                           [](const Coordinate& c) { return c.lower < c.upper; }));
   }
 
   const LawFit& fit() const override { return fit_; }
 
   void Run(const std::vector<Observation>& observations) {
     const int64_t started_ms = core::SystemClock().MonotonicMs();
-    const std::vector<SurfacePoint> points = SurfacePoints(observations);
+    const std::vector<FitPoint> points = SurfacePoints(observations);
     const std::vector<double> ones(points.size(), 1);
     const std::vector<std::vector<double>> starts = law_.Starts(points, ones, options_.starts);
-    const SurfaceFit best = FitSurface(law_, points, ones, options_.loss, starts, &box_);
+    EquationFit best = FitEquation(law_, points, ones, options_.loss, starts, &box_);
+    if (best.theta.empty()) return;  // no start has a finite objective; Fit() refuses
+    // A profile that runs into something better shows that the starts missed the optimum.
+    Profile(points, best);
+    if (!better_.empty()) {
+      const EquationFit missed = FitEquation(law_, points, ones, options_.loss, {better_}, &box_);
+      if (missed.objective < best.objective) {
+        best.theta = missed.theta, best.objective = missed.objective;
+        best.residuals = missed.residuals, best.condition = missed.condition;
+        best.at_bound = missed.at_bound, best.starts_at_best = 0;
+        Profile(points, best);
+      }
+    }
     theta_ = best.theta;
-    if (theta_.empty()) return;  // no start has a finite objective; Fit() refuses
     Bootstrap(observations, points, starts);
     // ln L - ln Lhat, widened for the parameters that the residuals paid for.
     const double n = static_cast<double>(points.size());
-    const double k = static_cast<double>(law_.coordinates().size()) - (options_.pinned_E ? 1 : 0);
-    const double widen = n > k ? std::sqrt(n / (n - k)) : 1;
-    for (const double r : best.log_residuals) noise_.push_back(-r * widen);
+    const double widen = n > free_ ? std::sqrt(n / (n - free_)) : 1;
+    for (const FitPoint& p : points)
+      noise_.push_back((p.log_y - std::log(law_.Value(theta_.data(), p.x))) * widen);
 
     fit_.law = law_.name();
     fit_.equation = law_.equation();
@@ -70,16 +91,10 @@ class SurfaceModelFit final : public FittedLaw {
     if (std::isfinite(referee.objective)) fit_.referee_objective = referee.objective;
     fit_.resamples = options_.bootstrap.resamples;
     fit_.resamples_failed = draws_.failed;
-    for (size_t i = 0; i < fit_.params.size() && options_.bootstrap.resamples > 0; ++i) {
-      if (fit_.params[i].first == "E" && options_.pinned_E.has_value()) continue;
-      std::vector<double> values;
-      for (const std::vector<double>& row : draws_.rows)
-        values.push_back(law_.Report(row)[i].second);
-      fit_.intervals.emplace_back(
-          fit_.params[i].first,
-          PercentileInterval(values, options_.bootstrap.level, IntervalKind::kParameter, Method()));
-    }
-    ProfileAsymptote(points);
+    for (const LocalOptimum& other : best.others)
+      fit_.other_optima.push_back({law_.Report(other.theta), other.objective, other.starts});
+    RangeOfAsymptote(points);
+    DescribeIntervals();
     AddWarnings(points, best);
     fit_.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   }
@@ -110,25 +125,39 @@ class SurfaceModelFit final : public FittedLaw {
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
     if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty()) {
       const Optimum low = OptimumAt(held_[0], flops), high = OptimumAt(held_[1], flops);
-      if (low.found && high.found)
-        forecast.asymptote =
-            AsymptoteSpan{law_.Asymptote(held_[0]), law_.Asymptote(held_[1]), low.loss, high.loss};
+      if (low.found && high.found) {
+        forecast.asymptote = AsymptoteSpan{asymptote_, low.loss, high.loss};
+        if (std::isfinite(forecast.mean_interval.lo))
+          UniteWithAsymptote(forecast.loss, low.loss, high.loss, noise_, &forecast.mean_interval,
+                             &forecast.interval);
+        if (auto warning = UnidentifiedAsymptote(forecast))
+          forecast.warnings.push_back(*std::move(warning));
+      }
     }
     return forecast;
   }
 
   std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
     std::vector<TestPoint> tests;
-    for (const Observation& o : later) {
-      const double n = std::log(o.params), d = std::log(o.tokens);
-      std::vector<double> draws;
-      for (size_t i = 0; i < draws_.rows.size(); ++i)
-        AddNoise(law_.Loss(draws_.rows[i].data(), n, d), i, draws);
-      const Interval interval =
-          PercentileInterval(draws, options_.bootstrap.level, IntervalKind::kPrediction, Method());
-      tests.push_back({o.flops, o.loss, law_.Loss(theta_.data(), n, d), interval.lo, interval.hi});
-    }
+    for (const Observation& o : later) tests.push_back(*TestRun(o));
     return tests;
+  }
+
+  std::optional<TestPoint> TestRun(const Observation& o) const override {
+    const Inputs x = SurfacePoints({o})[0].x;
+    const double loss = law_.Value(theta_.data(), x);
+    std::vector<double> mean_draws, draws;
+    for (size_t i = 0; i < draws_.rows.size(); ++i) {
+      mean_draws.push_back(law_.Value(draws_.rows[i].data(), x));
+      AddNoise(mean_draws.back(), i, draws);
+    }
+    const double level = options_.bootstrap.level;
+    Interval mean = PercentileInterval(mean_draws, level, IntervalKind::kMean, Method());
+    Interval run = PercentileInterval(draws, level, IntervalKind::kPrediction, Method());
+    if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty() && std::isfinite(mean.lo))
+      UniteWithAsymptote(loss, law_.Value(held_[0].data(), x), law_.Value(held_[1].data(), x),
+                         noise_, &mean, &run);
+    return TestPoint{o.flops, o.loss, loss, run.lo, run.hi};
   }
 
  private:
@@ -136,7 +165,19 @@ class SurfaceModelFit final : public FittedLaw {
     return options_.cluster_by_budget ? "bootstrap of budgets" : "case bootstrap";
   }
 
+  bool IsLog(size_t i) const { return box_[i].name.starts_with("ln"); }
+  // The letter under which a coordinate is reported.
+  std::string Letter(size_t i) const { return IsLog(i) ? box_[i].name.substr(2) : box_[i].name; }
+  void Hold(size_t i, double value) { box_[i].lower = box_[i].upper = value; }
+  bool HasFreeAsymptote() const {
+    const int i = law_.asymptote_coordinate();
+    return i >= 0 && box_[static_cast<size_t>(i)].lower < box_[static_cast<size_t>(i)].upper;
+  }
+
   Optimum OptimumAt(const std::vector<double>& theta, double flops) const {
+    if (law_.knows_repetition() && options_.unique_tokens > 0 && !options_.flops_relation)
+      return law_.ComputeOptimalLimited(theta, flops, options_.flops_per_param_token,
+                                        options_.unique_tokens);
     return options_.flops_relation
                ? law_.ComputeOptimalUnder(theta, flops, options_.flops_relation)
                : law_.ComputeOptimal(theta, flops, options_.flops_per_param_token);
@@ -150,8 +191,7 @@ class SurfaceModelFit final : public FittedLaw {
       out.push_back(loss * std::exp(noise_[rng.Below(noise_.size())]));
   }
 
-  void Bootstrap(const std::vector<Observation>& observations,
-                 const std::vector<SurfacePoint>& points,
+  void Bootstrap(const std::vector<Observation>& observations, const std::vector<FitPoint>& points,
                  const std::vector<std::vector<double>>& starts) {
     std::vector<size_t> cluster(points.size());
     size_t clusters = points.size();
@@ -169,30 +209,110 @@ class SurfaceModelFit final : public FittedLaw {
       // A resample with fewer different runs than parameters determines nothing.
       const auto used =
           std::count_if(weights.begin(), weights.end(), [](double w) { return w > 0; });
-      if (static_cast<size_t>(used) <= law_.coordinates().size()) return false;
-      row = FitSurface(law_, points, weights, options_.loss, warm, &box_).theta;
+      if (used <= free_) return false;
+      row = FitEquation(law_, points, weights, options_.loss, warm, &box_).theta;
       return !row.empty();
     });
   }
 
-  // The law refitted with E held at each end of its bootstrap interval.
-  void ProfileAsymptote(const std::vector<SurfacePoint>& points) {
-    if (options_.pinned_E.has_value()) return;
-    std::vector<double> asymptotes;
-    for (const std::vector<double>& row : draws_.rows) asymptotes.push_back(law_.Asymptote(row));
-    const Interval interval = PercentileInterval(asymptotes, options_.bootstrap.level,
-                                                 IntervalKind::kParameter, Method());
-    if (!std::isfinite(interval.lo)) return;
+  // Profiles of the asymptote and, unless switched off, of every free coordinate.
+  void Profile(const std::vector<FitPoint>& points, const EquationFit& best) {
+    profiles_.assign(box_.size(), std::nullopt);
+    better_.clear();
     const std::vector<double> ones(points.size(), 1);
-    for (const double e : {interval.lo, interval.hi}) {
-      std::vector<Coordinate> held = box_;
-      for (Coordinate& c : held)
-        if (c.name == "E") c.lower = c.upper = e;
-      held_.push_back(FitSurface(law_, points, ones, options_.loss, {theta_}, &held).theta);
+    const double cutoff = ProfileCutoff(best.objective, best.residuals, free_, options_.loss,
+                                        options_.bootstrap.level);
+    if (!std::isfinite(cutoff)) return;
+    for (size_t i = 0; i < box_.size(); ++i) {
+      if (box_[i].lower == box_[i].upper) continue;
+      if (!options_.profile && static_cast<int>(i) != law_.asymptote_coordinate()) continue;
+      profiles_[i] =
+          ProfileOf(law_, points, ones, options_.loss, box_, best.theta, best.objective, i, cutoff);
+      if (profiles_[i]->found_better) better_ = profiles_[i]->better;
     }
   }
 
-  void AddWarnings(const std::vector<SurfacePoint>& points, const SurfaceFit& best) {
+  // The one range of E: what the resamples show, united with what fits as well; and the law
+  // refitted with E at both ends.
+  void RangeOfAsymptote(const std::vector<FitPoint>& points) {
+    if (!HasFreeAsymptote()) return;
+    const auto e = static_cast<size_t>(law_.asymptote_coordinate());
+    std::vector<double> asymptotes;
+    for (const std::vector<double>& row : draws_.rows) asymptotes.push_back(law_.Asymptote(row));
+    asymptote_ = PercentileInterval(asymptotes, options_.bootstrap.level, IntervalKind::kParameter,
+                                    Method());
+    if (profiles_[e].has_value()) {
+      const bool drawn = std::isfinite(asymptote_.lo);
+      asymptote_.lo = drawn ? std::min(asymptote_.lo, profiles_[e]->lo) : profiles_[e]->lo;
+      asymptote_.hi = drawn ? std::max(asymptote_.hi, profiles_[e]->hi) : profiles_[e]->hi;
+      asymptote_.method =
+          drawn ? "profile likelihood united with " + Method() : "profile likelihood";
+    }
+    if (!std::isfinite(asymptote_.lo)) return;
+    const std::vector<double> ones(points.size(), 1);
+    for (const double value : {asymptote_.lo, asymptote_.hi}) {
+      std::vector<Coordinate> held = box_;
+      held[e].lower = held[e].upper = value;
+      held_.push_back(FitEquation(law_, points, ones, options_.loss, {theta_}, &held).theta);
+    }
+  }
+
+  void DescribeIntervals() {
+    for (size_t i = 0; i < fit_.params.size(); ++i) {
+      const std::string& name = fit_.params[i].first;
+      size_t coordinate = box_.size();
+      for (size_t c = 0; c < box_.size(); ++c)
+        if (Letter(c) == name) coordinate = c;
+      const bool known = coordinate < box_.size();
+      if (known && box_[coordinate].lower == box_[coordinate].upper) continue;
+      if (known && static_cast<int>(coordinate) == law_.asymptote_coordinate()) {
+        if (std::isfinite(asymptote_.lo)) fit_.intervals.emplace_back(name, asymptote_);
+        continue;
+      }
+      if (options_.bootstrap.resamples > 0) {
+        std::vector<double> values;
+        for (const std::vector<double>& row : draws_.rows)
+          values.push_back(law_.Report(row)[i].second);
+        fit_.intervals.emplace_back(name, PercentileInterval(values, options_.bootstrap.level,
+                                                             IntervalKind::kParameter, Method()));
+      }
+      if (!known || !profiles_[coordinate].has_value()) continue;
+      const ProfileRange& range = *profiles_[coordinate];
+      const auto value = [&](double v) { return IsLog(coordinate) ? std::exp(v) : v; };
+      const double infinity = std::numeric_limits<double>::infinity();
+      fit_.profiles.emplace_back(
+          name, Interval{range.lo_open && IsLog(coordinate) ? 0 : value(range.lo),
+                         range.hi_open ? infinity : value(range.hi), options_.bootstrap.level,
+                         IntervalKind::kParameter, "profile likelihood"});
+    }
+  }
+
+  // A constant that may be ten times larger or smaller is not known, whatever its estimate.
+  void WarnOfWeakIdentification() {
+    constexpr double kFactor = 10;
+    for (size_t i = 0; i < profiles_.size(); ++i) {
+      if (!profiles_[i].has_value() || !IsLog(i)) continue;
+      const ProfileRange& range = *profiles_[i];
+      if (!range.lo_open && !range.hi_open && range.hi - range.lo < std::log(kFactor)) continue;
+      fit_.warnings.push_back(Warn(
+          kWeaklyIdentified,
+          fmt::format("{} = {:.4g} is weakly identified: {} .. {} fits as well ({:.4g} % profile)",
+                      Letter(i), std::exp(theta_[i]),
+                      range.lo_open ? "0" : fmt::format("{:.4g}", std::exp(range.lo)),
+                      range.hi_open ? "infinity" : fmt::format("{:.4g}", std::exp(range.hi)),
+                      100 * options_.bootstrap.level)));
+    }
+    for (const OtherOptimum& other : fit_.other_optima) {
+      std::string constants;
+      for (const auto& [name, value] : other.params)
+        constants += fmt::format("{}{} {:.6g}", constants.empty() ? "" : ", ", name, value);
+      fit_.warnings.push_back(Warn(
+          kOtherOptimum, fmt::format("another optimum lies {:.3g} % above the best one: {}",
+                                     100 * (other.objective / fit_.objective - 1), constants)));
+    }
+  }
+
+  void AddWarnings(const std::vector<FitPoint>& points, const EquationFit& best) {
     const auto warn = [&](std::string_view code, std::string text) {
       fit_.warnings.push_back(Warn(code, std::move(text)));
     };
@@ -203,7 +323,7 @@ class SurfaceModelFit final : public FittedLaw {
            fmt::format("Ceres reaches {:.10g}, below our {:.10g}: the fit is not the "
                        "optimum",
                        *fit_.referee_objective, best.objective));
-    if (options_.pinned_E.has_value())
+    if (options_.pinned_E.has_value() && law_.asymptote_coordinate() >= 0)
       warn(kAsymptotePinned, fmt::format("E = {:g} was given, every interval is conditional on it",
                                          *options_.pinned_E));
     if (best.starts >= 8 && best.starts_at_best < kFewStartsShare * best.starts)
@@ -222,17 +342,27 @@ class SurfaceModelFit final : public FittedLaw {
         warn(c.bound_warning, fmt::format("{} = {:.6g} sits on its bound [{:g}, {:g}]", c.name,
                                           theta_[i], c.lower, c.upper));
     }
-    if (!options_.pinned_E.has_value() && !draws_.rows.empty() && 20 * at_zero > draws_.rows.size())
+    if (law_.asymptote_coordinate() < 0)
+      warn(kNoAsymptote, fmt::format("{} pins no irreducible loss: far out it tends to promise too "
+                                     "much",
+                                     law_.name()));
+    if (HasFreeAsymptote() && !draws_.rows.empty() && 20 * at_zero > draws_.rows.size())
       warn(kAsymptoteUnidentified,
            fmt::format(
                "E is 0 in {:.0f} % of the resamples{}: the data do not show where the loss "
                "levels off",
                100.0 * static_cast<double>(at_zero) / static_cast<double>(draws_.rows.size()),
                bound ? " and in the fit" : ""));
-    const auto dof = static_cast<int>(points.size()) - static_cast<int>(law_.coordinates().size());
-    if (dof < 5)
-      warn(kFewDegreesOfFreedom, fmt::format("{} observations for {} parameters", points.size(),
-                                             law_.coordinates().size()));
+    if (static_cast<int>(points.size()) - free_ < 5)
+      warn(kFewDegreesOfFreedom,
+           fmt::format("{} observations for {} parameters", points.size(), free_));
+    const auto repeated = std::count_if(points.begin(), points.end(),
+                                        [](const FitPoint& p) { return p.x[2] < p.x[1] - 1e-9; });
+    if (repeated > 0 && !law_.knows_repetition())
+      warn(kRepeatedData, fmt::format("{} of {} runs repeat their data, which {} does not know; "
+                                      "data-constrained does",
+                                      repeated, points.size(), law_.name()));
+    WarnOfWeakIdentification();
     const double correlation = Correlation(points);
     if (std::fabs(correlation) > kCollinearCorrelation)
       warn(kCollinear,
@@ -247,10 +377,14 @@ class SurfaceModelFit final : public FittedLaw {
 
   const SurfaceLaw& law_;
   LawOptions options_;
-  std::vector<Coordinate> box_;  // the law's, with E pinned where that was asked for
+  std::vector<Coordinate> box_;  // the law's, with what is given held
+  int free_ = 0;                 // coordinates that are fitted
   LawFit fit_;
   std::vector<double> theta_;
-  std::vector<std::vector<double>> held_;  // theta with E at the ends of its interval
+  Interval asymptote_;                                 // of E
+  std::vector<std::vector<double>> held_;              // theta with E at its ends
+  std::vector<std::optional<ProfileRange>> profiles_;  // by coordinate
+  std::vector<double> better_;  // where a profile met a lower objective than the fit's
   BootstrapDraws draws_;
   std::vector<double> noise_;
 };
@@ -260,12 +394,35 @@ class SurfaceModel final : public Law {
   explicit SurfaceModel(const SurfaceLaw& law) : law_(law) {}
   std::string_view name() const override { return law_.name(); }
   size_t backtest_budgets(const LawOptions&) const override { return 3; }
+  std::vector<std::string> constants() const override {
+    std::vector<std::string> letters;
+    for (const Coordinate& c : law_.coordinates())
+      letters.push_back(c.name.starts_with("ln") ? c.name.substr(2) : c.name);
+    return letters;
+  }
 
   absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& observations,
                                                  const LawOptions& options) const override {
+    for (const Coordinate& c : law_.coordinates()) {
+      const bool log = c.name.starts_with("ln");
+      const auto held = options.hold.find(log ? c.name.substr(2) : c.name);
+      if (held != options.hold.end() && log && !(held->second > 0))
+        return absl::InvalidArgumentError(fmt::format("{}: {} is held at {}, must be above 0",
+                                                      law_.name(), held->first, held->second));
+    }
+    const bool repeats =
+        std::any_of(observations.begin(), observations.end(), [](const Observation& o) {
+          return o.unique_tokens > 0 && o.unique_tokens < o.tokens * (1 - 1e-9);
+        });
+    if (law_.knows_repetition() && !repeats)
+      return absl::FailedPreconditionError(fmt::format(
+          "{}: no run repeats its data (unique_tokens below tokens); chinchilla is the same law "
+          "there",
+          law_.name()));
     std::set<std::pair<double, double>> different;
     for (const Observation& o : observations) different.emplace(o.params, o.tokens);
-    if (different.size() < law_.coordinates().size())
+    if (different.size() <
+        law_.coordinates().size() - std::min(law_.coordinates().size(), options.hold.size()))
       return absl::FailedPreconditionError(
           fmt::format("{}: {} different (params, tokens) pairs for {} parameters; add runs",
                       law_.name(), different.size(), law_.coordinates().size()));

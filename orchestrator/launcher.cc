@@ -1,13 +1,17 @@
 #include "orchestrator/launcher.h"
 
-#include <sys/stat.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <thread>
 
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "core/subprocess.h"
 #include "core/version.h"
@@ -93,8 +97,8 @@ absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options) {
 absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options) {
   std::vector<int> pids;
   RETURN_IF_ERROR(core::MakeDirs(options.work_dir));
-  const int all = static_cast<int>(std::thread::hardware_concurrency());
-  const int threads = options.threads > 0 ? options.threads : std::max(1, all / options.count);
+  const int threads = options.threads > 0 ? options.threads
+                                          : std::max(1, core::ReadMachine().cores / options.count);
   for (int i = 0; i < options.count; ++i) {
     core::SpawnOptions spawn;
     spawn.argv = {options.sweep_worker,
@@ -120,8 +124,15 @@ absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options)
     if (options.exit_when_drained) spawn.argv.push_back("--exit-when-drained");
     spawn.log_path = fmt::format("{}.worker-{}.log", options.db_path, i);
     spawn.new_session = true;
-    ASSIGN_OR_RETURN(const pid_t pid, core::Spawn(spawn));
-    pids.push_back(pid);
+    const std::string lock = fmt::format("{}.worker-{}.lock", options.db_path, i);
+    spawn.inherited_fd = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (spawn.inherited_fd < 0) return core::ErrnoStatus(errno, "opening lock file", lock);
+    absl::StatusOr<pid_t> pid(-1);
+    // The child's copy of the descriptor keeps the lock when ours is closed.
+    if (flock(spawn.inherited_fd, LOCK_EX | LOCK_NB) == 0) pid = core::Spawn(spawn);
+    close(spawn.inherited_fd);
+    RETURN_IF_ERROR(pid.status());
+    if (*pid > 0) pids.push_back(*pid);
   }
   return pids;
 }

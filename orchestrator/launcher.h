@@ -38,8 +38,10 @@ struct WorkerOptions {
   bool exit_when_drained = true;
 };
 
-// Starts agents and returns their pids; they register by themselves. NOT_FOUND when the program
-// does not exist.
+// Starts agents and returns their pids; they register by themselves. Each holds the flock(2) of
+// `<db>.worker-<n>.lock` while it lives, so an agent that an earlier call started and that is not
+// registered (yet, or since its coordinator restarted) gets no twin: it is left out of the result.
+// NOT_FOUND when the program does not exist.
 absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options);
 
 }  // namespace orchestrator

@@ -6,10 +6,10 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <thread>
 
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "core/subprocess.h"
 #include "core/units.h"
@@ -111,22 +111,18 @@ class Doctor {
     }
     const bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     Say("cpu", able ? State::kOk : State::kWarning,
-        fmt::format("{}, {} threads{}", model, std::thread::hardware_concurrency(),
+        fmt::format("{}, {} cores for us{}", model, core::ReadMachine().cores,
                     able ? ", AVX2 and FMA" : ", lacks AVX2 or FMA"),
         able ? "" : "trials cannot run on this CPU; let workers run on other machines");
   }
 
   void CheckMemory() {
-    std::ifstream info("/proc/meminfo");
-    std::string key, unit;
-    double kib = 0, total = 0, available = 0;
-    while (info >> key >> kib >> unit) {
-      if (key == "MemTotal:") total = kib * 1024;
-      if (key == "MemAvailable:") available = kib * 1024;
-    }
+    const core::Machine machine = core::ReadMachine();
+    const double available = static_cast<double>(machine.available_bytes);
     const bool tight = available < 512 * kMiB;
     Say("memory", tight ? State::kWarning : State::kOk,
-        fmt::format("{} of {} available", core::FormatBytes(available), core::FormatBytes(total)),
+        fmt::format("{} of {} available", core::FormatBytes(available),
+                    core::FormatBytes(static_cast<double>(machine.total_bytes))),
         tight ? "trials that need more than is available end OUT_OF_MEMORY; end other programs"
               : "");
   }

@@ -23,8 +23,9 @@ using core::Json;
 
 struct FitArgs {
   std::string sweep, csv, n_convention = "params";
-  std::vector<std::string> columns, where, laws = {"all"}, predict, allow_mixed;
-  std::string loss = "huber", residual = "log", delta, pinned_E, level;
+  std::vector<std::string> columns, where, laws = {"default"}, predict, allow_mixed;
+  std::vector<std::string> hold;
+  std::string loss = "huber", residual = "log", delta, pinned_E, level, unique_tokens;
   int resamples = fit::BootstrapOptions().resamples;
   uint64_t seed = 0;
   bool assume_6nd = false, include_targets = false, no_backtest = false;
@@ -58,6 +59,7 @@ absl::StatusOr<double> NumberOf(const std::string& text, std::string_view option
 absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
   fit::FitOptions options;
   std::vector<std::string> known = fit::LawNames();
+  known.emplace_back("default");
   known.emplace_back("all");
   for (const std::string& law : args.laws) {
     if (std::find(known.begin(), known.end(), law) == known.end())
@@ -77,6 +79,14 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
   if (!args.pinned_E.empty()) {
     ASSIGN_OR_RETURN(options.law.pinned_E, NumberOf(args.pinned_E, "--pin-e"));
     if (*options.law.pinned_E < 0) return UsageError("--pin-e must be 0 or more");
+  }
+  for (const std::string& text : args.hold) {
+    ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--hold"));
+    ASSIGN_OR_RETURN(options.law.hold[pair.first], NumberOf(pair.second, "--hold"));
+  }
+  if (!args.unique_tokens.empty()) {
+    ASSIGN_OR_RETURN(options.law.unique_tokens, NumberOf(args.unique_tokens, "--unique-tokens"));
+    if (options.law.unique_tokens <= 0) return UsageError("--unique-tokens must be above 0");
   }
   if (!args.level.empty()) {
     const auto level = core::ParseFraction(args.level);
@@ -259,7 +269,9 @@ void AddFitVerb(CLI::App& app, Session& session) {
   verb->add_option("--where", args->where, "keep rows whose column holds this; may be repeated")
       ->type_name("COLUMN=TEXT");
   verb->add_flag("--assume-6nd", args->assume_6nd, "without a flops column: C = 6 N D");
-  verb->add_option("--law", args->laws, "isoflop, frontier, chinchilla or all")
+  verb->add_option(
+          "--law", args->laws,
+          "default (isoflop, frontier, chinchilla), overtrain, data-constrained, kaplan, all")
       ->delimiter(',')
       ->type_name("LAW,...");
   verb->add_option("--predict", args->predict, "training FLOPs to forecast at")
@@ -279,6 +291,12 @@ void AddFitVerb(CLI::App& app, Session& session) {
   verb->add_option("--seed", args->seed, "of the bootstrap")->capture_default_str()->type_name("S");
   verb->add_option("--level", args->level, "of the intervals (0.9)")->type_name("P");
   verb->add_option("--pin-e", args->pinned_E, "the irreducible loss is given")->type_name("E");
+  verb->add_option("--hold", args->hold, "a constant that is given, of surface laws; repeatable")
+      ->delimiter(',')
+      ->type_name("LETTER=VALUE,...");
+  verb->add_option("--unique-tokens", args->unique_tokens,
+                   "different tokens there are: data-constrained forecasts repeat them")
+      ->type_name("U");
   verb->add_option("--n-convention", args->n_convention, "params or no-embedding")
       ->check(CLI::IsMember({"params", "no-embedding"}))
       ->capture_default_str();

@@ -6,6 +6,7 @@
 #include "core/units.h"
 #include "fmt/format.h"
 #include "sweepctl/database.h"
+#include "sweepctl/forecast_warnings.h"
 #include "sweepctl/table.h"
 #include "sweepctl/verbs.h"
 
@@ -26,7 +27,7 @@ struct Record {
 };
 
 // As DESIGN.md, section 5, promises.
-Json ForecastJson(const Json& row) {
+Json ForecastJson(const Json& row, const Json& warnings) {
   return {{"name", row["name"]},
           {"sweep", row["sweep"]},
           {"status", row["status"]},
@@ -49,7 +50,8 @@ Json ForecastJson(const Json& row) {
           {"record_hash", row["record_hash"]},
           {"outcome_loss", row["outcome_loss"]},
           {"error_rel", row["error_rel"]},
-          {"inside", row["inside"].is_null() ? Json() : Json(row["inside"] != 0)}};
+          {"inside", row["inside"].is_null() ? Json() : Json(row["inside"] != 0)},
+          {"warnings", warnings}};
 }
 
 absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::string& sweep) {
@@ -58,7 +60,8 @@ absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::strin
       const std::vector<Json> rows,
       reader.Rows("SELECT * FROM v_forecasts WHERE ?1='' OR sweep=?1 ORDER BY forecast_id", sweep));
   for (const Json& row : rows) {
-    record.forecasts.push_back(ForecastJson(row));
+    ASSIGN_OR_RETURN(const Json fit, StoredFit(reader, row));
+    record.forecasts.push_back(ForecastJson(row, WarningsOf(fit, row)));
     ++record.counts[row["status"]];
     if (row["status"] != "scored" || row["primary"] == 0) continue;
     ++record.primary_scored;
@@ -84,6 +87,15 @@ std::string Number(const Json& value, int digits) {
   return value.is_null() ? "-" : fmt::format("{:.{}f}", value.get<double>(), digits);
 }
 
+// The codes of warnings, for a cell; null when they are unknown.
+Json Codes(const Json& warnings) {
+  if (warnings.is_null()) return Json();
+  std::string codes;
+  for (const Json& warning : warnings)
+    codes += (codes.empty() ? "" : ";") + warning.value("code", "");
+  return codes;
+}
+
 Table RecordTable(const Record& record) {
   Table table({{"name", "name", true},
                {"sweep", ""},
@@ -104,6 +116,7 @@ Table RecordTable(const Record& record) {
                {"outcome_loss", "outcome"},
                {"error_rel", "error"},
                {"inside", "inside", true},
+               {"warnings", ""},
                {"observations_hash", ""},
                {"record_hash", ""}});
   for (const Json& f : record.forecasts) {
@@ -133,6 +146,7 @@ Table RecordTable(const Record& record) {
          {f["inside"], f["inside"].is_null() ? "-"
                        : f["inside"]         ? "yes"
                                              : "no"},
+         {Codes(f["warnings"]), ""},
          {f["observations_hash"], ""},
          {f["record_hash"], ""}});
   }
@@ -149,6 +163,9 @@ std::string RecordText(const Record& record, bool color) {
                           f["status"].get<std::string>(), reason);
     }
   }
+  text += "\n";
+  for (const Json& f : record.forecasts)
+    text += f["name"].get<std::string>() + "\n" + WarningLines(f["warnings"]);
   if (record.primary_scored > 0) {
     text += fmt::format(
         "\n{} of {} scored primary forecasts inside their interval, mean absolute "

@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
-#include <thread>
 
 #include "core/file.h"
-#include "core/hash.h"
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "core/subprocess.h"
 #include "core/units.h"
@@ -17,6 +16,7 @@
 #include "orchestrator/launcher.h"
 #include "sweepctl/calibrate.h"
 #include "sweepctl/follow.h"
+#include "sweepctl/submission.h"
 #include "sweepctl/sweep_data.h"
 #include "sweepctl/trial_rows.h"
 #include "sweepctl/verbs.h"
@@ -35,36 +35,6 @@ struct LaunchArgs {
 
 std::string Absolute(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
-}
-
-absl::StatusOr<sweep::v1::SubmitSweepRequest> Request(
-    const sweeps::SweepFile& file, const std::vector<sweeps::PlannedTrial>& trials,
-    const SweepData& data, const std::string& db) {
-  sweep::v1::SubmitSweepRequest request;
-  request.set_name(file.name);
-  request.set_sweep_file(file.text);
-  // The prepared data are science too: the same file on other text is another sweep.
-  core::Json spec = sweeps::ResolvedSpec(file);
-  spec["prepared"] = {{"tokenizer", data.spec.tokenizer_hash}, {"eval", data.spec.eval_hash}};
-  for (const recipes::DataSource& source : data.spec.sources) {
-    spec["prepared"]["sources"][source.name] = source.manifest_hash;
-  }
-  ASSIGN_OR_RETURN(const std::string spec_json, core::CanonicalJson(spec));
-  request.set_spec_json(spec_json);
-  for (const sweeps::PlannedTrial& trial : trials) {
-    ASSIGN_OR_RETURN(const std::string bytes, recipes::PlanBytes(trial.plan));
-    auto* added = request.add_trials();
-    added->set_trial_id(trial.trial_id);
-    added->set_plan(bytes);
-  }
-  request.set_data_dir(data.data_dir);
-  request.set_checkpoint_root(db + ".checkpoints");
-  for (const std::string& word : file.trainer_command) request.add_trainer_command(word);
-  request.mutable_retry()->set_failure(file.retry_failure);
-  request.mutable_retry()->set_preemption(file.retry_preemption);
-  request.mutable_retry()->set_out_of_memory(file.retry_oom);
-  request.set_limit_flops(file.limit_flops);
-  return request;
 }
 
 absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& global) {
@@ -111,7 +81,7 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
                                                   core::FormatFlops(cost.recipe_flops),
                                                   core::FormatFlops(file.limit_flops)));
   }
-  const int cores = std::max(1u, std::thread::hardware_concurrency());
+  const int cores = core::ReadMachine().cores;
   const int slots = args.slots > 0 ? args.slots : cores;
   std::string estimate;
   const bool cuda = file.trainer_command.empty() && plans[0]->numerics == "bf16-mixed";
@@ -150,7 +120,8 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   ASSIGN_OR_RETURN(const std::string endpoint,
                    orchestrator::EnsureCoordinator({.db_path = db, .sweepctl = core::SelfPath()}));
   const auto client = orchestrator::Client::Connect(endpoint);
-  ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepRequest request, Request(file, trials, data, db));
+  ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepRequest request,
+                   SubmissionOf(file, trials, data, db));
   ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepResponse response, client->SubmitSweep(request));
   Note(
       fmt::format("{}: {} trials added, {} shared with earlier sweeps or launches ({} of them "

@@ -1,11 +1,10 @@
 // sweepctl worker: an agent on this host for the coordinator of a database, in the foreground.
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <thread>
 
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "orchestrator/lock_file.h"
@@ -32,7 +31,7 @@ absl::StatusOr<int> RunWorker(const WorkerArgs& args, const GlobalOptions& globa
     }
     endpoint = address->endpoint;
   }
-  const int cores = std::max(1u, std::thread::hardware_concurrency());
+  const int cores = core::ReadMachine().cores;
   std::vector<std::string> argv = {
       WorkerProgram(), "agent",
       "--coordinator", endpoint,

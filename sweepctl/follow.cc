@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "core/clock.h"
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "core/subprocess.h"
 #include "core/units.h"
@@ -19,6 +20,7 @@
 #include "orchestrator/client.h"
 #include "orchestrator/launcher.h"
 #include "orchestrator/lock_file.h"
+#include "sweepctl/forecast_warnings.h"
 #include "sweepctl/forecasting.h"
 #include "worker/runtime/cuda/device_probe.h"
 
@@ -120,8 +122,8 @@ absl::StatusOr<std::vector<Json>> ForecastRows(orchestrator::Reader& reader,
                                                const std::string& sweep) {
   return reader.Rows(
       "SELECT name, status, law, budget_flops, loss, interval_lo, interval_hi, interval_level, "
-      "outcome_loss, error_rel, inside, registered_unix_ms, record_hash, target_trial_id "
-      "FROM v_forecasts WHERE sweep=?1 ORDER BY forecast_id",
+      "outcome_loss, error_rel, inside, registered_unix_ms, record_hash, target_trial_id, sweep, "
+      "observations_hash FROM v_forecasts WHERE sweep=?1 ORDER BY forecast_id",
       sweep);
 }
 
@@ -142,6 +144,7 @@ std::string ForecastText(const std::vector<Json>& rows) {
     } else {
       text += fmt::format("  status {}: no outcome yet\n", row["status"].get<std::string>());
     }
+    text += WarningLines(row["warnings"]);
   }
   return text;
 }
@@ -193,7 +196,7 @@ absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::strin
   workers.sweep_worker = WorkerProgram();
   // No endpoint: agents look it up beside the database, so they find a coordinator that restarted.
   workers.count = 1;
-  const int cores = std::max(1u, std::thread::hardware_concurrency());
+  const int cores = core::ReadMachine().cores;
   workers.slots = options.slots > 0 ? options.slots : cores;
   if (options.cuda) {
     std::string why;
@@ -286,6 +289,11 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
             core::FormatCount(static_cast<double>(entry.target.tokens)), entry.forecast.loss,
             100 * entry.forecast.interval.level, entry.forecast.interval.lo,
             entry.forecast.interval.hi, entry.forecast.law, entry.record_hash.substr(0, 12)));
+        std::fputs(WarningLines(WarningsOf(fit::FitJson(summary),
+                                           {{"law", entry.forecast.law},
+                                            {"budget_flops", entry.target.recipe_flops}}))
+                       .c_str(),
+                   stderr);
       }
       continue;
     }
@@ -294,13 +302,19 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
       display.Clear();
       const int64_t failed = FailedTrials(status);
       NoteFailures(status);
+      std::vector<Json> record = forecasts;
+      Json stored;  // the newest forecast's
+      for (Json& row : record) {
+        ASSIGN_OR_RETURN(stored, StoredFit(*reader, row));
+        row["warnings"] = WarningsOf(stored, row);
+      }
       if (global.Format() == OutputFormat::kJson) {
         Json out = {{"sweep", options.sweep},
                     {"counts", status.counts},
-                    {"forecasts", forecasts},
+                    {"forecasts", record},
                     {"flops_spent", status.flops_spent},
                     {"trainer_seconds", status.trainer_seconds}};
-        if (have_summary) out["fit"] = fit::FitJson(summary);
+        if (!stored.is_null()) out["fit"] = stored;
         RETURN_IF_ERROR(PrintJson(out));
       } else {
         std::string text = have_summary ? fit::FitText(summary) + "\n" : "";
@@ -308,7 +322,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
                             options.sweep, status.rows.size() - failed, failed,
                             core::FormatFlops(status.flops_spent),
                             core::FormatDuration(status.trainer_seconds));
-        text += ForecastText(forecasts);
+        text += ForecastText(record);
         Note(fmt::format("next: {}\n      {}\n      {}",
                          CommandLine(global, "fit --sweep " + options.sweep + " --predict 3e13"),
                          CommandLine(global, "forecasts"),

@@ -29,7 +29,8 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
 // The live table: one line a state and one a running trial. `now_unix_ms` for ages.
 std::string StatusText(const orchestrator::SweepStatus& status, bool color);
 
-// Starts agents when none answers to the coordinator of the database. Returns how many.
+// Starts an agent when none answers to the coordinator of the database, unless one that an earlier
+// call started is alive. Returns how many.
 absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint);
 
 // sweep-worker beside the running program, else in PATH.

@@ -98,7 +98,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
   fit::FitOptions options;
   ASSIGN_OR_RETURN(options.spent_flops, SpentFlops(reader, info.sweep));
   options.predict = file.forecast_at;
-  ASSIGN_OR_RETURN(*summary, fit::RunFit(observations.fitted, options));
+  ASSIGN_OR_RETURN(const fit::FitSummary nominal, fit::RunFit(observations.fitted, options));
 
   // Targets from the allocation at the nominal budgets, then losses at what the targets will spend.
   ASSIGN_OR_RETURN(const recipes::Recipe* recipe, recipes::FindRecipe(file.recipe));
@@ -110,14 +110,13 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
   std::vector<RegisteredForecast> registered;
   fit::FitOptions exact = options;
   exact.predict.clear();
-  exact.backtest = false;
   for (double flops : file.forecast_at) {
     const std::string name = fmt::format("{}/{}", info.sweep, Shortest(flops));
     if (std::any_of(existing.begin(), existing.end(),
                     [&](const Json& row) { return row["name"] == name; })) {
       continue;  // registered before an interruption; it stands
     }
-    const fit::Forecast* primary = PrimaryAt(*summary, flops);
+    const fit::Forecast* primary = PrimaryAt(nominal, flops);
     if (primary == nullptr) {
       return absl::FailedPreconditionError(
           fmt::format("no law of sweep '{}' forecasts a loss at {} FLOPs; look at `sweepctl fit "
@@ -133,14 +132,13 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     entry.target = std::move(plan);
     registered.push_back(std::move(entry));
   }
-  ASSIGN_OR_RETURN(const fit::FitSummary at_targets, fit::RunFit(observations.fitted, exact));
+  ASSIGN_OR_RETURN(*summary, fit::RunFit(observations.fitted, exact));
 
   Json rows = Json::array();
   for (const fit::Observation& o : observations.fitted) rows.push_back(ObservationJson(o));
   ASSIGN_OR_RETURN(const std::string observations_json, core::CanonicalJson(rows));
-  const fit::FitSummary& used = at_targets;
   for (RegisteredForecast& entry : registered) {
-    const fit::Forecast* forecast = PrimaryAt(used, entry.target.recipe_flops);
+    const fit::Forecast* forecast = PrimaryAt(*summary, entry.target.recipe_flops);
     if (forecast == nullptr || !(forecast->interval.lo < forecast->interval.hi)) {
       return absl::FailedPreconditionError(fmt::format(
           "the forecast for {} has no prediction interval, and without one it is not registered; "
@@ -158,10 +156,9 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     (void)submitted;
   }
   RETURN_IF_ERROR(CancelOrphans(client, reader, info.sweep, registered));
-  // The fit that made the forecasts, at the FLOPs they were made for.
   sweep::v1::RecordFitRequest record;
   record.set_sweep(info.sweep);
-  record.set_fit_json(fit::FitJson(at_targets).dump());
+  record.set_fit_json(fit::FitJson(*summary).dump());
   record.set_observations_hash(core::Sha256Hex(observations_json));
   ASSIGN_OR_RETURN(const auto recorded, client.RecordFit(record));
   (void)recorded;

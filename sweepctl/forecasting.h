@@ -26,9 +26,9 @@ struct RegisteredForecast {
 // primary law choose the target (its D*, the recipe's nearest candidate), forecasts the loss at the
 // target's realised FLOPs, submits the target HELD, registers the forecast, which releases it.
 // Those registered before an interruption stand and are left out of the result. All are made from
-// one fit before the first target is released. Stores the fit. FAILED_PRECONDITION when no law can
-// be fitted or the primary law has no prediction interval. The fit is returned in *summary for
-// printing.
+// one fit before the first target is released. That fit, at the FLOPs the forecasts are made for,
+// is stored with them and returned in *summary for printing. FAILED_PRECONDITION when no law can be
+// fitted or the primary law has no prediction interval.
 absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     orchestrator::Client& client, orchestrator::Reader& reader, const orchestrator::SweepInfo& info,
     const sweeps::SweepFile& file, fit::FitSummary* summary);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/did_you_mean.h"
+#include "core/file.h"
 #include "core/version.h"
 #include "fmt/format.h"
 #include "sweepctl/verbs.h"
@@ -78,4 +79,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace sweepctl
 
-int main(int argc, char** argv) { return sweepctl::Main(argc, argv); }
+int main(int argc, char** argv) {
+  core::ReportFileSizeLimit();
+  return sweepctl::Main(argc, argv);
+}

@@ -16,6 +16,14 @@ namespace sweepctl {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+std::string PreparedFolder(const std::string& store_dir, const std::string& request_hash) {
+  return fs::absolute(store_dir + "/" + request_hash.substr(0, 16)).lexically_normal().string();
+}
+
+}  // namespace
+
 absl::StatusOr<worker::PrepareOptions> PrepareOptionsOf(const sweeps::SweepFile& file,
                                                         const std::string& data_root) {
   if (!file.data.has_value()) {
@@ -62,6 +70,36 @@ recipes::DataSpec DataSpecOf(const sweeps::SweepFile& file, const worker::Manife
   return spec;
 }
 
+FoundData FindSweepData(const sweeps::SweepFile& file, const std::string& data_root,
+                        const std::string& store_dir) {
+  FoundData found;
+  if (!file.data.has_value()) {
+    found.reason = "the file has no `data` section, and data are part of a trial's identity";
+    return found;
+  }
+  const auto options = PrepareOptionsOf(file, data_root);
+  const auto hash =
+      options.ok() ? worker::PrepareRequestHash(*options) : absl::StatusOr<std::string>("");
+  if (!options.ok() || !hash.ok()) {
+    found.reason = std::string((options.ok() ? hash.status() : options.status()).message());
+    if (data_root.empty()) found.reason += "; name the folder of the text with --data-root";
+    return found;
+  }
+  const std::string folder = PreparedFolder(store_dir, *hash);
+  const auto report = worker::FindPrepared(*hash, folder);
+  if (absl::IsNotFound(report.status())) {
+    found.reason = fmt::format(
+        "the data are not prepared below {}; `sweepctl data prepare {}` or `launch` does it",
+        store_dir, file.path);
+  } else if (!report.ok()) {
+    found.reason = std::string(report.status().message());
+  } else {
+    found.spec = DataSpecOf(file, report->manifest);
+    found.data_dir = folder;
+  }
+  return found;
+}
+
 absl::StatusOr<SweepData> PrepareSweepData(const sweeps::SweepFile& file,
                                            const std::string& data_root,
                                            const std::string& store_dir) {
@@ -69,7 +107,7 @@ absl::StatusOr<SweepData> PrepareSweepData(const sweeps::SweepFile& file,
   const auto hash = worker::PrepareRequestHash(options);
   if (!hash.ok()) return file.Error("data", hash.status());
   SweepData out;
-  out.data_dir = fs::absolute(store_dir + "/" + hash->substr(0, 16)).lexically_normal().string();
+  out.data_dir = PreparedFolder(store_dir, *hash);
   const bool live = isatty(STDERR_FILENO) != 0;
   std::string last_stage;
   int64_t last_ms = 0;

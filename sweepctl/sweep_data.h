@@ -1,6 +1,7 @@
 // The data of a sweep: prepared once, then part of every plan's identity.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -26,6 +27,17 @@ absl::StatusOr<worker::PrepareOptions> PrepareOptionsOf(const sweeps::SweepFile&
 absl::StatusOr<SweepData> PrepareSweepData(const sweeps::SweepFile& file,
                                            const std::string& data_root,
                                            const std::string& store_dir);
+
+// What `launch` would find prepared already.
+struct FoundData {
+  std::optional<recipes::DataSpec> spec;  // absent: not prepared
+  std::string data_dir;                   // of the spec
+  std::string reason;                     // why it is absent, and what to do
+};
+
+// Looks and prepares nothing. Cannot fail: whatever is wrong is the reason.
+FoundData FindSweepData(const sweeps::SweepFile& file, const std::string& data_root,
+                        const std::string& store_dir);
 
 // The data section of plans for this file on a prepared folder.
 recipes::DataSpec DataSpecOf(const sweeps::SweepFile& file, const worker::Manifest& manifest);

@@ -29,6 +29,15 @@ Json Epochs(const recipes::Plan& plan) {
   return plan.data.sources.empty() ? Json() : Json(most);
 }
 
+// By source; null where it is not prepared.
+Json SourceEpochs(const recipes::Plan& plan) {
+  Json by_name = Json::object();
+  const std::vector<double> epochs = sweeps::EpochsOfSources(plan);
+  for (size_t i = 0; i < epochs.size(); ++i)
+    by_name[plan.data.sources[i].name] = std::isnan(epochs[i]) ? Json() : Json(epochs[i]);
+  return by_name;
+}
+
 std::string Joined(const std::vector<std::string>& words) {
   std::string out;
   for (const std::string& word : words) out += (out.empty() ? "" : " ") + word;
@@ -62,6 +71,7 @@ Json TrialJson(const sweeps::PlannedTrial& trial) {
       {"data_seed", plan.data_seed},
       {"numerics", plan.numerics},
       {"epochs", Epochs(plan)},
+      {"source_epochs", SourceEpochs(plan)},
       {"memory_bytes", std::llround(sweeps::EstimateMemoryBytes(plan))},
       {"clamps", plan.clamps}};
   if (const auto shape = recipes::ShapeOf(plan.model); shape.ok()) {
@@ -85,7 +95,8 @@ Json TrialJson(const sweeps::PlannedTrial& trial) {
 
 Table TrialTable(const std::vector<sweeps::PlannedTrial>& trials) {
   // The order of CSV; columns without a title are for programs only.
-  const std::vector<Column> columns = {{"trial_id", ""},
+  const bool known = !trials.empty() && !trials.front().trial_id.empty();
+  const std::vector<Column> columns = {{"trial_id", known ? "trial" : "", true},
                                        {"budget_flops", "budget"},
                                        {"recipe", ""},
                                        {"recipe_version", ""},
@@ -120,6 +131,7 @@ Table TrialTable(const std::vector<sweeps::PlannedTrial>& trials) {
     std::vector<Cell> cells;
     for (const Column& column : columns) {
       Cell cell{json.value(column.key, Json()), ""};
+      if (column.key == "trial_id" && known) cell.text = trial.trial_id.substr(0, 8);
       if (column.key == "budget_flops") cell.text = core::FormatFlops(trial.plan.budget.amount);
       if (column.key == "params" || column.key == "tokens")
         cell.text = core::FormatCount(cell.value.get<double>());

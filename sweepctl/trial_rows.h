@@ -11,8 +11,8 @@
 namespace sweepctl {
 
 // lr is the peak of the group that holds the MLP matrices (AdamH's in delphi), adam_lr of the group
-// that holds the embedding. trial_id and epochs are null until data are prepared; epochs is the
-// most any source is repeated.
+// that holds the embedding. trial_id and epochs are null until data are prepared; source_epochs
+// says how often the plan passes over each source, epochs is the most of them.
 core::Json TrialJson(const sweeps::PlannedTrial& trial);
 
 // One row a trial.

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/subprocess.h"
 #include "fmt/format.h"
 #include "orchestrator/lock_file.h"
@@ -138,6 +139,10 @@ Running Sandbox::StartLaunch(const std::string& file, std::vector<std::string> m
   return StartSweepctl(std::move(more));
 }
 
+Result Sandbox::Shell(const std::string& command) const {
+  return Start({"/bin/sh", "-c", command}).Wait(150);
+}
+
 Result Sandbox::Launch(const std::string& file, std::vector<std::string> more) const {
   return StartLaunch(file, std::move(more)).Wait(150);
 }
@@ -182,6 +187,18 @@ std::map<std::string, double> Sandbox::SumNats(const std::string& sweep,
            stage)))
     sums[row["trial_id"]] = row["sum_nats"].get<double>();
   return sums;
+}
+
+std::map<std::string, std::string> Sandbox::Weights(const std::string& sweep) const {
+  std::map<std::string, std::string> hashes;
+  for (const core::Json& row : Rows(fmt::format(
+           "SELECT trial_id, checkpoint_path FROM v_trials WHERE sweep='{}' AND state='COMPLETED'",
+           sweep))) {
+    hashes[row["trial_id"]] =
+        core::Sha256HexOfFile(row["checkpoint_path"].get<std::string>() + "/model.safetensors")
+            .value_or("none");
+  }
+  return hashes;
 }
 
 std::string Sandbox::Logs() const {

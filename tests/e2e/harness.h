@@ -58,6 +58,8 @@ class Sandbox {
   // `sweepctl ARGS --db DB` to its end.
   Result Sweepctl(std::vector<std::string> args, int timeout_s = 150) const;
   Running StartSweepctl(std::vector<std::string> args) const;
+  // A shell command to its end.
+  Result Shell(const std::string& command) const;
   // launch FILE --data-root TEXT --yes MORE.
   Result Launch(const std::string& file, std::vector<std::string> more = {}) const;
   Running StartLaunch(const std::string& file, std::vector<std::string> more = {}) const;
@@ -75,6 +77,8 @@ class Sandbox {
   // Final sum of nats of each COMPLETED trial of a stage of a sweep.
   std::map<std::string, double> SumNats(const std::string& sweep,
                                         const std::string& stage = "fit") const;
+  // SHA-256 of the final weights of each COMPLETED trial of a sweep, fit stage and targets.
+  std::map<std::string, std::string> Weights(const std::string& sweep) const;
   // The tails of all logs, for messages.
   std::string Logs() const;
 

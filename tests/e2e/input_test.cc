@@ -1,8 +1,6 @@
 // Bad input, bad data and bad neighbours: each has its exit code and a message that says what to
 // do, and nothing that was there is lost.
 #include <signal.h>
-#include <sys/mount.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -212,77 +210,6 @@ TEST(CohortTest, TwoSweepsOnDifferentDataAreNotFittedTogether) {
   ASSERT_FALSE(fitted.ok());
   EXPECT_THAT(std::string(fitted.status().message()),
               AllOf(HasSubstr("data"), HasSubstr("eval"), HasSubstr("allow-mixed")));
-}
-
-// Where ballast can fill a disk without hurting anybody.
-class SmallDisk {
- public:
-  explicit SmallDisk(int mib) : path_(testing::TempDir() + "disk_XXXXXX") {
-    path_ = mkdtemp(path_.data());
-    mounted_ = mount("none", path_.c_str(), "tmpfs", 0, fmt::format("size={}m", mib).c_str()) == 0;
-  }
-  ~SmallDisk() {
-    for (int i = 0; mounted_ && umount2(path_.c_str(), 0) != 0; ++i) {
-      if (i == 100) umount2(path_.c_str(), MNT_DETACH);
-      if (i == 100) break;
-      usleep(50'000);
-    }
-    std::error_code ignored;
-    fs::remove(path_, ignored);
-  }
-  bool mounted() const { return mounted_; }
-  const std::string& path() const { return path_; }
-  void Fill() const {
-    std::ofstream out(path_ + "/ballast", std::ios::binary | std::ios::app);
-    const std::string block(4096, 'x');
-    while (out.write(block.data(), block.size()).flush()) {
-    }
-  }
-  void Free() const { fs::remove(path_ + "/ballast"); }
-
- private:
-  std::string path_;
-  bool mounted_ = false;
-};
-
-TEST(FullDiskTest, TrainingWaitsForRoomAndThenCompletes) {
-  SmallDisk disk(16);
-  if (!disk.mounted()) GTEST_SKIP() << "no right to mount a small tmpfs";
-  Sandbox box(disk.path());
-  const std::string file = box.SweepFile("full", "[1e11]", 3);
-  Running launch = box.StartLaunch(file);
-  ASSERT_TRUE(Eventually([&] {
-    return box.Number("SELECT count(*) FROM trials WHERE state='LEASED'") > 0;
-  })) << launch.err();
-  disk.Fill();
-  ASSERT_TRUE(
-      Eventually([&] { return launch.err().find("free some space") != std::string::npos; }, 30))
-      << box.Logs();
-  launch.Signal(SIGINT);
-  EXPECT_EQ(launch.Wait(10).code, 130);
-  disk.Free();
-  const Result resumed = box.Sweepctl({"resume", "full"}, 120);
-  ASSERT_EQ(resumed.code, 0) << resumed.err << box.Logs();
-  EXPECT_EQ(box.Number("SELECT count(*) FROM trials WHERE state='COMPLETED'"), 3);
-  // The disk's fault costs no retry.
-  EXPECT_EQ(box.Number("SELECT sum(failures) FROM trials"), 0);
-}
-
-TEST(FullDiskTest, PreparationSaysSoAndGoesOnLater) {
-  SmallDisk disk(2);
-  if (!disk.mounted()) GTEST_SKIP() << "no right to mount a small tmpfs";
-  Sandbox box(disk.path());
-  const std::string file = box.SweepFile("full", "[1e11]", 1);
-  Sandbox elsewhere;  // its output files need room
-  disk.Fill();
-  const Result full = elsewhere.Sweepctl(
-      {"launch", file, "--data-root", box.text(), "--yes", "--data-dir", disk.path() + "/data"});
-  EXPECT_EQ(full.code, 73) << full.err;
-  EXPECT_THAT(full.err, AllOf(HasSubstr("No space left on device"), HasSubstr("free some space")));
-  disk.Free();
-  const Result later = elsewhere.Sweepctl(
-      {"launch", file, "--data-root", box.text(), "--yes", "--data-dir", disk.path() + "/data"});
-  EXPECT_EQ(later.code, 0) << later.err;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <memory>
+#include <set>
 
 #include "core/hash.h"
 #include "fmt/format.h"
@@ -87,10 +88,42 @@ TEST_F(SweepTest, LaunchingTheFileAgainAddsNothingAndSaysTheSame) {
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_THAT(again.err, HasSubstr("0 trials added, 6 shared with earlier sweeps or launches (6 "));
   EXPECT_EQ(Json::parse(again.out)["forecasts"], Json::parse(run.first.out)["forecasts"]);
+  EXPECT_EQ(Json::parse(again.out)["fit"], Json::parse(run.first.out)["fit"]);
   EXPECT_EQ(Json::parse(again.out)["flops_spent"], Json::parse(run.first.out)["flops_spent"]);
   EXPECT_EQ(run.box.Number("SELECT count(*) FROM attempts"), attempts);
   EXPECT_EQ(run.box.Number("SELECT count(*) FROM forecasts"), 1);
   EXPECT_EQ(run.box.Number("SELECT count(*) FROM fits"), 1);
+}
+
+// A number is never printed without its warnings, whenever it is printed.
+TEST_F(SweepTest, EveryWayBackToAForecastShowsItsWarnings) {
+  Reference& run = Undisturbed();
+  ASSERT_EQ(run.first.code, 0);
+  const Json out = Json::parse(run.first.out);
+  const Json warnings = out["forecasts"][0]["warnings"];
+  std::set<std::string> codes;
+  for (const Json& warning : warnings) codes.insert(warning["code"]);
+  // Two budgets of three points, four times beyond: these cannot be absent.
+  EXPECT_TRUE(codes.count("outside-range")) << warnings;
+  EXPECT_TRUE(codes.count("few-degrees-of-freedom") || codes.count("too-few-points") ||
+              codes.count("asymptote-unidentified") || codes.count("not-fitted"))
+      << warnings;
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
+           {"resume", "grid"},
+           {"watch", "grid"},
+           {"forecasts"},
+           {"launch", run.file, "--data-root", run.box.text(), "--yes"}}) {
+    const Result result = run.box.Sweepctl(args);
+    EXPECT_EQ(result.code, 0) << args[0] << result.err;
+    EXPECT_THAT(result.out, HasSubstr("grid/4e+11")) << args[0];
+    for (const Json& warning : warnings) {
+      EXPECT_THAT(result.out, HasSubstr(warning["code"].get<std::string>() + ": " +
+                                        warning["text"].get<std::string>()))
+          << args[0];
+    }
+  }
+  EXPECT_EQ(Json::parse(run.box.Sweepctl({"forecasts", "--json"}).out)["forecasts"][0]["warnings"],
+            warnings);
 }
 
 TEST_F(SweepTest, ALargerSweepReusesWhatASmallerOneFinished) {
@@ -156,6 +189,8 @@ TEST_F(SweepTest, KillingTrainerAgentAndCoordinatorChangesNoResult) {
   EXPECT_EQ(box.SumNats("grid"), reference.box.SumNats("grid"));
   EXPECT_EQ(box.SumNats("grid", "target"), reference.box.SumNats("grid", "target"));
   EXPECT_EQ(box.SumNats("grid").size(), 6u);
+  EXPECT_EQ(box.Weights("grid"), reference.box.Weights("grid"));
+  EXPECT_EQ(box.Weights("grid").size(), 7u);
   EXPECT_EQ(Json::parse(resumed.out)["forecasts"][0]["loss"],
             Json::parse(reference.first.out)["forecasts"][0]["loss"]);
   // It was really resumed, and by more than one worker.

@@ -3,19 +3,19 @@
 #include <cmath>
 
 #include "core/rng.h"
+#include "fit/equation_fit.h"
 #include "fit/referee.h"
-#include "fit/surface_fit.h"
 #include "tests/fit/test_data.h"
 
 namespace fit {
 namespace {
 
-SurfaceFit FitAll(const std::vector<Observation>& observations, const LossSpec& loss,
-                  int starts = 64) {
+EquationFit FitAll(const std::vector<Observation>& observations, const LossSpec& loss,
+                   int starts = 64) {
   const auto points = SurfacePoints(observations);
   const std::vector<double> ones(points.size(), 1.0);
-  return FitSurface(ChinchillaLaw(), points, ones, loss,
-                    ChinchillaLaw().Starts(points, ones, starts));
+  return FitEquation(ChinchillaLaw(), points, ones, loss,
+                     ChinchillaLaw().Starts(points, ones, starts));
 }
 
 std::vector<Observation> Epoch240() {
@@ -26,7 +26,7 @@ TEST(ChinchillaTest, DerivativesMatchCentralDifferences) {
   const std::vector<double> theta = {6.1, 7.3, 1.8, 0.34, 0.37};
   const double n = std::log(3e8), d = std::log(7e9);
   double g[5], h[25], scratch[25];
-  ChinchillaLaw().LossDerivatives(theta.data(), n, d, g, h);
+  ChinchillaLaw().Derivatives(theta.data(), {n, d, d}, g, h);
   for (int i = 0; i < 5; ++i) {
     const double step = 1e-5;
     std::vector<double> up = theta, down = theta;
@@ -36,8 +36,8 @@ TEST(ChinchillaTest, DerivativesMatchCentralDifferences) {
         (2 * step);
     EXPECT_NEAR(g[i], numeric, 1e-7 * (1 + std::fabs(numeric))) << i;
     double gu[5], gd[5];
-    ChinchillaLaw().LossDerivatives(up.data(), n, d, gu, scratch);
-    ChinchillaLaw().LossDerivatives(down.data(), n, d, gd, scratch);
+    ChinchillaLaw().Derivatives(up.data(), {n, d, d}, gu, scratch);
+    ChinchillaLaw().Derivatives(down.data(), {n, d, d}, gd, scratch);
     for (int j = 0; j < 5; ++j) {
       const double second = (gu[j] - gd[j]) / (2 * step);
       EXPECT_NEAR(h[i * 5 + j], second, 1e-6 * (1 + std::fabs(second))) << i << "," << j;
@@ -49,7 +49,7 @@ TEST(ChinchillaTest, HuberFitReachesThePublishedOptimum) {
   SKIP_WITHOUT("chinchilla_epoch.csv");
   const auto data = Epoch240();
   ASSERT_EQ(data.size(), 240u);
-  const SurfaceFit fit = FitAll(data, {LossKind::kHuber, 1e-3, ResidualKind::kLog});
+  const EquationFit fit = FitAll(data, {LossKind::kHuber, 1e-3, ResidualKind::kLog});
   const auto p = ByName(ChinchillaLaw().Report(fit.theta));
   std::printf(
       "huber: obj %.16g A %.9g B %.10g E %.10g alpha %.11g beta %.11g  %d of %d starts, cond "
@@ -69,7 +69,7 @@ TEST(ChinchillaTest, HuberFitReachesThePublishedOptimum) {
 
 TEST(ChinchillaTest, L1FitReachesThePublishedOptimum) {
   SKIP_WITHOUT("chinchilla_epoch.csv");
-  const SurfaceFit fit = FitAll(Epoch240(), {LossKind::kL1, 0, ResidualKind::kLog}, 16);
+  const EquationFit fit = FitAll(Epoch240(), {LossKind::kL1, 0, ResidualKind::kLog}, 16);
   const auto p = ByName(ChinchillaLaw().Report(fit.theta));
   std::printf("l1: obj %.16g A %.9g B %.10g E %.10g alpha %.11g beta %.11g  %d of %d starts\n",
               fit.objective, p.at("A"), p.at("B"), p.at("E"), p.at("alpha"), p.at("beta"),
@@ -110,7 +110,7 @@ TEST(ChinchillaTest, OtherDeltasAndLeastSquaresMatchTheReference) {
                              1.864550095,
                              .36025279815,
                              .40588336186}}) {
-    const SurfaceFit fit = FitAll(data, c.loss, 16);
+    const EquationFit fit = FitAll(data, c.loss, 16);
     const auto p = ByName(ChinchillaLaw().Report(fit.theta));
     EXPECT_NEAR(fit.objective, c.objective, 1e-9 * c.objective);
     EXPECT_NEAR(p.at("A"), c.a, 0.01);
@@ -122,7 +122,7 @@ TEST(ChinchillaTest, OtherDeltasAndLeastSquaresMatchTheReference) {
       EXPECT_NEAR(fit.condition, 3.5e6, 0.05e6);
     }
   }
-  const SurfaceFit all = FitAll(Load("chinchilla_epoch.csv"), {}, 16);
+  const EquationFit all = FitAll(Load("chinchilla_epoch.csv"), {}, 16);
   EXPECT_NEAR(all.objective, 0.00182601052307, 1e-11);
   EXPECT_NEAR(all.theta[2], 1.8913384991, 1e-6);
 }
@@ -131,11 +131,11 @@ TEST(ChinchillaTest, ObjectiveAtHoffmannsValuesMatchesTheReference) {
   SKIP_WITHOUT("chinchilla_epoch.csv");
   const auto points = SurfacePoints(Epoch240());
   const std::vector<double> ones(points.size(), 1.0);
-  EXPECT_NEAR(SurfaceObjective(ChinchillaLaw(), points, ones, {},
-                               {std::log(406.4), std::log(410.7), 1.69, .34, .28}),
+  EXPECT_NEAR(FitObjective(ChinchillaLaw(), points, ones, {},
+                           {std::log(406.4), std::log(410.7), 1.69, .34, .28}),
               .00412100914, 1e-10);
-  EXPECT_NEAR(SurfaceObjective(ChinchillaLaw(), points, ones, {},
-                               {6.0073404, 6.0179186, std::exp(0.5267228), .33917084, .2849083}),
+  EXPECT_NEAR(FitObjective(ChinchillaLaw(), points, ones, {},
+                           {6.0073404, 6.0179186, std::exp(0.5267228), .33917084, .2849083}),
               .00123116260, 1e-10);
 }
 
@@ -146,7 +146,7 @@ TEST(ChinchillaTest, FitsBelowACutMatchTheReference) {
   for (const auto& [cut, e, alpha, beta] : table) {
     auto data = Epoch240();
     std::erase_if(data, [c = cut](const Observation& o) { return o.flops >= c; });
-    const SurfaceFit fit = FitAll(data, {}, 16);
+    const EquationFit fit = FitAll(data, {}, 16);
     if (e > 0) {
       EXPECT_NEAR(fit.theta[2], e, 5e-6);
     }
@@ -167,7 +167,8 @@ TEST(ChinchillaTest, OpenAthenaSetsReachTheReferenceObjectives) {
         Case{"ml_scalefit__massivetext__chinchilla", .000579262, 1.8722, .3777, .3928},
         Case{"llama_3__exp_loss", .000254545, 1.8275, .3267, .3654},
         Case{"marin_202603__nemotron__llama_2", .000553732, 2.5202, .6393, .4004}}) {
-    const SurfaceFit fit = FitAll(Load("isoflop_sets.csv", {{"experiment", c.experiment}}), {}, 16);
+    const EquationFit fit =
+        FitAll(Load("isoflop_sets.csv", {{"experiment", c.experiment}}), {}, 16);
     EXPECT_NEAR(fit.objective / c.objective, 1, 1e-5) << c.experiment;
     EXPECT_NEAR(fit.theta[2], c.e, 6e-5) << c.experiment;
     EXPECT_NEAR(fit.theta[3], c.alpha, 6e-5) << c.experiment;
@@ -183,7 +184,7 @@ TEST(ChinchillaTest, CeresAgreesAsAnIndependentReferee) {
   const auto starts = ChinchillaLaw().Starts(points, ones, 4);
   for (const LossSpec& loss : {LossSpec{LossKind::kHuber, 1e-3}, LossSpec{LossKind::kHuber, 1e-2},
                                LossSpec{LossKind::kL2}, LossSpec{LossKind::kL1}}) {
-    const SurfaceFit ours = FitSurface(ChinchillaLaw(), points, ones, loss, starts);
+    const EquationFit ours = FitEquation(ChinchillaLaw(), points, ones, loss, starts);
     const RefereeResult ceres =
         CeresReferee(ChinchillaLaw(), ChinchillaLaw().coordinates(), points, loss, starts[0]);
     std::printf("%s %g: ours %.13g, Ceres %.13g after %d iterations\n",
@@ -215,7 +216,7 @@ TEST(ChinchillaTest, RecoversAPlantedTruthWithEveryLoss) {
   const auto data = Planted(truth, 0, 1);
   for (const LossKind kind : {LossKind::kHuber, LossKind::kL1, LossKind::kL2})
     for (const ResidualKind residual : {ResidualKind::kLog, ResidualKind::kLinear}) {
-      const SurfaceFit fit = FitAll(data, {kind, 1e-3, residual}, 8);
+      const EquationFit fit = FitAll(data, {kind, 1e-3, residual}, 8);
       for (int i = 0; i < 5; ++i)
         EXPECT_NEAR(fit.theta[i], truth[i], 1e-8 * truth[i])
             << ChinchillaLaw().coordinates()[i].name << " " << Name(kind) << " " << Name(residual);
@@ -228,7 +229,7 @@ TEST(ChinchillaTest, AsymptoteThatWantsToBeNegativeIsReportedAtItsBound) {
   for (Observation& o : data)
     o.loss = 40 * std::pow(o.flops, -0.05) - 0.5 +
              1e-3 * std::log(o.params / o.tokens) * std::log(o.params / o.tokens);
-  const SurfaceFit fit = FitAll(data, {}, 16);
+  const EquationFit fit = FitAll(data, {}, 16);
   ASSERT_FALSE(fit.at_bound.empty());
   EXPECT_EQ(ChinchillaLaw().coordinates()[fit.at_bound[0]].name, "E");
   EXPECT_EQ(ChinchillaLaw().coordinates()[fit.at_bound[0]].bound_warning, "asymptote-at-bound");

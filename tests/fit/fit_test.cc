@@ -386,6 +386,70 @@ TEST(ReportTest, JsonHasThePromisedFields) {
   EXPECT_EQ((*parsed)["predictions"][0]["interval"]["kind"], "prediction");
 }
 
+TEST(ReportTest, EveryIntervalOfTheTextHasLevelAndKindAndThereIsOneRangeOfE) {
+  Planted planted;
+  planted.noise = 0.003;
+  FitOptions options = Quick();
+  options.predict = {3e23};
+  options.law.bootstrap.level = 0.8;
+  const auto summary = RunFit(planted.Draw(), options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const std::string text = FitText(*summary);
+  EXPECT_THAT(text, HasSubstr("80 % prediction interval"));
+  EXPECT_THAT(text, HasSubstr("an average run: 80 % mean interval"));
+  EXPECT_THAT(text, HasSubstr("; D* "));
+  EXPECT_THAT(text, HasSubstr("in brackets 80 % mean intervals (residual bootstrap"));
+  EXPECT_THAT(text, HasSubstr("80 % parameter interval"));
+  for (const Forecast& f : summary->predictions) {
+    ASSERT_TRUE(f.asymptote.has_value()) << f.law;
+    bool found = false;
+    for (const auto& [name, interval] : FitOf(*summary, f.law).intervals)
+      if (name == "E") {
+        found = true;
+        EXPECT_EQ(interval.lo, f.asymptote->E.lo) << f.law;
+        EXPECT_EQ(interval.hi, f.asymptote->E.hi) << f.law;
+        EXPECT_EQ(interval.method, f.asymptote->E.method);
+      }
+    EXPECT_TRUE(found) << f.law;
+  }
+  options.law.bootstrap.resamples = 0;
+  EXPECT_THAT(FitText(*RunFit(planted.Draw(), options)), HasSubstr("no 80 % prediction interval"));
+}
+
+// Where the range of E decides, it decides about the mean; a run scatters beyond it.
+TEST(ReportTest, APredictionIntervalReachesBeyondTheMeanIntervalOnBothSides) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Planted planted;
+    planted.noise = 0.004;
+    planted.budgets = {1e18, 3e18, 1e19, 3e19};
+    FitOptions options = Quick();
+    options.predict = {1e20, 1e24};
+    const auto summary = RunFit(planted.Draw(seed), options);
+    ASSERT_TRUE(summary.ok()) << summary.status();
+    for (const Forecast& f : summary->predictions) {
+      EXPECT_LT(f.interval.lo, f.mean_interval.lo) << f.law << " " << f.flops;
+      EXPECT_GT(f.interval.hi, f.mean_interval.hi) << f.law << " " << f.flops;
+    }
+  }
+}
+
+TEST(FitTest, TargetsOutsideTheFittedBudgetsAreNamedOnBothSides) {
+  FitOptions options = Quick();
+  options.predict = {1e17, 1e19, 1e22};
+  const auto summary = RunFit(Planted().Draw(), options);
+  ASSERT_TRUE(summary.ok());
+  for (const Forecast& f : summary->predictions) {
+    const std::string text = TextOf(f.warnings, kOutsideRange);
+    if (f.flops == 1e17) {
+      EXPECT_THAT(text, HasSubstr("below the smallest fitted budget 1e+18, by a factor of 10"));
+    } else if (f.flops == 1e19) {
+      EXPECT_EQ(text, "");
+    } else {
+      EXPECT_THAT(text, HasSubstr("33.3 times the largest"));
+    }
+  }
+}
+
 TEST(ReportTest, TextShowsEveryWarningOfEveryNumber) {
   auto runs = Planted().Draw();
   runs[3].clamps = {"batch"};

@@ -170,6 +170,70 @@ TEST_F(CoordinatorTest, RestartKeepsLeasesAliveAndAsksWorkersToRegisterAgain) {
   EXPECT_OK(Complete("w", lease, v1::OUTCOME_COMPLETED));
 }
 
+// Every field there is; texts and numbers differ between salts.
+v1::Provenance FilledProvenance(int salt) {
+  v1::Provenance provenance;
+  const auto* descriptor = v1::Provenance::descriptor();
+  const auto* reflection = v1::Provenance::GetReflection();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const auto* field = descriptor->field(i);
+    using Field = google::protobuf::FieldDescriptor;
+    if (field->cpp_type() == Field::CPPTYPE_STRING) {
+      reflection->SetString(&provenance, field, field->name() + std::to_string(salt));
+    } else if (field->cpp_type() == Field::CPPTYPE_INT64) {
+      reflection->SetInt64(&provenance, field, 100 * (i + 1) + salt);
+    } else {
+      reflection->SetInt32(&provenance, field, 100 * (i + 1) + salt);
+    }
+  }
+  return provenance;
+}
+
+TEST_F(CoordinatorTest, ProvenanceIsKeptWithTheAttemptAndNeverTouchesTheTrial) {
+  const v1::SubmitSweepRequest sweep = MakeSweep("s", 1);
+  const v1::TrialSpec& spec = sweep.trials(0);
+  ASSERT_OK(Submit(sweep));
+  for (const int salt : {1, 2}) {  // two hosts, two devices, two of everything
+    const std::string worker = "w" + std::to_string(salt);
+    Inbox<v1::AcquireResponse> inbox;
+    Acquire(worker, 0, &inbox);
+    const v1::Lease lease = inbox.Get()->leases(0);
+    EXPECT_EQ(lease.trial_id(), spec.trial_id());
+    EXPECT_EQ(lease.plan(), spec.plan());
+    v1::CompleteRequest request =
+        CompletionOf(worker, lease, salt == 1 ? v1::OUTCOME_FAILED : v1::OUTCOME_COMPLETED);
+    *request.mutable_provenance() = FilledProvenance(salt);
+    Inbox<v1::CompleteResponse> completed;
+    coordinator_->Complete(request, completed.Callback());
+    ASSERT_OK(completed.Get());
+  }
+  const auto reader = *Reader::Open(dir_.File("test.db"));
+  const auto attempts = *reader->Rows("SELECT * FROM v_attempts ORDER BY attempt", "");
+  ASSERT_EQ(attempts.size(), 2u);
+  const auto* descriptor = v1::Provenance::descriptor();
+  for (int salt = 1; salt <= 2; ++salt) {
+    for (int i = 0; i < descriptor->field_count(); ++i) {
+      const auto* field = descriptor->field(i);
+      const std::string column = field->name() == "commit" ? "commit_hash" : field->name();
+      const core::Json& kept = attempts[salt - 1].at(column);
+      if (kept.is_string()) {
+        EXPECT_EQ(kept, field->name() + std::to_string(salt));
+      } else {
+        EXPECT_EQ(kept, 100 * (i + 1) + salt) << column;
+      }
+    }
+  }
+  // One trial, the same bytes, and nothing to train when the file is launched again.
+  const auto trials = *reader->Rows("SELECT trial_id FROM trials", "");
+  ASSERT_EQ(trials.size(), 1u);
+  EXPECT_EQ(trials[0]["trial_id"], core::Sha256Hex(*reader->Plan(spec.trial_id())));
+  EXPECT_EQ(*reader->Plan(spec.trial_id()), spec.plan());
+  const auto again = Submit(sweep);
+  ASSERT_OK(again);
+  EXPECT_EQ(again->trials_added(), 0);
+  EXPECT_EQ(again->trials_completed(), 1);
+}
+
 TEST_F(CoordinatorTest, IdleCoordinatorDrainsWorkersAndExitsOnlyAfterItsQuietTime) {
   StartCoordinator(true);
   ASSERT_OK(Submit(MakeSweep("s", 1)));

@@ -3,10 +3,12 @@
 
 #include <signal.h>
 
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <thread>
 
+#include "core/subprocess.h"
 #include "orchestrator/client.h"
 #include "orchestrator/lock_file.h"
 #include "orchestrator/reader.h"
@@ -80,6 +82,35 @@ TEST_F(LauncherTest, IdleCoordinatorEndsByItself) {
   auto endpoint = EnsureCoordinator(Options(200));
   ASSERT_OK(endpoint);
   EXPECT_TRUE(Gone());
+}
+
+TEST_F(LauncherTest, AnAgentThatHasNotRegisteredGetsNoTwinUntilItHasEnded) {
+  const std::string program = dir_.File("agent");
+  std::ofstream(program) << "#!/bin/sh\nexec sleep 600\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  WorkerOptions options;
+  options.db_path = Db();
+  options.sweep_worker = program;
+  options.work_dir = dir_.File("work");
+  options.threads = 1;
+  const auto first = StartLocalWorkers(options);
+  ASSERT_OK(first);
+  ASSERT_EQ(first->size(), 1u);
+  EXPECT_EQ(StartLocalWorkers(options)->size(), 0u);
+  options.count = 2;
+  const auto second = StartLocalWorkers(options);
+  ASSERT_OK(second);
+  EXPECT_EQ(second->size(), 1u) << "another agent beside it, when two are asked for";
+  for (const int pid : {first->front(), second->front()}) {
+    kill(pid, SIGKILL);
+    ASSERT_TRUE(core::WaitExit(pid, 10'000).has_value());
+  }
+  options.count = 1;
+  const auto again = StartLocalWorkers(options);
+  ASSERT_OK(again);
+  ASSERT_EQ(again->size(), 1u);
+  kill(again->front(), SIGKILL);
+  ASSERT_TRUE(core::WaitExit(again->front(), 10'000).has_value());
 }
 
 TEST_F(LauncherTest, ProgramThatDoesNotComeUpIsReportedWithItsLog) {

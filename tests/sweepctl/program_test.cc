@@ -101,6 +101,9 @@ TEST(ProgramTest, PlanHasEveryFieldOtherProgramsRelyOn) {
   EXPECT_EQ(plan["totals"]["trials"], 20);
   EXPECT_EQ(plan["targets"][0]["budget_flops"], 1e13);
   EXPECT_TRUE(plan["totals"]["seconds"].is_null());
+  EXPECT_TRUE(plan["trials"][0]["trial_id"].is_null());
+  EXPECT_EQ(plan["data"]["prepared"], false);
+  EXPECT_THAT(plan["data"]["reason"], HasSubstr("name the folder of the text with --data-root"));
 }
 
 TEST(ProgramTest, ShowPrintsTheSeedCardOfTheModelFamily) {
@@ -125,7 +128,7 @@ TEST(ProgramTest, HumansGetATableWithTotalsAndTheNextCommandOnStderr) {
   EXPECT_THAT(result.out, HasSubstr("$1.01"));
   EXPECT_THAT(result.out, HasSubstr("forecast at 1e+13: held until registered"));
   EXPECT_THAT(result.out, Not(HasSubstr("\x1b")));
-  EXPECT_THAT(result.err, HasSubstr("next: sweepctl launch sweeps/quickstart.yaml"));
+  EXPECT_THAT(result.err, HasSubstr("sweepctl launch sweeps/quickstart.yaml\n"));
 }
 
 TEST(ProgramTest, RowsComeAsCsvAndJsonLines) {

@@ -77,6 +77,7 @@ TEST_F(ReadTest, ForecastsAreCountedBeforeErrorsAndTheChainIsIntact) {
   EXPECT_THAT(text.out, HasSubstr("nano/3e12-again is void: "));
   EXPECT_THAT(text.out, HasSubstr("1 of 1 scored primary forecasts inside their interval"));
   EXPECT_THAT(text.out, HasSubstr("chain intact"));
+  EXPECT_THAT(text.out, HasSubstr("nano/1e14\n  ! its warnings are unknown"));
   const Json out = Run("forecasts --sweep nano --json").json();
   EXPECT_EQ(out["summary"]["registered"], 4);
   ASSERT_EQ(out["forecasts"].size(), 4u);

@@ -14,6 +14,8 @@
 #include <thread>
 
 #include "CLI/CLI.hpp"
+#include "core/file.h"
+#include "core/machine.h"
 #include "core/subprocess.h"
 #include "core/version.h"
 #include "fmt/format.h"
@@ -65,6 +67,7 @@ int Exec(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  core::ReportFileSizeLimit();
   // Before CLI11: everything after `exec --` belongs to the command.
   if (argc >= 4 && std::strcmp(argv[1], "exec") == 0 && std::strcmp(argv[2], "--") == 0)
     return Exec(argv + 3);
@@ -74,7 +77,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   worker::AgentOptions options;
   options.work_dir = "./sweep-worker";
-  options.threads = static_cast<int>(std::thread::hardware_concurrency());
+  options.threads = core::ReadMachine().cores;
   CLI::App* agent = app.add_subcommand("agent", "lease trials and have them trained");
   agent
       ->add_option("--coordinator", options.coordinator,

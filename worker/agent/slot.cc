@@ -270,6 +270,8 @@ Slot::Ending Slot::Converse(const v1::Lease& lease, int64_t steps) {
       end.step = std::max(end.step, finished.step());
       end.train_ms = finished.train_ms();
       end.peak_resident_bytes = finished.peak_resident_bytes();
+      if (finished.microbatch_sequences() > 0)
+        end.provenance.set_microbatch_sequences(finished.microbatch_sequences());
       break;
     }
     Take(message, steps, &end, &superseded);

@@ -6,9 +6,9 @@
 #include "core/version.h"
 #include "fmt/format.h"
 #include "worker/agent/child_process.h"
-#include "worker/agent/framing.h"
 #include "worker/agent/json_lines.h"
 #include "worker/agent/shared_trainer.h"
+#include "worker/protocol/framing.h"
 
 namespace worker {
 namespace {

@@ -18,6 +18,15 @@ std::vector<int64_t> ShapeOf(const ParameterView& view) {
   return view.vector ? std::vector<int64_t>{view.rows} : std::vector<int64_t>{view.rows, view.cols};
 }
 
+// A file of the folder as a JSON object. DATA_LOSS when it is none: it was one when it was written.
+absl::StatusOr<core::Json> ReadObject(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, core::ReadFile(path));
+  absl::StatusOr<core::Json> json = core::ParseJson(text, path);
+  if (json.ok() && json->is_object()) return json;
+  return absl::DataLossError(
+      fmt::format("checkpoint file '{}' is damaged (it is not a JSON object)", path));
+}
+
 }  // namespace
 
 core::Json HuggingFaceConfig(const recipes::Plan& plan) {
@@ -85,12 +94,12 @@ absl::StatusOr<CheckpointInfo> WriteCheckpoint(const std::string& parent, int64_
 
 absl::StatusOr<int64_t> ReadCheckpoint(const std::string& path, std::string_view plan_bytes,
                                        const Parameters& layout, CpuParameters<float>& parameters) {
-  ASSIGN_OR_RETURN(const std::string text, core::ReadFile(path + "/checkpoint.json"));
-  ASSIGN_OR_RETURN(const core::Json manifest, core::ParseJson(text, path + "/checkpoint.json"));
+  ASSIGN_OR_RETURN(const core::Json manifest, ReadObject(path + "/checkpoint.json"));
   for (const char* file : kFiles) {
     const std::string name = path + "/" + file;
     ASSIGN_OR_RETURN(const std::string hash, core::Sha256HexOfFile(name));
-    if (!manifest.contains(file) || manifest[file].value("sha256", "") != hash) {
+    if (!manifest.contains(file) || !manifest[file].is_object() ||
+        manifest[file].value("sha256", core::Json()) != hash) {
       return absl::DataLossError(fmt::format(
           "checkpoint file '{}' is damaged (its SHA-256 is not the recorded one)", name));
     }
@@ -114,9 +123,12 @@ absl::StatusOr<int64_t> ReadCheckpoint(const std::string& path, std::string_view
     std::copy_n(m, n, parameters.moment1[view.block].data() + view.offset);
     std::copy_n(v, n, parameters.moment2[view.block].data() + view.offset);
   }
-  ASSIGN_OR_RETURN(const std::string state_text, core::ReadFile(path + "/state.json"));
-  ASSIGN_OR_RETURN(const core::Json state, core::ParseJson(state_text, path + "/state.json"));
-  return state.value("step", int64_t{0});
+  ASSIGN_OR_RETURN(const core::Json state, ReadObject(path + "/state.json"));
+  const core::Json step = state.value("step", core::Json());
+  if (!step.is_number_integer() || step < 0) {
+    return absl::DataLossError(fmt::format("checkpoint file '{}/state.json' has no step", path));
+  }
+  return step.get<int64_t>();
 }
 
 }  // namespace worker

@@ -13,6 +13,7 @@
 #include <iterator>
 
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/status_macros.h"
 #include "core/version.h"
 #include "worker/data/prepare.h"
@@ -61,6 +62,7 @@ absl::Status Encode(const char* data_dir) {
 }  // namespace worker
 
 int main(int argc, char** argv) {
+  core::ReportFileSizeLimit();
   if (argc == 4 && std::strcmp(argv[1], "prepare") == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     const absl::Status status = worker::Prepare(argv[2], argv[3]);

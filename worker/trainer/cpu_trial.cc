@@ -106,6 +106,7 @@ absl::StatusOr<CheckpointInfo> CpuTrial::Save(const std::string& parent) {
 
 absl::Status CpuTrial::Load(const std::string& path) {
   ASSIGN_OR_RETURN(step_, ReadCheckpoint(path, plan_bytes_, layout_, *parameters_));
+  RETURN_IF_ERROR(CheckStep(path));
   for (auto& grad : parameters_->grad) std::fill_n(grad.data(), grad.size(), 0.0f);
   return absl::OkStatus();
 }

@@ -190,6 +190,7 @@ absl::StatusOr<CheckpointInfo> CudaTrial::Save(const std::string& parent) {
 
 absl::Status CudaTrial::Load(const std::string& path) {
   ASSIGN_OR_RETURN(step_, ReadCheckpoint(path, plan_bytes_, layout_, *host_));
+  RETURN_IF_ERROR(CheckStep(path));
   parameters_->Upload(*host_, *context_);
   return absl::OkStatus();
 }

@@ -17,14 +17,15 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "core/version.h"
 #include "fmt/format.h"
 #include "sweep/v1/trainer.pb.h"
+#include "worker/protocol/framing.h"
 #include "worker/trainer/cpu_trial.h"
 #include "worker/trainer/cuda_trial.h"
-#include "worker/trainer/framing.h"
 #include "worker/trainer/listen.h"
 
 namespace worker {
@@ -52,18 +53,6 @@ int64_t ResidentBytes() {
   int64_t pages = 0, resident = 0;
   in >> pages >> resident;
   return resident * sysconf(_SC_PAGESIZE);
-}
-
-// Physical memory this machine could give a trial; a plan that needs more is OUT_OF_MEMORY before
-// it starts.
-int64_t AvailableBytes() {
-  std::ifstream in("/proc/meminfo");
-  std::string key, unit;
-  int64_t kib = 0;
-  while (in >> key >> kib >> unit) {
-    if (key == "MemAvailable:") return kib * 1024;
-  }
-  return 0;
 }
 
 std::string CpuModel() {
@@ -107,7 +96,7 @@ void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
 // Serves one connection.
 class Trainer {
  public:
-  Trainer(const Process& process, int fd) : process_(process), fd_(fd) {}
+  Trainer(const Process& process, int fd) : process_(process), socket_(fd) {}
 
   int Serve() {
     FromTrainer ready;
@@ -116,7 +105,7 @@ class Trainer {
     if (!Send(ready)) return 0;
     while (true) {
       ToTrainer message;
-      const absl::Status status = ReadFrame(fd_, -1, &message);
+      const absl::Status status = socket_.Read(-1, &message);
       if (absl::IsDeadlineExceeded(status)) continue;
       if (absl::IsOutOfRange(status)) return 0;
       if (!status.ok()) {
@@ -131,7 +120,7 @@ class Trainer {
   }
 
  private:
-  bool Send(const FromTrainer& message) { return WriteFrame(fd_, message).ok(); }
+  bool Send(const FromTrainer& message) { return socket_.Write(message).ok(); }
 
   // False when the agent is gone.
   bool RunTrial(const StartTrial& start) {
@@ -168,6 +157,7 @@ class Trainer {
     out_of_memory_ = true;
     ASSIGN_OR_RETURN(auto trial, Create(start, dataset.get()));
     out_of_memory_ = false;
+    finished->set_microbatch_sequences(trial->microbatch());
     if (!start.resume_from().empty()) {
       const absl::Status loaded = trial->Load(start.resume_from());
       if (absl::IsDataLoss(loaded) || absl::IsNotFound(loaded)) {
@@ -233,7 +223,7 @@ class Trainer {
         last_checkpoint_ms = core::SystemClock().MonotonicMs();
       }
       ToTrainer command;
-      const absl::Status status = ReadFrame(fd_, 0, &command);
+      const absl::Status status = socket_.Read(0, &command);
       if (absl::IsOutOfRange(status)) {
         gone_ = true;
         return absl::OkStatus();
@@ -272,8 +262,8 @@ class Trainer {
                              {.device = process_.options.cuda_device,
                               .memory_limit_bytes = process_.memory_share_bytes});
     }
-    ASSIGN_OR_RETURN(auto trial,
-                     CpuTrial::Create(start.plan(), dataset, start.threads(), AvailableBytes()));
+    ASSIGN_OR_RETURN(auto trial, CpuTrial::Create(start.plan(), dataset, start.threads(),
+                                                  core::ReadMachine().available_bytes));
     return trial;
   }
 
@@ -285,7 +275,7 @@ class Trainer {
       if (!absl::IsResourceExhausted(saved)) return saved;
       Warn(saved);
       ToTrainer command;
-      const absl::Status heard = ReadFrame(fd_, kDiskPollMs, &command);
+      const absl::Status heard = socket_.Read(kDiskPollMs, &command);
       gone_ = absl::IsOutOfRange(heard);
       if (gone_) return absl::OkStatus();
       if ((heard.ok() && command.has_stop()) || core::SystemClock().MonotonicMs() >= until) {
@@ -325,7 +315,7 @@ class Trainer {
   }
 
   const Process& process_;
-  const int fd_;
+  FrameSocket socket_;
   bool gone_ = false, out_of_memory_ = false;
   int64_t train_ms_ = 0;
   std::set<std::string> verified_;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/status_macros.h"
+#include "fmt/format.h"
 #include "worker/trainer/init.h"
 #include "worker/trainer/programs.h"
 
@@ -40,6 +41,12 @@ void Trial::FillHyper(int64_t step, float* hyper) const {
   hyper[0] = static_cast<float>(step + 1);
   for (size_t g = 0; g < plan_.optimizer.size(); ++g)
     hyper[1 + g] = static_cast<float>(plan_.optimizer[g].peak_lr * factor);
+}
+
+absl::Status Trial::CheckStep(const std::string& path) const {
+  if (step_ <= plan_.steps) return absl::OkStatus();
+  return absl::DataLossError(
+      fmt::format("checkpoint '{}' is of step {}, the plan has {}", path, step_, plan_.steps));
 }
 
 absl::Status InitializeWeights(const recipes::Plan& plan, const Parameters& layout,

@@ -40,6 +40,8 @@ class Trial {
   // Cross-entropy of the present weights over the whole held-out set.
   virtual HeldoutScore Score() = 0;
   virtual absl::StatusOr<CheckpointInfo> Save(const std::string& parent) = 0;
+  // As ReadCheckpoint; DATA_LOSS also when it is beyond the plan's last step. After an error the
+  // trial is of no further use.
   virtual absl::Status Load(const std::string& path) = 0;
   // Bytes on the device that computes.
   virtual int64_t memory_bytes() const = 0;
@@ -55,6 +57,8 @@ class Trial {
   void FillScoreBatch(int64_t first, int64_t rows, int32_t* tokens, int32_t* targets) const;
   StepResult MakeResult(double nats, double squares, std::vector<double> grad_norms,
                         int64_t step) const;
+  // DATA_LOSS when step() is beyond the plan's last step.
+  absl::Status CheckStep(const std::string& path) const;
   // hyper (1 + groups) of a step, see UpdateProgram.
   void FillHyper(int64_t step, float* hyper) const;
 

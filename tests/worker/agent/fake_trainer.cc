@@ -7,9 +7,7 @@
 //   garbage_at  writes bytes that are no frame at that step
 //   deaf        never answers a stop
 // It writes a checkpoint every 10 steps and when it is asked to stop. The loss at step k is 10/k.
-#include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -20,7 +18,7 @@
 #include "core/file.h"
 #include "core/version.h"
 #include "sweep/v1/trainer.pb.h"
-#include "worker/trainer/framing.h"
+#include "worker/protocol/framing.h"
 #include "worker/trainer/listen.h"
 #include "worker/trainer/run_plan.h"
 #include "worker/trainer/trainer.h"
@@ -30,9 +28,7 @@ namespace {
 
 namespace v1 = ::sweep::v1;
 
-bool Send(int fd, const v1::FromTrainer& message) { return WriteFrame(fd, message).ok(); }
-
-void SendCheckpoint(int fd, const std::string& dir, int64_t step) {
+void SendCheckpoint(FrameSocket& socket, const std::string& dir, int64_t step) {
   const std::string path = dir + "/step-" + std::to_string(step);
   std::filesystem::create_directories(path);
   (void)core::WriteFileAtomically(path + "/state", std::to_string(step));
@@ -40,20 +36,21 @@ void SendCheckpoint(int fd, const std::string& dir, int64_t step) {
   message.mutable_checkpoint()->set_path(path);
   message.mutable_checkpoint()->set_step(step);
   message.mutable_checkpoint()->set_exact_resume(true);
-  Send(fd, message);
+  (void)socket.Write(message);
 }
 
-void Finish(int fd, v1::Outcome outcome, int64_t step, const std::string& detail = "") {
+void Finish(FrameSocket& socket, v1::Outcome outcome, int64_t step,
+            const std::string& detail = "") {
   v1::FromTrainer message;
   message.mutable_finished()->set_outcome(outcome);
   message.mutable_finished()->set_step(step);
   message.mutable_finished()->set_detail(detail);
   message.mutable_finished()->set_train_ms(5);
-  Send(fd, message);
+  (void)socket.Write(message);
 }
 
 // False at end-of-file.
-bool RunTrial(int fd, const v1::StartTrial& start) {
+bool RunTrial(int fd, FrameSocket& socket, const v1::StartTrial& start) {
   const core::Json plan = core::ParseJson(start.plan(), "plan").value();
   const core::Json fake = plan.value("fake", core::Json::object());
   const int64_t steps = plan["steps"].get<int64_t>();
@@ -65,16 +62,13 @@ bool RunTrial(int fd, const v1::StartTrial& start) {
   std::fprintf(stderr, "fake trainer: %s from step %lld\n", start.trial_id().c_str(),
                static_cast<long long>(step));
   while (step < steps) {
-    pollfd waiting = {fd, POLLIN, 0};
-    if (poll(&waiting, 1, step_ms) > 0) {
-      v1::ToTrainer message;
-      const absl::Status status = ReadFrame(fd, 0, &message);
-      if (absl::IsOutOfRange(status)) return false;
-      if (status.ok() && message.has_stop() && !fake.value("deaf", false)) {
-        if (message.stop().save()) SendCheckpoint(fd, start.checkpoint_dir(), step);
-        Finish(fd, v1::OUTCOME_PREEMPTED, step);
-        return true;
-      }
+    v1::ToTrainer message;
+    const absl::Status status = socket.Read(step_ms, &message);
+    if (absl::IsOutOfRange(status)) return false;
+    if (status.ok() && message.has_stop() && !fake.value("deaf", false)) {
+      if (message.stop().save()) SendCheckpoint(socket, start.checkpoint_dir(), step);
+      Finish(socket, v1::OUTCOME_PREEMPTED, step);
+      return true;
     }
     ++step;
     if (step == fake.value("crash_at", -1) && (!resumed || fake.value("crash_always", false))) {
@@ -90,12 +84,12 @@ bool RunTrial(int fd, const v1::StartTrial& start) {
     metric.mutable_metric()->set_name("train_loss");
     metric.mutable_metric()->set_step(step);
     metric.mutable_metric()->set_value(10.0 / static_cast<double>(step));
-    Send(fd, metric);
+    (void)socket.Write(metric);
     v1::FromTrainer progress;
     progress.mutable_progress()->set_step(step);
     progress.mutable_progress()->set_tokens_per_s(start.threads());
-    Send(fd, progress);
-    if (step % 10 == 0) SendCheckpoint(fd, start.checkpoint_dir(), step);
+    (void)socket.Write(progress);
+    if (step % 10 == 0) SendCheckpoint(socket, start.checkpoint_dir(), step);
   }
   const std::string end = fake.value("end", "completed");
   if (end == "completed" || end == "other_eval") {
@@ -106,9 +100,9 @@ bool RunTrial(int fd, const v1::StartTrial& start) {
     evaluation->set_sum_nats(2000);
     evaluation->set_scored_tokens(1000);
     evaluation->set_scored_bytes(3000);
-    Send(fd, message);
+    (void)socket.Write(message);
   }
-  Finish(fd,
+  Finish(socket,
          end == "diverged" ? v1::OUTCOME_DIVERGED
          : end == "oom"    ? v1::OUTCOME_OUT_OF_MEMORY
          : end == "failed" ? v1::OUTCOME_FAILED
@@ -120,16 +114,17 @@ bool RunTrial(int fd, const v1::StartTrial& start) {
 }  // namespace
 
 int Serve(int fd) {
+  FrameSocket socket(fd);
   v1::FromTrainer ready;
   ready.mutable_ready()->set_protocol_version(core::kProtocolVersion);
   ready.mutable_ready()->mutable_provenance()->set_trainer("fake");
-  Send(fd, ready);
+  (void)socket.Write(ready);
   while (true) {
     v1::ToTrainer message;
-    const absl::Status status = ReadFrame(fd, -1, &message);
+    const absl::Status status = socket.Read(-1, &message);
     if (absl::IsDeadlineExceeded(status)) continue;
     if (!status.ok()) return 0;
-    if (message.has_start() && !RunTrial(fd, message.start())) return 0;
+    if (message.has_start() && !RunTrial(fd, socket, message.start())) return 0;
   }
 }
 

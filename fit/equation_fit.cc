@@ -1,4 +1,4 @@
-#include "fit/surface_fit.h"
+#include "fit/equation_fit.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,8 +12,10 @@ namespace {
 
 constexpr int kMaxCoordinates = 16;
 
-using Matrix = Eigen::MatrixXd;
-using Vector = Eigen::VectorXd;
+// No heap: a bootstrap solves thousands of small problems.
+using Matrix =
+    Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, 0, kMaxCoordinates, kMaxCoordinates>;
+using Vector = Eigen::Matrix<double, Eigen::Dynamic, 1, 0, kMaxCoordinates, 1>;
 
 // Objective with its gradient, the Gauss-Newton matrix of reweighted least squares (always positive
 // semidefinite) and the exact Hessian.
@@ -25,8 +27,8 @@ struct Model {
 
 class Problem {
  public:
-  Problem(const SurfaceLaw& law, const std::vector<Coordinate>& box,
-          const std::vector<SurfacePoint>& points, const std::vector<double>& weights,
+  Problem(const Equation& law, const std::vector<Coordinate>& box,
+          const std::vector<FitPoint>& points, const std::vector<double>& weights,
           const LossSpec& loss)
       : law_(law), box_(box), points_(points), weights_(weights), loss_(loss) {
     SWEEP_CHECK(size() <= kMaxCoordinates);
@@ -45,15 +47,14 @@ class Problem {
     for (size_t p = 0; p < points_.size(); ++p) {
       const double weight = weights_[p];
       if (weight == 0) continue;
-      const SurfacePoint& point = points_[p];
-      const double loss =
-          law_.LossDerivatives(theta.data(), point.log_params, point.log_tokens, g, h);
-      double r = loss - point.loss, curve = 0, inverse = 1;
+      const FitPoint& point = points_[p];
+      const double loss = law_.Derivatives(theta.data(), point.x, g, h);
+      double r = loss - point.y, curve = 0, inverse = 1;
       if (loss_.residual == ResidualKind::kLog) {
         // r = ln L: dr = g/L, d2r = h/L - g g'/L^2.
         inverse = 1 / loss;
         curve = inverse * inverse;
-        r = std::log(loss) - point.log_loss;
+        r = std::log(loss) - point.log_y;
       }
       const double size = std::fabs(r);
       const bool inside = loss_.kind == LossKind::kL2 || size <= loss_.delta;
@@ -81,9 +82,9 @@ class Problem {
   }
 
  private:
-  const SurfaceLaw& law_;
+  const Equation& law_;
   const std::vector<Coordinate>& box_;
-  const std::vector<SurfacePoint>& points_;
+  const std::vector<FitPoint>& points_;
   const std::vector<double>& weights_;
   LossSpec loss_;
 };
@@ -173,8 +174,8 @@ bool SolveSmooth(const Problem& problem, Vector& theta, Model& model) {
 }
 
 // L1 as the limit of Huber's loss: delta falls until every kink is resolved, each stage warm.
-bool Solve(const SurfaceLaw& law, const std::vector<Coordinate>& box,
-           const std::vector<SurfacePoint>& points, const std::vector<double>& weights,
+bool Solve(const Equation& law, const std::vector<Coordinate>& box,
+           const std::vector<FitPoint>& points, const std::vector<double>& weights,
            const LossSpec& loss, Vector& theta, double& objective) {
   Model model;
   bool converged = false;
@@ -188,7 +189,7 @@ bool Solve(const SurfaceLaw& law, const std::vector<Coordinate>& box,
   for (double delta = 1e-2; delta > 5e-12; delta *= 0.1) {
     LossSpec stage{LossKind::kHuber, delta, loss.residual};
     converged = SolveSmooth(Problem(law, box, points, weights, stage), theta, model);
-    const double value = SurfaceObjective(
+    const double value = FitObjective(
         law, points, weights, loss, std::vector<double>(theta.data(), theta.data() + theta.size()));
     if (value < best) best = value, best_theta = theta;
   }
@@ -197,62 +198,82 @@ bool Solve(const SurfaceLaw& law, const std::vector<Coordinate>& box,
   return converged && std::isfinite(best);
 }
 
+bool SameObjective(double value, double best) { return value - best <= 1e-9 * best + 1e-25; }
+
+std::vector<LocalOptimum> OtherOptima(std::vector<LocalOptimum> ends, const EquationFit& best) {
+  constexpr double kNearlyAsGood = 0.01, kSamePlace = 1e-3;
+  const auto same = [&](const std::vector<double>& a, const std::vector<double>& b) {
+    for (size_t i = 0; i < a.size(); ++i)
+      if (std::fabs(a[i] - b[i]) > kSamePlace * (1 + std::fabs(b[i]))) return false;
+    return true;
+  };
+  std::stable_sort(ends.begin(), ends.end(), [](const LocalOptimum& a, const LocalOptimum& b) {
+    return a.objective < b.objective;
+  });
+  std::vector<LocalOptimum> others;
+  for (const LocalOptimum& end : ends) {
+    if (end.starts == 0 || SameObjective(end.objective, best.objective) ||
+        end.objective > (1 + kNearlyAsGood) * best.objective || same(end.theta, best.theta))
+      continue;
+    const auto known = std::find_if(others.begin(), others.end(), [&](const LocalOptimum& other) {
+      return same(end.theta, other.theta);
+    });
+    if (known == others.end()) {
+      others.push_back(end);
+    } else {
+      ++known->starts;
+    }
+  }
+  return others;
+}
+
 // Condition number of J'J with J = d(ln Lhat)/d(coordinate); a positive "E" counts as lnE so that
 // the number compares with the published one.
-double Condition(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
+double Condition(const Equation& law, const std::vector<FitPoint>& points,
                  const std::vector<double>& weights, const std::vector<double>& theta) {
   const auto k = static_cast<Eigen::Index>(theta.size());
-  Matrix jacobian = Matrix::Zero(static_cast<Eigen::Index>(points.size()), k);
+  Eigen::MatrixXd jacobian = Eigen::MatrixXd::Zero(static_cast<Eigen::Index>(points.size()), k);
   double g[kMaxCoordinates], h[kMaxCoordinates * kMaxCoordinates];
   for (size_t p = 0; p < points.size(); ++p) {
     if (weights[p] == 0) continue;
-    const double loss =
-        law.LossDerivatives(theta.data(), points[p].log_params, points[p].log_tokens, g, h);
+    const double loss = law.Derivatives(theta.data(), points[p].x, g, h);
     for (Eigen::Index j = 0; j < k; ++j) {
       const double unit = law.coordinates()[j].name == "E" ? theta[j] : 1;
       jacobian(static_cast<Eigen::Index>(p), j) = std::sqrt(weights[p]) * g[j] / loss * unit;
     }
   }
   if (!jacobian.allFinite()) return std::numeric_limits<double>::infinity();
-  const Vector s = Eigen::JacobiSVD<Matrix>(jacobian).singularValues();
+  const Eigen::VectorXd s = Eigen::JacobiSVD<Eigen::MatrixXd>(jacobian).singularValues();
   if (s(s.size() - 1) <= 0) return std::numeric_limits<double>::infinity();
   return std::pow(s(0) / s(s.size() - 1), 2);
 }
 
 }  // namespace
 
-std::vector<SurfacePoint> SurfacePoints(const std::vector<Observation>& observations) {
-  std::vector<SurfacePoint> points;
-  points.reserve(observations.size());
-  for (const Observation& o : observations)
-    points.push_back({std::log(o.params), std::log(o.tokens), o.loss, std::log(o.loss)});
-  return points;
-}
-
-double SurfaceObjective(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
-                        const std::vector<double>& weights, const LossSpec& loss,
-                        const std::vector<double>& theta) {
+double FitObjective(const Equation& law, const std::vector<FitPoint>& points,
+                    const std::vector<double>& weights, const LossSpec& loss,
+                    const std::vector<double>& theta) {
   double sum = 0;
   for (size_t p = 0; p < points.size(); ++p) {
     if (weights[p] == 0) continue;
-    const double predicted = law.Loss(theta.data(), points[p].log_params, points[p].log_tokens);
+    const double predicted = law.Value(theta.data(), points[p].x);
     sum += weights[p] * Rho(loss, loss.residual == ResidualKind::kLog
-                                      ? std::log(predicted) - points[p].log_loss
-                                      : predicted - points[p].loss);
+                                      ? std::log(predicted) - points[p].log_y
+                                      : predicted - points[p].y);
   }
   return sum;
 }
 
-SurfaceFit FitSurface(const SurfaceLaw& law, const std::vector<SurfacePoint>& points,
-                      const std::vector<double>& weights, const LossSpec& loss,
-                      const std::vector<std::vector<double>>& starts,
-                      const std::vector<Coordinate>* given_box) {
+EquationFit FitEquation(const Equation& law, const std::vector<FitPoint>& points,
+                        const std::vector<double>& weights, const LossSpec& loss,
+                        const std::vector<std::vector<double>>& starts,
+                        const std::vector<Coordinate>* given_box) {
   const std::vector<Coordinate>& box = given_box == nullptr ? law.coordinates() : *given_box;
   SWEEP_CHECK(!points.empty() && points.size() == weights.size() && !starts.empty());
-  SurfaceFit fit;
+  EquationFit fit;
   fit.starts = static_cast<int>(starts.size());
   fit.objective = std::numeric_limits<double>::infinity();
-  std::vector<double> reached;
+  std::vector<LocalOptimum> ends;
   for (const std::vector<double>& start : starts) {
     Vector theta = Eigen::Map<const Vector>(start.data(), static_cast<Eigen::Index>(start.size()));
     for (size_t i = 0; i < box.size(); ++i)
@@ -260,7 +281,7 @@ SurfaceFit FitSurface(const SurfaceLaw& law, const std::vector<SurfacePoint>& po
     double objective = std::numeric_limits<double>::infinity();
     const bool converged = Solve(law, box, points, weights, loss, theta, objective);
     if (!std::isfinite(objective)) continue;
-    reached.push_back(objective);
+    ends.push_back({{theta.data(), theta.data() + theta.size()}, objective, converged ? 1 : 0});
     if (fit.theta.empty() || objective < fit.objective) {
       fit.objective = objective;
       fit.theta.assign(theta.data(), theta.data() + theta.size());
@@ -268,18 +289,21 @@ SurfaceFit FitSurface(const SurfaceLaw& law, const std::vector<SurfacePoint>& po
     }
   }
   if (fit.theta.empty()) return fit;
-  for (const double value : reached)
-    if (value - fit.objective <= 1e-9 * fit.objective + 1e-25) ++fit.starts_at_best;
+  for (const LocalOptimum& end : ends)
+    if (SameObjective(end.objective, fit.objective)) ++fit.starts_at_best;
+  fit.others = OtherOptima(ends, fit);
   for (size_t i = 0; i < fit.theta.size(); ++i) {
     const Coordinate& c = box[i];
     if (c.lower == c.upper) continue;  // pinned, not found on a bound
     if (fit.theta[i] <= c.lower || fit.theta[i] >= c.upper) fit.at_bound.push_back(i);
   }
   fit.condition = Condition(law, points, weights, fit.theta);
-  fit.log_residuals.reserve(points.size());
-  for (const SurfacePoint& p : points)
-    fit.log_residuals.push_back(std::log(law.Loss(fit.theta.data(), p.log_params, p.log_tokens)) -
-                                p.log_loss);
+  fit.residuals.reserve(points.size());
+  for (const FitPoint& p : points) {
+    const double value = law.Value(fit.theta.data(), p.x);
+    fit.residuals.push_back(loss.residual == ResidualKind::kLog ? std::log(value) - p.log_y
+                                                                : value - p.y);
+  }
   return fit;
 }
 

@@ -1,0 +1,45 @@
+#include "fit/asymptote.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/units.h"
+#include "fit/stats.h"
+#include "fmt/format.h"
+
+namespace fit {
+
+void UniteWithAsymptote(double loss, double loss_at_E_lo, double loss_at_E_hi,
+                        const std::vector<double>& noise, Interval* mean, Interval* prediction) {
+  const bool drawn = std::isfinite(mean->lo);
+  mean->lo = std::min({drawn ? mean->lo : loss, loss_at_E_lo, loss_at_E_hi});
+  mean->hi = std::max({drawn ? mean->hi : loss, loss_at_E_lo, loss_at_E_hi});
+  mean->method = drawn ? mean->method + ", united with the range of E" : "range of E";
+  if (noise.empty()) {
+    prediction->lo = prediction->hi = std::numeric_limits<double>::quiet_NaN();
+    return;
+  }
+  if (!std::isfinite(prediction->lo)) prediction->lo = prediction->hi = loss;
+  const double level = prediction->level;
+  const auto both = [&](double end, double quantile) {
+    return std::hypot(std::log(end / loss), Quantile(noise, quantile));
+  };
+  prediction->lo = std::min(prediction->lo, loss * std::exp(-both(mean->lo, (1 - level) / 2)));
+  prediction->hi = std::max(prediction->hi, loss * std::exp(both(mean->hi, (1 + level) / 2)));
+  prediction->method = mean->method + " + residuals";
+}
+
+std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast) {
+  if (!forecast.asymptote.has_value()) return std::nullopt;
+  const AsymptoteSpan& span = *forecast.asymptote;
+  const double spread = std::fabs(span.loss_at_E_hi - span.loss_at_E_lo);
+  if (spread <= 0.5 * (forecast.interval.hi - forecast.interval.lo)) return std::nullopt;
+  return Warn(kAsymptoteUnidentified,
+              fmt::format("E between {:.4g} and {:.4g} fits as well and moves the forecast at {} "
+                          "from {:.4f} to {:.4f}",
+                          span.E.lo, span.E.hi, core::FormatFlops(forecast.flops),
+                          span.loss_at_E_lo, span.loss_at_E_hi));
+}
+
+}  // namespace fit

@@ -1,0 +1,24 @@
+// What not knowing the asymptote E does to a forecast. Far out, a law is its asymptote: where the
+// runs allow a range of E, the forecast is no better known than the losses at its two ends, however
+// close together the resamples lie.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "fit/law.h"
+
+namespace fit {
+
+// Unites `mean` with the losses at both ends of E, and then makes `prediction` reach further on
+// each side than `mean` by the scatter of single runs (independent, so squares of ln L add).
+// `noise`: residuals ln L - ln Lhat of single runs; without any, a prediction interval is NaN.
+// Where `mean` is NaN (too few resamples could be fitted), the range of E is all that is known.
+void UniteWithAsymptote(double loss, double loss_at_E_lo, double loss_at_E_hi,
+                        const std::vector<double>& noise, Interval* mean, Interval* prediction);
+
+// The warning asymptote-unidentified when moving E over its range moves the forecast by more than
+// half of its prediction interval.
+std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast);
+
+}  // namespace fit

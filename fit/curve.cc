@@ -1,0 +1,130 @@
+#include "fit/curve.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "fit/jet.h"
+#include "fit/linear_starts.h"
+
+namespace fit {
+namespace {
+
+std::pair<double, double> InputRange(const std::vector<FitPoint>& points,
+                                     const std::vector<double>& weights) {
+  double low = HUGE_VAL, high = -HUGE_VAL;
+  for (size_t i = 0; i < points.size(); ++i)
+    if (weights[i] > 0) low = std::min(low, points[i].x[0]), high = std::max(high, points[i].x[0]);
+  return {low, high};
+}
+
+std::vector<double> Measured(const std::vector<FitPoint>& points) {
+  std::vector<double> y;
+  for (const FitPoint& p : points) y.push_back(p.y);
+  return y;
+}
+
+class Sigmoid final : public FromTemplate<Sigmoid, 4, Equation> {
+ public:
+  enum { kA, kX0, kLnK, kB };
+  template <typename T>
+  static T At(const T* theta, const Inputs& x) {
+    // 1 / (1 + e^-z) = e^-softplus(-z): no overflow on either side.
+    const T z = Exp(theta[kLnK]) * (x[0] - theta[kX0]);
+    return theta[kA] * Exp(-Softplus(-z)) + theta[kB];
+  }
+
+  std::string_view name() const override { return "sigmoid"; }
+  std::string_view equation() const override { return "y = a / (1 + exp(-k (x - x0))) + b"; }
+  const std::vector<Coordinate>& coordinates() const override {
+    static const auto* const list =
+        new std::vector<Coordinate>{{"a", -1, 0, "parameter-at-bound"},
+                                    {"x0", -1e3, 1e3, "parameter-at-bound"},
+                                    {"lnk", std::log(1e-3), std::log(1e3), "parameter-at-bound"},
+                                    {"b", 0, 1, ""}};
+    return *list;
+  }
+
+  std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,
+                                          const std::vector<double>& weights,
+                                          int count) const override {
+    const auto [low, high] = InputRange(points, weights);
+    const double width = std::max(high - low, 1e-6);
+    const std::vector<double> y = Measured(points);
+    std::vector<double> lost;  // 1 - y, so that all coefficients are positive
+    for (const double v : y) lost.push_back(1 - v);
+    std::vector<StartCell> cells;
+    for (int place = -8; place <= 20; ++place) {
+      const double x0 = low + width * place / 12;
+      for (const double k : GeometricGrid(0.5 / width, 60 / width, 12)) {
+        std::vector<std::vector<double>> columns(2, std::vector<double>(points.size(), 1));
+        for (size_t i = 0; i < points.size(); ++i)
+          columns[1][i] = 1 / (1 + std::exp(-k * (points[i].x[0] - x0)));
+        const NonNegativeFit fit = NonNegativeLeastSquares(columns, lost, weights);
+        cells.push_back(
+            {fit.rss, {-fit.coefficients[1], x0, std::log(k), 1 - fit.coefficients[0]}});
+      }
+    }
+    return ChooseStarts(std::move(cells), count, coordinates());
+  }
+
+  NamedValues Report(const std::vector<double>& theta) const override {
+    return {{"a", theta[kA]}, {"x0", theta[kX0]}, {"k", std::exp(theta[kLnK])}, {"b", theta[kB]}};
+  }
+};
+
+class ExponentialError final : public FromTemplate<ExponentialError, 3, Equation> {
+ public:
+  enum { kEps, kLnK, kGamma };
+  template <typename T>
+  static T At(const T* theta, const Inputs& x) {
+    return theta[kEps] - Exp(theta[kLnK] - theta[kGamma] * x[0]);
+  }
+
+  std::string_view name() const override { return "exponential-error"; }
+  std::string_view equation() const override { return "y = eps - k exp(-gamma x)"; }
+  const std::vector<Coordinate>& coordinates() const override {
+    static const auto* const list =
+        new std::vector<Coordinate>{{"eps", 0, 10, "parameter-at-bound"},
+                                    {"lnk", -100, 100, ""},
+                                    {"gamma", 1e-6, 20, "parameter-at-bound"}};
+    return *list;
+  }
+
+  std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,
+                                          const std::vector<double>& weights,
+                                          int count) const override {
+    const double x0 = InputMean(points, weights, 0);
+    const std::vector<double> y = Measured(points);
+    const double ceiling = 10;
+    std::vector<double> below;  // 10 - y: positive coefficients again
+    for (const double v : y) below.push_back(ceiling - v);
+    std::vector<StartCell> cells;
+    for (const double gamma : GeometricGrid(0.02, 15, 60)) {
+      std::vector<std::vector<double>> columns(2, std::vector<double>(points.size(), 1));
+      for (size_t i = 0; i < points.size(); ++i)
+        columns[1][i] = std::exp(-gamma * (points[i].x[0] - x0));
+      const NonNegativeFit fit = NonNegativeLeastSquares(columns, below, weights);
+      cells.push_back({fit.rss,
+                       {ceiling - fit.coefficients[0],
+                        std::log(std::max(fit.coefficients[1], 1e-9)) + gamma * x0, gamma}});
+    }
+    return ChooseStarts(std::move(cells), count, coordinates());
+  }
+
+  NamedValues Report(const std::vector<double>& theta) const override {
+    return {{"eps", theta[kEps]}, {"k", std::exp(theta[kLnK])}, {"gamma", theta[kGamma]}};
+  }
+};
+
+}  // namespace
+
+const Equation& SigmoidCurve() {
+  static const auto* const curve = new Sigmoid;
+  return *curve;
+}
+const Equation& ExponentialErrorCurve() {
+  static const auto* const curve = new ExponentialError;
+  return *curve;
+}
+
+}  // namespace fit

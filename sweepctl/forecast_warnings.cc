@@ -1,0 +1,60 @@
+#include "sweepctl/forecast_warnings.h"
+
+#include <algorithm>
+
+#include "core/status_macros.h"
+#include "fmt/format.h"
+
+namespace sweepctl {
+namespace {
+
+using core::Json;
+
+// The list under `key`; empty for any other shape, which no program of ours has written.
+Json List(const Json& object, const char* key) {
+  if (!object.is_object() || !object.contains(key) || !object[key].is_array()) return Json::array();
+  return object[key];
+}
+
+}  // namespace
+
+absl::StatusOr<Json> StoredFit(orchestrator::Reader& reader, const Json& forecast) {
+  ASSIGN_OR_RETURN(const std::vector<Json> rows,
+                   reader.Rows("SELECT sweep, fit_json FROM fits WHERE observations_hash=?1 "
+                               "ORDER BY fit_id DESC",
+                               forecast.at("observations_hash").get<std::string>()));
+  for (const Json& row : rows) {
+    if (row["sweep"] != forecast.at("sweep")) continue;
+    return core::ParseJson(row["fit_json"].get<std::string>(), "a stored fit");
+  }
+  return Json();
+}
+
+Json WarningsOf(const Json& fit, const Json& forecast) {
+  if (fit.is_null()) return Json();
+  Json warnings = Json::array();
+  const auto add = [&](const Json& of) {
+    for (const Json& warning : List(of, "warnings"))
+      if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end())
+        warnings.push_back(warning);
+  };
+  for (const Json& prediction : List(fit, "predictions")) {
+    if (prediction.value("law", Json()) == forecast.at("law") &&
+        prediction.value("budget_flops", Json()) == forecast.at("budget_flops"))
+      add(prediction);
+  }
+  for (const Json& law : List(fit, "fits"))
+    if (law.value("law", Json()) == forecast.at("law")) add(law);
+  add(fit);
+  return warnings;
+}
+
+std::string WarningLines(const Json& warnings) {
+  if (warnings.is_null()) return "  ! its warnings are unknown: the fit behind it is not stored\n";
+  std::string text;
+  for (const Json& warning : warnings)
+    text += fmt::format("  ! {}: {}\n", warning.value("code", ""), warning.value("text", ""));
+  return text;
+}
+
+}  // namespace sweepctl

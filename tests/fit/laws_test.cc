@@ -1,0 +1,190 @@
+// What every law must do, whatever its equation: derivatives, a planted truth, its optimum.
+#include <cmath>
+#include <map>
+
+#include "core/rng.h"
+#include "fit/chinchilla.h"
+#include "fit/curve.h"
+#include "fit/data_constrained.h"
+#include "fit/equation_fit.h"
+#include "fit/kaplan.h"
+#include "fit/overtrain.h"
+#include "fit/surface_law.h"
+#include "gtest/gtest.h"
+
+namespace fit {
+namespace {
+
+struct LawCase {
+  const SurfaceLaw* law;
+  std::vector<double> truth;  // in the law's coordinates
+};
+
+std::vector<LawCase> Laws() {
+  return {
+      {&ChinchillaLaw(), {std::log(482.), std::log(2085.), 1.817, .3478, .3658}},
+      {&OvertrainLaw(), {std::log(150.), std::log(240.), 1.8, .14}},
+      {&KaplanLaw(), {std::log(8.8e13), std::log(5.4e13), .076, .095}},
+      {&DataConstrainedLaw(),
+       {std::log(521.), std::log(1488.), 1.87, .3527, .34, std::log(15.4), std::log(5.3)}},
+  };
+}
+
+// Sizes and tokens varied independently, half of the runs with repeated data.
+std::vector<FitPoint> Design(const LawCase& c, double noise = 0, uint64_t seed = 1) {
+  std::vector<FitPoint> points;
+  core::Rng rng(seed);
+  for (const double n : {3e7, 1e8, 4e8, 1.5e9, 6e9})
+    for (const double ratio : {0.5, 2., 8., 20., 60., 200.})
+      for (const double unique : {1., 0.05}) {
+        if (unique < 1 && !c.law->knows_repetition()) continue;
+        const double d = std::log(n * ratio);
+        FitPoint p{{std::log(n), d, d + std::log(unique)}, 0, 0};
+        p.y = c.law->Value(c.truth.data(), p.x) * std::exp(noise * rng.Normal());
+        p.log_y = std::log(p.y);
+        points.push_back(p);
+      }
+  return points;
+}
+
+void ExpectDerivatives(const Equation& equation, const std::vector<double>& theta,
+                       const Inputs& x) {
+  const size_t k = theta.size();
+  std::vector<double> g(k), h(k * k), gu(k), gd(k), scratch(k * k);
+  const double value = equation.Derivatives(theta.data(), x, g.data(), h.data());
+  EXPECT_DOUBLE_EQ(value, equation.Value(theta.data(), x)) << equation.name();
+  for (size_t i = 0; i < k; ++i) {
+    const double step = 1e-5;
+    std::vector<double> up = theta, down = theta;
+    up[i] += step, down[i] -= step;
+    const double first =
+        (equation.Value(up.data(), x) - equation.Value(down.data(), x)) / (2 * step);
+    EXPECT_NEAR(g[i], first, 1e-7 * (1 + std::fabs(first))) << equation.name() << " " << i;
+    equation.Derivatives(up.data(), x, gu.data(), scratch.data());
+    equation.Derivatives(down.data(), x, gd.data(), scratch.data());
+    for (size_t j = 0; j < k; ++j) {
+      const double second = (gu[j] - gd[j]) / (2 * step);
+      EXPECT_NEAR(h[i * k + j], second, 1e-6 * (1 + std::fabs(second)))
+          << equation.name() << " " << i << "," << j;
+    }
+  }
+}
+
+TEST(LawsTest, DerivativesMatchCentralDifferences) {
+  for (const LawCase& c : Laws()) {
+    const double n = std::log(3e8), d = std::log(7e9);
+    ExpectDerivatives(*c.law, c.truth, {n, d, d});
+    ExpectDerivatives(*c.law, c.truth, {n, d, d - 2.5});
+    ExpectDerivatives(*c.law, c.truth,
+                      {std::log(2e10), d, d - 1});  // more parameters than deserved
+  }
+  ExpectDerivatives(SigmoidCurve(), {-.74, .62, std::log(4.8), .99}, {1.1});
+  ExpectDerivatives(SigmoidCurve(), {-.74, .62, std::log(4.8), .99}, {.3});
+  ExpectDerivatives(ExponentialErrorCurve(), {.86, std::log(2.2), .71}, {2.6});
+}
+
+TEST(LawsTest, NoiseFreeDataGiveThePlantedTruthBack) {
+  for (const LawCase& c : Laws())
+    for (const LossSpec& loss : {LossSpec{LossKind::kHuber, 1e-3}, LossSpec{LossKind::kL2}}) {
+      const auto points = Design(c);
+      const std::vector<double> ones(points.size(), 1);
+      const EquationFit fit =
+          FitEquation(*c.law, points, ones, loss, c.law->Starts(points, ones, 64));
+      const auto truth = c.law->Report(c.truth), found = c.law->Report(fit.theta);
+      ASSERT_EQ(found.size(), truth.size());
+      double worst = 0;
+      for (size_t i = 0; i < truth.size(); ++i) {
+        worst = std::max(worst, std::fabs(found[i].second / truth[i].second - 1));
+        EXPECT_NEAR(found[i].second / truth[i].second, 1, 1e-8)
+            << c.law->name() << " " << truth[i].first;
+      }
+      std::printf("%-17s %-6s worst relative error %.1e, %d of %d starts\n",
+                  std::string(c.law->name()).c_str(), std::string(Name(loss.kind)).c_str(), worst,
+                  fit.starts_at_best, fit.starts);
+    }
+}
+
+TEST(LawsTest, NoiseFreeCurvesGiveThePlantedTruthBack) {
+  struct Case {
+    const Equation* curve;
+    std::vector<double> truth;
+    double low, high;
+  };
+  for (const Case& c : {Case{&SigmoidCurve(), {-.72, .75, std::log(9.), .98}, .4, 1.4},
+                        Case{&ExponentialErrorCurve(), {.86, std::log(2.2), .71}, 1.9, 5.5}}) {
+    std::vector<FitPoint> points;
+    for (int i = 0; i < 40; ++i) {
+      FitPoint p{{c.low + (c.high - c.low) * i / 39}, 0, 0};
+      p.y = c.curve->Value(c.truth.data(), p.x);
+      points.push_back(p);
+    }
+    const std::vector<double> ones(points.size(), 1);
+    const EquationFit fit =
+        FitEquation(*c.curve, points, ones, {LossKind::kL2, 0, ResidualKind::kLinear},
+                    c.curve->Starts(points, ones, 32));
+    for (size_t i = 0; i < c.truth.size(); ++i)
+      EXPECT_NEAR(fit.theta[i] / c.truth[i], 1, 1e-8) << c.curve->name() << " " << i;
+  }
+}
+
+// Best of many starts far apart against the few that the laws choose by themselves.
+TEST(LawsTest, TheGlobalOptimumOfNoisyDataIsFound) {
+  for (const LawCase& c : Laws()) {
+    const int sets = 25;
+    int found = 0;
+    for (int set = 0; set < sets; ++set) {
+      const auto points = Design(c, 0.01, 100 + static_cast<uint64_t>(set));
+      const std::vector<double> ones(points.size(), 1);
+      const LossSpec loss{LossKind::kHuber, 1e-3};
+      const double ours =
+          FitEquation(*c.law, points, ones, loss, c.law->Starts(points, ones, 16)).objective;
+      auto exhaustive = c.law->Starts(points, ones, 64);
+      exhaustive.push_back(c.truth);
+      const double best = FitEquation(*c.law, points, ones, loss, exhaustive).objective;
+      found += ours <= best * (1 + 1e-9);
+    }
+    std::printf("%-17s global optimum in %d of %d noisy sets\n", std::string(c.law->name()).c_str(),
+                found, sets);
+    EXPECT_EQ(found, sets) << c.law->name();
+  }
+}
+
+TEST(LawsTest, TheOptimumOfABudgetIsTheLowestPointOnIt) {
+  for (const LawCase& c : Laws()) {
+    const Optimum best = c.law->ComputeOptimal(c.truth, 1e21, 6);
+    ASSERT_TRUE(best.found) << c.law->name();
+    EXPECT_NEAR(6 * best.params * best.tokens, 1e21, 1e13) << c.law->name();
+    for (const double factor : {0.5, 0.8, 0.95, 1.05, 1.25, 2.}) {
+      const double n = std::log(best.params * factor), d = std::log(best.tokens / factor);
+      EXPECT_GT(c.law->Loss(c.truth.data(), n, d), best.loss) << c.law->name() << " " << factor;
+    }
+    const Optimum under = c.law->ComputeOptimalUnder(c.truth, 1e21, ProportionalFlops(6));
+    EXPECT_NEAR(under.loss / best.loss, 1, 1e-10) << c.law->name();
+  }
+}
+
+TEST(LawsTest, OvertrainingIsChinchillaWithEqualExponents) {
+  const double a = 150, b = 240, eta = .14;
+  const std::vector<double> over = {std::log(a), std::log(b), 1.8, eta};
+  const std::vector<double> chinchilla = {std::log(a) - eta * std::log(6.),
+                                          std::log(b) - eta * std::log(6.), 1.8, 2 * eta, 2 * eta};
+  for (const double n : {1e7, 1e9, 1e11})
+    for (const double d : {1e8, 1e11, 1e13})
+      EXPECT_NEAR(OvertrainLaw().Loss(over.data(), std::log(n), std::log(d)) /
+                      ChinchillaLaw().Loss(chinchilla.data(), std::log(n), std::log(d)),
+                  1, 1e-14);
+}
+
+// Scarce data move the optimum to smaller models trained on repetitions, and cost loss.
+TEST(LawsTest, ALimitOfUniqueTokensMovesTheOptimum) {
+  const LawCase c = Laws()[3];
+  const Optimum free = c.law->ComputeOptimal(c.truth, 1e21, 6);
+  const Optimum plenty = c.law->ComputeOptimalLimited(c.truth, 1e21, 6, 1e15);
+  const Optimum scarce = c.law->ComputeOptimalLimited(c.truth, 1e21, 6, free.tokens / 20);
+  EXPECT_NEAR(plenty.loss, free.loss, 1e-12);
+  EXPECT_GT(scarce.loss, free.loss * 1.005);
+  EXPECT_GT(scarce.tokens, free.tokens / 20);
+}
+
+}  // namespace
+}  // namespace fit

@@ -1,0 +1,268 @@
+// Published fits of the laws beyond Chinchilla's, refitted from the published data
+// (reference/fitting.md sections 2.3 to 2.5).
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/file.h"
+#include "fit/chinchilla.h"
+#include "fit/curve.h"
+#include "fit/data_constrained.h"
+#include "fit/equation_fit.h"
+#include "fit/fit.h"
+#include "fit/overtrain.h"
+#include "fit/two_step.h"
+#include "tests/fit/test_data.h"
+
+namespace fit {
+namespace {
+
+constexpr LossSpec kLinearLeastSquares{LossKind::kL2, 0, ResidualKind::kLinear};
+
+// A CSV file by column name; numbers where asked for.
+class Table {
+ public:
+  explicit Table(const std::string& name) {
+    const auto text = core::ReadFile(SharedData(name));
+    EXPECT_TRUE(text.ok());
+    auto parsed = ParseCsv(*text, name);
+    EXPECT_TRUE(parsed.ok());
+    table_ = *std::move(parsed);
+    for (size_t i = 0; i < table_.header.size(); ++i) column_[table_.header[i]] = i;
+  }
+  size_t rows() const { return table_.rows.size(); }
+  const std::string& Text(size_t row, const std::string& column) const {
+    return table_.rows[row][column_.at(column)];
+  }
+  double Number(size_t row, const std::string& column) const {
+    return std::stod(Text(row, column));
+  }
+
+ private:
+  CsvTable table_;
+  std::map<std::string, size_t> column_;
+};
+
+FitPoint RunPoint(double params, double tokens, double y) {
+  return {{std::log(params), std::log(tokens), std::log(tokens)}, y, std::log(y)};
+}
+
+// arXiv:2403.08540: over-trained and large runs forecast from five small ones, then their error on
+// 17 tasks through the loss.
+TEST(PublishedTest, GadreOvertrainedRunsAndTheirTaskErrors) {
+  SKIP_WITHOUT("gadre_overtrain_rpj.csv");
+  const Table table("gadre_overtrain_rpj.csv");
+  std::vector<FitPoint> small, errors;
+  std::map<std::string, size_t> targets;
+  for (size_t i = 0; i < table.rows(); ++i) {
+    const std::string arch = table.Text(i, "arch");
+    const double multiplier = table.Number(i, "chinchilla_multiplier");
+    const double loss = table.Number(i, "loss_c4_val");
+    const bool fitted =
+        (multiplier == 1 && arch.starts_with("d=")) || (multiplier == 16 && arch == "d=96_l=8_h=4");
+    if (fitted)
+      small.push_back(RunPoint(table.Number(i, "params"), table.Number(i, "tokens"), loss));
+    if (fitted || (multiplier == 1 && arch == "open_lm_1b"))
+      errors.push_back({{loss}, table.Number(i, "err_avg17"), 0});
+    if (arch == "open_lm_1b" && multiplier == 32) targets["1.4B M=640"] = i;
+    if (arch == "open_lm_7b" && multiplier == 1) targets["6.9B M=20"] = i;
+  }
+  ASSERT_EQ(small.size(), 5u);
+  ASSERT_EQ(errors.size(), 6u);
+  const std::vector<double> fives(5, 1), sixes(6, 1);
+  const EquationFit law = FitEquation(OvertrainLaw(), small, fives, kLinearLeastSquares,
+                                      OvertrainLaw().Starts(small, fives, 64));
+  const EquationFit curve = FitEquation(ExponentialErrorCurve(), errors, sixes, kLinearLeastSquares,
+                                        ExponentialErrorCurve().Starts(errors, sixes, 60));
+  const auto p = ByName(OvertrainLaw().Report(law.theta));
+  const auto q = ByName(ExponentialErrorCurve().Report(curve.theta));
+  // Their code fits alpha N^c + beta 6^(c/2) (M N)^c with c = -2 eta.
+  const double eta = p.at("eta");
+  const double alpha = p.at("a") * std::pow(6, -eta), beta = p.at("b") * std::pow(6, -eta);
+  std::printf("gadre: alpha %.6g beta %.6g c %.6f E %.6g; eps %.6f k %.6g gamma %.6f\n", alpha,
+              beta * std::pow(6, eta), -2 * eta, p.at("E"), q.at("eps"), q.at("k"), q.at("gamma"));
+  const std::map<std::string, std::pair<double, double>> published = {
+      {"1.4B M=640", {.7103, 3.6365}}, {"6.9B M=20", {.7320, .0464}}};
+  for (const auto& [name, row] : targets) {
+    const FitPoint target = RunPoint(table.Number(row, "params"), table.Number(row, "tokens"), 1);
+    const double loss = OvertrainLaw().Value(law.theta.data(), target.x);
+    const double error = ExponentialErrorCurve().Value(curve.theta.data(), {loss});
+    const double loss_error = 100 * std::fabs(loss / table.Number(row, "loss_c4_val") - 1);
+    const double task_error = 100 * std::fabs(error / table.Number(row, "err_avg17") - 1);
+    std::printf("gadre %s: loss %.4f %%, 17 tasks %.4f %%\n", name.c_str(), loss_error, task_error);
+    EXPECT_NEAR(loss_error, published.at(name).first, 1e-4) << name;
+    EXPECT_NEAR(task_error, published.at(name).second, 1e-4) << name;
+  }
+  EXPECT_EQ(targets.size(), 2u);
+  EXPECT_NEAR(p.at("E"), 1.83665, 1e-4);
+  EXPECT_NEAR(eta, .272851 / 2, 1e-6);
+}
+
+// arXiv:2305.16264: repetition constants with the base held; the published point and the better
+// one.
+TEST(PublishedTest, MuennighoffRepeatedDataHaveTwoOptima) {
+  SKIP_WITHOUT("datablations_fit182.csv");
+  const std::vector<Observation> runs = Load("datablations_fit182.csv");
+  ASSERT_EQ(runs.size(), 182u);
+  const auto points = SurfacePoints(runs);
+  const std::vector<double> ones(points.size(), 1);
+  const double e = std::exp(.6254804), alpha = .3526596;
+  const std::vector<double> published = {
+      6.255414, 7.3049974, e, alpha, alpha, std::log(15.387756), std::log(5.309743)};
+  const double there = FitObjective(DataConstrainedLaw(), points, ones, {}, published);
+  std::printf("muennighoff: objective at the published point %.12g\n", there);
+  EXPECT_NEAR(there, .015825935258, 2e-9);
+
+  FitOptions options;
+  options.laws = {"data-constrained"};
+  options.law.hold = {{"A", std::exp(6.255414)},
+                      {"B", std::exp(7.3049974)},
+                      {"E", e},
+                      {"alpha", alpha},
+                      {"beta", alpha}};
+  options.law.bootstrap.resamples = 0;
+  options.backtest = false;
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const LawFit& fit = summary->fits[0];
+  const auto p = ByName(fit.params);
+  std::printf("muennighoff: objective %.12g R_D %.6g R_N %.6g (%d of %d starts)\n", fit.objective,
+              p.at("R_D"), p.at("R_N"), fit.starts_at_best, fit.starts);
+  EXPECT_LE(fit.objective, .0158046625);
+  for (const OtherOptimum& other : fit.other_optima) {
+    const auto q = ByName(other.params);
+    std::printf("  other optimum: objective %.12g R_D %.6g R_N %.6g (%d starts)\n", other.objective,
+                q.at("R_D"), q.at("R_N"), other.starts);
+  }
+  for (const auto& [name, interval] : fit.profiles)
+    std::printf("  profile %s: %.5g .. %.5g\n", name.c_str(), interval.lo, interval.hi);
+  for (const Warning& w : fit.warnings) std::printf("  %s: %s\n", w.code.c_str(), w.text.c_str());
+  EXPECT_TRUE(Has(fit.warnings, kWeaklyIdentified));
+  EXPECT_NEAR(p.at("R_D"), 95.365, .01);
+  EXPECT_NEAR(p.at("R_N"), 1.70591, 1e-4);
+  // The published point is a local optimum, 0.13 % above.
+  const bool published_found =
+      std::any_of(fit.other_optima.begin(), fit.other_optima.end(), [](const OtherOptimum& o) {
+        const auto q = ByName(o.params);
+        return std::fabs(q.at("R_D") - 15.39) < .05 && std::fabs(q.at("R_N") - 5.31) < .02;
+      });
+  EXPECT_TRUE(published_found);
+}
+
+// What arXiv:2412.04403 does before its second step: the first tenth of each run's checkpoints is
+// dropped, and both metrics are averaged over the last five of those left.
+struct Ladder {
+  TwoStepData data;
+  Inputs x7{}, x13{};
+  double hard7 = 0, hard13 = 0;
+};
+
+Ladder LoadLadder(const Table& table, const std::map<std::string, double>& parts) {
+  const auto mean_of = [&](size_t row, const std::string& kind) {
+    double sum = 0;
+    for (const auto& [part, weight] : parts) sum += weight * table.Number(row, kind + part);
+    return sum;
+  };
+  // Over the five checkpoints that end at `last`, none of them before `first`.
+  const auto mean = [&](const std::vector<size_t>& list, size_t first, size_t last,
+                        const std::string& kind) {
+    const size_t from = std::max(first, last >= 4 ? last - 4 : 0);
+    double sum = 0;
+    for (size_t i = from; i <= last; ++i) sum += mean_of(list[i], kind);
+    return sum / static_cast<double>(last + 1 - from);
+  };
+  std::map<std::string, std::vector<size_t>> rows;
+  for (size_t i = 0; i < table.rows(); ++i) rows[table.Text(i, "run")].push_back(i);
+  Ladder ladder;
+  size_t run = 0;
+  for (const char* size : {"190M", "370M", "760M", "1B"})
+    for (const char* multiple : {"1xC", "2xC", "5xC", "10xC"}) {
+      const auto& list = rows.at(std::string(size) + "-" + multiple);
+      const size_t last = list.size() - 1;
+      ladder.data.soft.push_back(RunPoint(table.Number(list[last], "params"),
+                                          table.Number(list[last], "tokens"),
+                                          mean(list, 0, last, "bpb_")));
+      ladder.data.soft_run.push_back(run);
+      const auto first = static_cast<size_t>(std::ceil(0.1 * static_cast<double>(list.size())));
+      for (size_t i = first; i < list.size(); ++i) {
+        ladder.data.pairs.push_back(
+            {{mean(list, first, i, "bpb_")}, mean(list, first, i, "acc_"), 0});
+        ladder.data.pair_run.push_back(run);
+      }
+      ++run;
+    }
+  ladder.data.known = {{{0}, 1, 0}};
+  const size_t seven = rows.at("peteish7_eval_anneal").back();
+  const auto& thirteen = rows.at("peteish13_eval_final");
+  ladder.x7 = RunPoint(table.Number(seven, "params"), 3945065873408, 1).x;
+  ladder.x13 = RunPoint(table.Number(thirteen.back(), "params"), 5000088518656, 1).x;
+  ladder.hard7 = mean_of(seven, "acc_");
+  ladder.hard13 = mean(thirteen, 0, thirteen.size() - 1, "acc_");
+  return ladder;
+}
+
+TEST(PublishedTest, OlmoLadderChainedErrorsOfEightTasks) {
+  SKIP_WITHOUT("olmo_ladder.csv");
+  const Table table("olmo_ladder.csv");
+  struct Task {
+    const char* name;
+    std::map<std::string, double> parts;
+    double error7, error13;  // points
+  };
+  const std::vector<Task> tasks = {{"MMLU",
+                                    {{"mmlu_stem_test", .215},
+                                     {"mmlu_humanities_test", .335},
+                                     {"mmlu_social_sciences_test", .219},
+                                     {"mmlu_other_test", .231}},
+                                    .6,
+                                    .3},
+                                   {"HellaSwag", {{"hellaswag_val", 1}}, 1.2, 2.1},
+                                   {"PIQA", {{"piqa_val", 1}}, .8, .9},
+                                   {"SocialIQA", {{"socialiqa_val", 1}}, 1.2, 1.6},
+                                   {"CSQA", {{"csqa_val", 1}}, 3.1, 3.5},
+                                   {"OBQA", {{"openbookqa_test", 1}}, 5.2, 3.8},
+                                   {"ARC-E", {{"arc_easy_test", 1}}, 8.0, 9.9},
+                                   {"ARC-C", {{"arc_challenge_test", 1}}, 10.4, 11.1}};
+  double mean7 = 0, mean13 = 0;
+  int covered = 0, abstained = 0;
+  const auto lowest = [](const Ladder& ladder) {
+    double soft = HUGE_VAL;
+    for (const FitPoint& pair : ladder.data.pairs) soft = std::min(soft, pair.x[0]);
+    return soft;
+  };
+  for (const Task& task : tasks) {
+    const Ladder ladder = LoadLadder(table, task.parts);
+    EXPECT_EQ(ladder.data.soft.size(), 16u);
+    TwoStepOptions options;
+    options.bootstrap.resamples = 60;
+    const auto fit = TwoStep::Fit(ChinchillaLaw(), SigmoidCurve(), ladder.data, options);
+    ASSERT_TRUE(fit.ok()) << fit.status();
+    const HardForecast at7 = fit->At(ladder.x7), at13 = fit->At(ladder.x13);
+    const double error7 = 100 * std::fabs(at7.hard - ladder.hard7);
+    const double error13 = 100 * std::fabs(at13.hard - ladder.hard13);
+    const auto p = ByName(ChinchillaLaw().Report(fit->soft().theta));
+    const auto q = ByName(SigmoidCurve().Report(fit->hard().theta));
+    std::printf(
+        "%-9s %5.2f (%4.1f) / %5.2f (%4.1f) points; A %.3f B %.3f alpha %.4f beta %.4f E %.4f obj "
+        "%.6g; a %.4f x0 %.4f k %.4f b %.4f, n %zu; 7B %.3f in %.3f .. %.3f %s\n",
+        task.name, error7, task.error7, error13, task.error13, p.at("A"), p.at("B"), p.at("alpha"),
+        p.at("beta"), p.at("E"), fit->soft().objective, q.at("a"), q.at("x0"), q.at("k"), q.at("b"),
+        ladder.data.pairs.size(), ladder.hard7, at7.interval.lo, at7.interval.hi,
+        at7.abstains.c_str());
+    EXPECT_NEAR(error7, task.error7, .1) << task.name;
+    EXPECT_NEAR(error13, task.error13, .1) << task.name;
+    // The second step may be used where the runs span the middle of the sigmoid.
+    EXPECT_EQ(at7.abstains.empty(), q.at("x0") >= lowest(ladder)) << at7.abstains;
+    abstained += at7.abstains.empty() ? 0 : 1;
+    mean7 += error7 / 8, mean13 += error13 / 8;
+    covered += at7.interval.lo <= ladder.hard7 && ladder.hard7 <= at7.interval.hi;
+  }
+  std::printf(
+      "ladder: mean %.2f / %.2f points; 7B inside its interval on %d of 8 tasks, %d abstained\n",
+      mean7, mean13, covered, abstained);
+  EXPECT_NEAR(mean7, 3.82, .05);
+  EXPECT_NEAR(mean13, 4.17, .05);
+}
+
+}  // namespace
+}  // namespace fit
