@@ -28,6 +28,19 @@ std::vector<double> ChooseCuts(const Law& law, const std::vector<Observation>& o
 
 }  // namespace
 
+std::vector<RollingForecasts> KnownAt(const std::vector<BacktestRow>& rows, std::string_view law,
+                                      double cut_flops) {
+  std::vector<RollingForecasts> known;
+  for (const BacktestRow& row : rows) {
+    if (row.law != law || !(row.cut_flops < cut_flops)) continue;
+    RollingForecasts outcomes;
+    for (const TestPoint& test : row.best_runs)
+      if (test.flops <= cut_flops * (1 + 1e-9)) outcomes.push_back(test);
+    if (!outcomes.empty()) known.push_back(std::move(outcomes));
+  }
+  return known;
+}
+
 std::vector<BacktestRow> Backtest(const Law& law, const std::vector<Observation>& observations,
                                   const LawOptions& options, const BacktestOptions& backtest) {
   const IsoflopGroups groups = GroupByBudget(observations);
@@ -60,21 +73,40 @@ std::vector<BacktestRow> Backtest(const Law& law, const std::vector<Observation>
     row.cut_flops = cut;
     row.n_train = before.size();
     row.n_test = tests.size();
+    const Calibration calibration(law.name(), KnownAt(rows, law.name(), cut),
+                                  options.bootstrap.level);
     std::vector<double> errors;
-    size_t inside = 0;
+    size_t inside = 0, inside_raw = 0;
     bool intervals = true;
     for (const TestPoint& test : tests) {
       errors.push_back(test.predicted / test.actual - 1);
       row.max_rel = std::max(row.max_rel, std::fabs(errors.back()));
       row.reach = std::max(row.reach, test.flops / cut);
       intervals = intervals && std::isfinite(test.lo) && std::isfinite(test.hi);
-      if (test.lo <= test.actual && test.actual <= test.hi) ++inside;
+      Interval interval{test.lo, test.hi};
+      if (interval.lo <= test.actual && test.actual <= interval.hi) ++inside_raw;
+      calibration.Apply(test.predicted, test.flops / cut, &interval);
+      if (interval.lo <= test.actual && test.actual <= interval.hi) ++inside;
     }
     row.rms_rel = RootMeanSquare(errors);
     row.bias_rel = Mean(errors);
-    row.coverage = intervals ? static_cast<double>(inside) / static_cast<double>(tests.size())
-                             : std::numeric_limits<double>::quiet_NaN();
-    rows.push_back(row);
+    const auto share = [&](size_t count) {
+      return intervals ? static_cast<double>(count) / static_cast<double>(tests.size())
+                       : std::numeric_limits<double>::quiet_NaN();
+    };
+    row.coverage = share(inside);
+    row.coverage_raw = share(inside_raw);
+    for (const IsoflopGroup& group : groups.groups) {
+      if (group.budget_flops <= cut * (1 + 1e-9)) continue;
+      const size_t best = *std::min_element(
+          group.members.begin(), group.members.end(),
+          [&](size_t a, size_t b) { return observations[a].loss < observations[b].loss; });
+      std::optional<TestPoint> test = (*fitted)->TestRun(observations[best]);
+      if (!test.has_value()) continue;
+      test->reach = test->flops / cut;
+      row.best_runs.push_back(*test);
+    }
+    rows.push_back(std::move(row));
   }
   return rows;
 }

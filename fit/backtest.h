@@ -4,8 +4,10 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "fit/calibration.h"
 #include "fit/law.h"
 
 namespace fit {
@@ -22,9 +24,19 @@ struct BacktestRow {
   size_t n_train = 0, n_test = 0;  // observations before; values forecast
   // Of predicted / actual - 1. bias is the mean.
   double rms_rel = 0, max_rel = 0, bias_rel = 0;
-  double coverage = 0;  // NaN without intervals
-  double reach = 0;     // largest tested FLOPs / cut
+  // Share of values inside the interval as a forecast would print it: widened by what the cuts
+  // before this one had taught (calibration.h). NaN without intervals.
+  double coverage = 0;
+  double coverage_raw = 0;  // the same of the law's own interval
+  double reach = 0;         // largest tested FLOPs / cut
+  // The forecast of the lowest-loss run of every later budget: what calibration learns from.
+  std::vector<TestPoint> best_runs;
 };
+
+// Forecasts of the best runs whose outcome was known at `cut_flops`: those of earlier cuts, at
+// budgets up to it. Infinity: all of them.
+std::vector<RollingForecasts> KnownAt(const std::vector<BacktestRow>& rows, std::string_view law,
+                                      double cut_flops);
 
 // Cuts, unless given: every budget with law.backtest_budgets() budgets at or below it and one
 // above; where budgets are buckets of realised FLOPs and more than 20, the 50, 60, ..., 90 %

@@ -10,6 +10,7 @@
 #include "core/did_you_mean.h"
 #include "core/status_macros.h"
 #include "core/units.h"
+#include "fit/average.h"
 #include "fit/chinchilla.h"
 #include "fit/data_constrained.h"
 #include "fit/frontier_model.h"
@@ -140,11 +141,14 @@ void CheckFlopConvention(const std::vector<Observation>& observations, const Law
 void CheckCoverage(const LawOptions& options, FitSummary& summary) {
   constexpr double kTolerated = 0.15;
   constexpr size_t kFewest = 5;
-  for (LawFit& fit : summary.fits) {
+  std::vector<std::string> names;
+  for (const LawFit& fit : summary.fits) names.push_back(fit.law);
+  names.emplace_back("average");
+  for (const std::string& law : names) {
     double inside = 0;
     size_t tested = 0;
     for (const BacktestRow& row : summary.backtest) {
-      if (row.law != fit.law || !std::isfinite(row.coverage)) continue;
+      if (row.law != law || !std::isfinite(row.coverage)) continue;
       inside += row.coverage * static_cast<double>(row.n_test);
       tested += row.n_test;
     }
@@ -155,10 +159,11 @@ void CheckCoverage(const LawOptions& options, FitSummary& summary) {
         Warn(kUndercoverage,
              fmt::format("{:.0f} % intervals of {} held only {:.0f} % of {} later values in the "
                          "backtest: read them as too narrow",
-                         100 * options.bootstrap.level, fit.law, 100 * coverage, tested));
-    fit.warnings.push_back(warning);
+                         100 * options.bootstrap.level, law, 100 * coverage, tested));
+    for (LawFit& fit : summary.fits)
+      if (fit.law == law) fit.warnings.push_back(warning);
     for (Forecast& forecast : summary.predictions)
-      if (forecast.law == fit.law) forecast.warnings.push_back(warning);
+      if (forecast.law == law) forecast.warnings.push_back(warning);
   }
 }
 
@@ -277,17 +282,21 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     views.push_back(law.get());
     summary.fits.push_back(law->fit());
   }
-  const auto metric = summary.cohort.values.find("metric");
-  const Scale scale{summary.smallest_flops, summary.largest_flops, summary.spent_flops,
-                    metric == summary.cohort.values.end() ? "loss" : metric->second};
-  for (const double target : options.predict)
-    for (Forecast& forecast : ForecastAt(views, target, scale))
-      summary.predictions.push_back(std::move(forecast));
-  if (options.clamp_effect) ClampEffect(laws, observations, options, summary);
   if (options.backtest)
     for (const Law* law : laws)
       for (BacktestRow& row : Backtest(*law, observations, options.law, options.backtest_options))
         summary.backtest.push_back(std::move(row));
+  if (PrimaryLaw(views) == "average")
+    for (BacktestRow& row :
+         AverageBacktest(summary.backtest, LawsOfAverage(views), options.law.bootstrap.level))
+      summary.backtest.push_back(std::move(row));
+  const auto metric = summary.cohort.values.find("metric");
+  const Scale scale{summary.smallest_flops, summary.largest_flops, summary.spent_flops,
+                    metric == summary.cohort.values.end() ? "loss" : metric->second};
+  for (const double target : options.predict)
+    for (Forecast& forecast : ForecastAt(views, target, scale, summary.backtest))
+      summary.predictions.push_back(std::move(forecast));
+  if (options.clamp_effect) ClampEffect(laws, observations, options, summary);
   CheckCoverage(options.law, summary);
   for (Forecast& forecast : summary.predictions)
     for (const Warning& warning : summary.warnings)

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/units.h"
+#include "fit/asymptote.h"
+#include "fit/average.h"
+#include "fit/calibration.h"
 #include "fmt/format.h"
 
 namespace fit {
@@ -17,10 +21,85 @@ bool BearsOnForecast(const Warning& warning) {
          warning.code != kTooFewPoints;
 }
 
+// Whether a law joins the average.
+bool IsDetermined(const LawFit& fit) {
+  return fit.law != "isoflop" && !Has(fit.warnings, kCollinear) &&
+         !Has(fit.warnings, kNotConverged) && !Has(fit.warnings, kNoAsymptote) &&
+         (fit.law == "frontier" || !Has(fit.warnings, kFewDegreesOfFreedom));
+}
+
+// `value` and `interval` of every member, mixed.
+template <typename Value, typename Of>
+void Mix(const std::vector<const Forecast*>& members, const std::vector<double>& weights,
+         const Value& value, const Of& interval_of, double* mixed, Interval* interval) {
+  std::vector<MixturePart> parts;
+  for (size_t i = 0; i < members.size(); ++i) {
+    const Interval& own = interval_of(*members[i]);
+    parts.push_back({weights[i], value(*members[i]), own.lo, own.hi});
+  }
+  const Interval& first = interval_of(*members[0]);
+  const MixturePart mixture = Mixture(parts, first.level);
+  *mixed = mixture.loss;
+  *interval = {mixture.lo, mixture.hi, first.level, first.kind, "mixture of laws"};
+}
+
+Forecast AverageOf(const std::vector<const Forecast*>& members,
+                   const std::vector<BacktestRow>& backtest) {
+  Forecast average = *members[0];
+  average.law = "average";
+  average.warnings.clear();
+  average.weights.clear();
+  std::vector<double> weights;
+  double total = 0;
+  for (const Forecast* member : members) {
+    weights.push_back(
+        StackingWeight(KnownAt(backtest, member->law, std::numeric_limits<double>::infinity())));
+    total += weights.back();
+  }
+  for (size_t i = 0; i < members.size(); ++i)
+    average.weights.emplace_back(members[i]->law, weights[i] / total);
+  Mix(
+      members, weights, [](const Forecast& f) { return f.loss; },
+      [](const Forecast& f) -> const Interval& { return f.interval; }, &average.loss,
+      &average.interval);
+  double unused = 0;
+  Mix(
+      members, weights, [](const Forecast& f) { return f.loss; },
+      [](const Forecast& f) -> const Interval& { return f.mean_interval; }, &unused,
+      &average.mean_interval);
+  Mix(
+      members, weights, [](const Forecast& f) { return f.params; },
+      [](const Forecast& f) -> const Interval& { return f.params_interval; }, &average.params,
+      &average.params_interval);
+  Mix(
+      members, weights, [](const Forecast& f) { return f.tokens; },
+      [](const Forecast& f) -> const Interval& { return f.tokens_interval; }, &average.tokens,
+      &average.tokens_interval);
+  // The outermost ends of E among the members.
+  average.asymptote.reset();
+  for (const Forecast* member : members) {
+    if (!member->asymptote.has_value()) continue;
+    if (!average.asymptote.has_value()) average.asymptote = member->asymptote;
+    AsymptoteSpan& span = *average.asymptote;
+    if (member->asymptote->E.lo < span.E.lo)
+      span.E.lo = member->asymptote->E.lo, span.loss_at_E_lo = member->asymptote->loss_at_E_lo;
+    if (member->asymptote->E.hi > span.E.hi)
+      span.E.hi = member->asymptote->E.hi, span.loss_at_E_hi = member->asymptote->loss_at_E_hi;
+    span.E.method = "outermost ends among the laws";
+  }
+  if (auto warning = UnidentifiedAsymptote(average)) average.warnings.push_back(*warning);
+  for (const Forecast* member : members)
+    for (const Warning& warning : member->warnings)
+      if (!Has(average.warnings, warning.code) && warning.code != kAsymptoteUnidentified)
+        average.warnings.push_back(warning);
+  return average;
+}
+
 }  // namespace
 
 std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws) {
   constexpr size_t kGoodBudgets = 3;
+  if (LawsOfAverage(laws).size() >= 2) return "average";
   for (const FittedLaw* law : laws)
     if (law->fit().law == "frontier" && law->fit().n >= kGoodBudgets) return law->fit().law;
   for (const FittedLaw* law : laws)
@@ -28,8 +107,15 @@ std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws) {
   return "";
 }
 
+std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws) {
+  std::vector<std::string> names;
+  for (const FittedLaw* law : laws)
+    if (IsDetermined(law->fit())) names.push_back(law->fit().law);
+  return names;
+}
+
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, double flops,
-                                 const Scale& scale) {
+                                 const Scale& scale, const std::vector<BacktestRow>& backtest) {
   const std::string primary = PrimaryLaw(laws);
   std::vector<Forecast> forecasts;
   for (const FittedLaw* law : laws) {
@@ -42,6 +128,11 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, doub
     forecast->metric = scale.metric;
     forecast->reach = flops / scale.largest_flops;
     forecast->leverage = flops / scale.spent_flops;
+    const Calibration calibration(
+        forecast->law, KnownAt(backtest, forecast->law, std::numeric_limits<double>::infinity()),
+        forecast->interval.level);
+    calibration.Apply(forecast->loss, forecast->reach, &forecast->interval);
+    calibration.Apply(forecast->loss, forecast->reach, &forecast->mean_interval);
     if (forecast->reach > 1 + 1e-9)
       forecast->warnings.push_back(Warn(
           kOutsideRange,
@@ -56,7 +147,21 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, doub
     if (!std::isfinite(forecast->interval.lo) || !std::isfinite(forecast->interval.hi))
       forecast->warnings.push_back(
           Warn(kNoInterval, "too few resamples for an interval; raise --bootstrap"));
+    for (Interval* interval : {&forecast->interval, &forecast->mean_interval})
+      interval->method += ", of this law alone";
     forecasts.push_back(*std::move(forecast));
+  }
+  if (primary == "average") {
+    std::vector<const Forecast*> members;
+    for (const FittedLaw* law : laws)
+      for (const Forecast& forecast : forecasts)
+        if (forecast.law == law->fit().law && IsDetermined(law->fit()))
+          members.push_back(&forecast);
+    if (!members.empty()) {
+      Forecast average = AverageOf(members, backtest);
+      average.primary = true;
+      forecasts.push_back(std::move(average));
+    }
   }
   std::stable_partition(forecasts.begin(), forecasts.end(),
                         [](const Forecast& f) { return f.primary; });

@@ -1,19 +1,24 @@
 // From the forecasts of single laws to the one that is registered.
-// The rule of this version: the primary law is `frontier` (E + A C^-p through the IsoFLOP minima)
-// when it rests on at least 3 good budgets, else the first law that forecasts at all. The other
-// laws stand beside it; where one lies outside the primary interval, both say so. The choice is
-// made before any forecast is looked at and does not depend on the target.
+// The primary forecast is `average`, the mixture of average.h, when at least two laws are
+// determined by the data (no collinear N and D, enough degrees of freedom); else `frontier` when it
+// rests on at least 3 good budgets; else the first law that forecasts at all. The single laws stand
+// beside it; where one lies outside the primary interval, both say so. The rule knows neither the
+// forecasts nor the target.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "fit/backtest.h"
 #include "fit/law.h"
 
 namespace fit {
 
-// Name of the primary law among the fitted ones; empty when none forecasts losses.
+// Name of the primary law, which may be "average"; empty when none forecasts losses.
 std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws);
+
+// The laws that make up the average, in order.
+std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws);
 
 struct Scale {
   double smallest_flops = 0, largest_flops = 0;  // fitted budgets
@@ -24,7 +29,8 @@ struct Scale {
 // All laws at one target, the primary first, with reach, leverage and the warnings outside-range
 // (above or below the fitted budgets), laws-disagree and no-interval; a law's own warnings that
 // bear on a forecast are repeated there.
+// Intervals out of range are widened by what `backtest` teaches (calibration.h; it may be empty).
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, double flops,
-                                 const Scale& scale);
+                                 const Scale& scale, const std::vector<BacktestRow>& backtest);
 
 }  // namespace fit

@@ -97,8 +97,8 @@ struct Forecast {
   double leverage = 0;  // flops / all FLOPs spent
   std::optional<AsymptoteSpan> asymptote;
   std::vector<Warning> warnings;
-  // The bootstrap sample of the prediction, for averaging over laws; unordered.
-  std::vector<double> draws;
+  std::vector<std::pair<std::string, double>> weights;  // of the laws in an average; sum 1
+  std::vector<double> draws;  // the law's bootstrap sample of the prediction; unordered
 };
 
 // One held-out value, as the law forecast it. reach: flops / the largest fitted budget, filled in

@@ -94,8 +94,11 @@ Json ForecastJson(const Forecast& f) {
                  {"method", f.asymptote->E.method},
                  {"loss_at_E_lo", Number(f.asymptote->loss_at_E_lo)},
                  {"loss_at_E_hi", Number(f.asymptote->loss_at_E_hi)}};
+  Json weights = Json::object();
+  for (const auto& [law, weight] : f.weights) weights[law] = weight;
   return {{"law", f.law},
           {"primary", f.primary},
+          {"weights", weights},
           {"budget_flops", f.flops},
           {"metric", f.metric},
           {"loss", Number(f.loss)},
@@ -113,6 +116,10 @@ Json ForecastJson(const Forecast& f) {
 
 std::string Loss(double value) { return fmt::format("{:.4f}", value); }
 std::string Constant(double value) { return fmt::format("{:.6g}", value); }
+
+std::string Percent(double share) {
+  return std::isfinite(share) ? fmt::format("{:.0f} %", 100 * share) : "-";
+}
 
 // The two ends in `format`, or "-" where there is no interval.
 template <typename Format>
@@ -217,6 +224,7 @@ Json FitJson(const FitSummary& summary) {
                                 {"max_rel", Number(row.max_rel)},
                                 {"bias_rel", Number(row.bias_rel)},
                                 {"coverage", Number(row.coverage)},
+                                {"coverage_raw", Number(row.coverage_raw)},
                                 {"reach", Number(row.reach)}});
   for (const Exclusion& e : summary.excluded)
     json["excluded"].push_back({{"reason", e.reason}, {"count", e.count}});
@@ -240,20 +248,22 @@ std::string FitText(const FitSummary& summary) {
   if (!summary.backtest.empty()) {
     out += fmt::format(
         "\nbacktest: fitted at or below the cut, scored above it\n  {:<11} {:>10} {:>6} "
-        "{:>6} {:>7} {:>8} {:>8} {:>8} {:>9}\n",
-        "law", "cut", "train", "test", "reach", "rms %", "max %", "bias %", "coverage");
+        "{:>6} {:>7} {:>8} {:>8} {:>8} {:>9} {:>9}\n",
+        "law", "cut", "train", "test", "reach", "rms %", "max %", "bias %", "coverage",
+        "unwidened");
     for (const BacktestRow& r : summary.backtest)
-      out +=
-          fmt::format("  {:<11} {:>10} {:>6} {:>6} {:>7.3g} {:>8.3f} {:>8.3f} {:>+8.3f} {:>9}\n",
-                      r.law, core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.reach,
-                      100 * r.rms_rel, 100 * r.max_rel, 100 * r.bias_rel,
-                      std::isfinite(r.coverage) ? fmt::format("{:.0f} %", 100 * r.coverage) : "-");
+      out += fmt::format(
+          "  {:<11} {:>10} {:>6} {:>6} {:>7.3g} {:>8.3f} {:>8.3f} {:>+8.3f} {:>9} {:>9}\n", r.law,
+          core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.reach, 100 * r.rms_rel,
+          100 * r.max_rel, 100 * r.bias_rel, Percent(r.coverage), Percent(r.coverage_raw));
   }
   for (const Forecast& f : summary.predictions) {
     out += fmt::format("\nforecast at {} FLOPs by {}{}: {} {:.4f}, {}\n",
                        core::FormatFlops(f.flops), f.law, f.primary ? " (primary)" : "", f.metric,
                        f.loss, Described(f.interval, Loss));
-    out += fmt::format("  method: {}\n", f.interval.method);
+    out += fmt::format("  method: {}", f.interval.method);
+    for (const auto& [law, weight] : f.weights) out += fmt::format(", {} {:.2f}", law, weight);
+    out += "\n";
     out += fmt::format("  an average run: {} ({})\n", Described(f.mean_interval, Loss),
                        f.mean_interval.method);
     out += fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),

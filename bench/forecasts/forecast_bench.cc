@@ -1,28 +1,60 @@
-// Retrospective forecasts over public data: every set, every cut, every law, scored. PROTOCOL.md is
-// frozen before results are looked at and says what each number means.
-//   forecast_bench DATA_FOLDER [--csv FILE] [--json FILE]
+// Retrospective forecasts over public data: every set, every cut, every law, scored. PROTOCOL.md
+// says what is forecast from what and what each number means.
+//   forecast_bench DATA_FOLDER [--csv FILE] [--rows FILE]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <functional>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "bench/forecasts/sets.h"
+#include "core/file.h"
+#include "fit/average.h"
+#include "fit/backtest.h"
 #include "fit/fit.h"
+#include "fit/frontier.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
 
 namespace bench {
 namespace {
 
+constexpr double kLevel = 0.9;
+constexpr size_t kFewestBudgets = 4;
+
+// One forecast of one method.
 struct Scored {
-  std::string set, group, method;
+  const ForecastSet* set = nullptr;
+  std::string method;
   double cut = 0;
   fit::TestPoint test;
 };
+
+// How a method is fitted; what the same law needs for its baselines too.
+struct LawMethod {
+  std::string name, law;
+  bool ours = true;  // widened by calibration.h and part of the average
+  enum Pin { kFree, kZero, kHalf } pin = kFree;
+  bool surface = false;
+};
+
+const std::vector<LawMethod>& LawMethods() {
+  static const auto* const list = new std::vector<LawMethod>{
+      {"frontier", "frontier"},
+      {"chinchilla", "chinchilla", true, LawMethod::kFree, true},
+      {"overtrain", "overtrain", true, LawMethod::kFree, true},
+      {"kaplan", "kaplan", true, LawMethod::kFree, true},
+      {"- approach 2, free E", "frontier", false},
+      {"- approach 2, E = 0", "frontier", false, LawMethod::kZero},
+      {"- approach 2, E pinned", "frontier", false, LawMethod::kHalf},
+      {"- approach 3, bootstrap", "chinchilla", false, LawMethod::kFree, true}};
+  return *list;
+}
 
 // The runs to forecast: the lowest loss of every budget above the cut.
 std::vector<fit::Observation> Targets(const ForecastSet& set, double cut) {
@@ -37,43 +69,230 @@ std::vector<fit::Observation> Targets(const ForecastSet& set, double cut) {
   return targets;
 }
 
+std::vector<fit::Observation> UpTo(const ForecastSet& set, double cut) {
+  std::vector<fit::Observation> runs;
+  for (size_t i = 0; i < set.observations.size(); ++i)
+    if (set.budgets[i] <= cut * (1 + 1e-9)) runs.push_back(set.observations[i]);
+  return runs;
+}
+
+std::vector<double> Cuts(const ForecastSet& set) {
+  const std::set<double> budgets(set.budgets.begin(), set.budgets.end());
+  const std::vector<double> sorted(budgets.begin(), budgets.end());
+  std::vector<double> cuts;
+  for (size_t k = kFewestBudgets; k < sorted.size(); ++k) cuts.push_back(sorted[k - 1]);
+  return cuts;
+}
+
+std::unique_ptr<fit::FittedLaw> Fit(const LawMethod& method, const ForecastSet& set, double cut) {
+  // Ready-made optima vary N and D together: no surface is determined by them.
+  if (method.surface && set.optima) return nullptr;
+  const std::vector<fit::Observation> before = UpTo(set, cut);
+  fit::LawOptions options;
+  options.bootstrap.resamples = 150;
+  options.bootstrap.level = kLevel;
+  options.starts = 16;
+  options.profile = false;
+  options.observations_are_optima = set.optima;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const fit::Observation& o : before) lowest = std::min(lowest, o.loss);
+  if (method.pin == LawMethod::kZero) options.pinned_E = 0;
+  if (method.pin == LawMethod::kHalf) options.pinned_E = lowest / 2;
+  auto fitted = fit::LawByName(method.law)->Fit(before, options);
+  return fitted.ok() ? *std::move(fitted) : nullptr;
+}
+
+// A straight line in ln-ln through the best runs of the last two budgets.
+std::optional<fit::TestPoint> LastTwo(const ForecastSet& set, double cut,
+                                      const fit::Observation& target) {
+  std::map<double, fit::Observation> best;
+  for (const fit::Observation& o : Targets(set, 0)) best[o.flops] = o;
+  std::vector<double> flops, losses;
+  for (const auto& [c, run] : best)
+    if (c <= cut * (1 + 1e-9)) flops.push_back(c), losses.push_back(run.loss);
+  if (flops.size() < 2) return std::nullopt;
+  const std::vector<double> last_flops(flops.end() - 2, flops.end());
+  const std::vector<double> last_losses(losses.end() - 2, losses.end());
+  const auto line = fit::FitPowerLaw(last_flops, last_losses);
+  if (!line.has_value()) return std::nullopt;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  return fit::TestPoint{target.flops, target.loss, line->At(target.flops), nan, nan};
+}
+
+void RunSet(const ForecastSet& set, std::vector<Scored>& scored) {
+  // Everything one law has forecast so far, so that calibration and weights see only known
+  // outcomes.
+  std::vector<fit::BacktestRow> history;
+  for (const double cut : Cuts(set)) {
+    const std::vector<fit::Observation> targets = Targets(set, cut);
+    std::map<double, std::vector<fit::MixturePart>> parts;  // by target FLOPs
+    std::vector<fit::BacktestRow> fresh;
+    for (const LawMethod& method : LawMethods()) {
+      const auto fitted = Fit(method, set, cut);
+      if (fitted == nullptr) continue;
+      const bool determined =
+          !fit::Has(fitted->fit().warnings, fit::kCollinear) &&
+          (!method.surface || !fit::Has(fitted->fit().warnings, fit::kFewDegreesOfFreedom));
+      const auto known = fit::KnownAt(history, method.law, cut);
+      const fit::Calibration calibration(method.law, known, kLevel);
+      fit::BacktestRow row;
+      row.law = method.law;
+      row.cut_flops = cut;
+      for (const fit::Observation& target : targets) {
+        auto test = fitted->TestRun(target);
+        if (!test.has_value()) continue;
+        test->reach = test->flops / cut;
+        row.best_runs.push_back(*test);
+        if (method.ours) {
+          fit::Interval interval{test->lo, test->hi};
+          calibration.Apply(test->predicted, test->reach, &interval);
+          test->lo = interval.lo, test->hi = interval.hi;
+          if (determined && (method.law == "frontier" || method.law == "chinchilla"))
+            parts[target.flops].push_back(
+                {fit::StackingWeight(known), test->predicted, test->lo, test->hi});
+        }
+        scored.push_back({&set, method.name, cut, *test});
+      }
+      if (method.ours) fresh.push_back(std::move(row));
+    }
+    for (const fit::Observation& target : targets) {
+      if (const auto list = parts.find(target.flops); list != parts.end()) {
+        const fit::MixturePart mixture = fit::Mixture(list->second, kLevel);
+        scored.push_back({&set,
+                          "average",
+                          cut,
+                          {target.flops, target.loss, mixture.loss, mixture.lo, mixture.hi,
+                           target.flops / cut}});
+      }
+      if (auto line = LastTwo(set, cut, target)) {
+        line->reach = target.flops / cut;
+        scored.push_back({&set, "- last two budgets", cut, *line});
+      }
+    }
+    history.insert(history.end(), fresh.begin(), fresh.end());
+  }
+}
+
+// Gneiting and Raftery's interval score of ln L, in percent: the width, and 2/alpha times the miss.
+double IntervalScore(const fit::TestPoint& t) {
+  const double lo = std::log(t.lo), hi = std::log(t.hi), x = std::log(t.actual);
+  const double alpha = 1 - kLevel;
+  return 100 * (hi - lo + 2 / alpha * (std::max(lo - x, 0.0) + std::max(x - hi, 0.0)));
+}
+
+struct Tally {
+  std::vector<double> errors, scores, widths;
+  int inside = 0, with_interval = 0;
+  void Add(const fit::TestPoint& t) {
+    errors.push_back(100 * std::fabs(std::log(t.actual / t.predicted)));
+    if (!std::isfinite(t.lo) || !std::isfinite(t.hi)) return;
+    ++with_interval;
+    inside += t.lo <= t.actual && t.actual <= t.hi;
+    scores.push_back(IntervalScore(t));
+    widths.push_back(100 * std::log(t.hi / t.lo));
+  }
+};
+
+// One hopeless forecast must not decide the mean.
+std::string CappedMean(std::vector<double> scores) {
+  constexpr double kCap = 100;
+  if (scores.empty()) return "-";
+  for (double& score : scores) score = std::min(score, kCap);
+  return fmt::format("{:.2f}", fit::Mean(scores));
+}
+
+void PrintTable(const std::string& title, const std::vector<const Scored*>& rows,
+                const std::vector<std::string>& methods) {
+  const double reaches[] = {3, 10, 30, 100, std::numeric_limits<double>::infinity()};
+  fmt::print(
+      "\n{}\n{:<24} {:>5} {:>8} {:>8} {:>8} {:>8} | coverage by reach <=3, 10, 30, 100, more\n",
+      title, "method", "n", "median%", "score%", "width%", "cover");
+  for (const std::string& method : methods) {
+    Tally all;
+    std::vector<Tally> by_reach(5);
+    for (const Scored* s : rows) {
+      if (s->method != method) continue;
+      all.Add(s->test);
+      for (size_t i = 0; i < 5; ++i)
+        if (s->test.reach <= reaches[i]) {
+          by_reach[i].Add(s->test);
+          break;
+        }
+    }
+    if (all.errors.empty()) continue;
+    std::string coverage;
+    for (const Tally& t : by_reach)
+      coverage +=
+          t.with_interval > 0
+              ? fmt::format(" {:>3.0f}/{:<4}", 100.0 * t.inside / t.with_interval, t.with_interval)
+              : "   -     ";
+    const auto median = [](const std::vector<double>& v) {
+      return v.empty() ? std::string("-") : fmt::format("{:.2f}", fit::Quantile(v, 0.5));
+    };
+    fmt::print("{:<24} {:>5} {:>8} {:>8} {:>8} {:>8} |{}\n", method, all.errors.size(),
+               median(all.errors), CappedMean(all.scores), median(all.widths),
+               all.with_interval > 0
+                   ? fmt::format("{:.0f} %", 100.0 * all.inside / all.with_interval)
+                   : "-",
+               coverage);
+  }
+}
+
 }  // namespace
 }  // namespace bench
 
 int main(int argc, char** argv) {
-  if (argc < 2) return 2;
-  const auto sets = bench::LoadForecastSets(argv[1]);
-  const char* only = argc > 2 ? argv[2] : "";
-  for (const auto& set : sets) {
-    if (set.name.find(only) == std::string::npos) continue;
-    std::map<double, int> budgets;
-    for (const double b : set.budgets) ++budgets[b];
-    std::vector<double> list;
-    for (const auto& [b, n] : budgets) list.push_back(b);
-    for (size_t k = 4; k < list.size(); ++k) {
-      const double cut = list[k - 1];
-      std::vector<fit::Observation> before;
-      for (size_t i = 0; i < set.observations.size(); ++i)
-        if (set.budgets[i] <= cut * (1 + 1e-9)) before.push_back(set.observations[i]);
-      const auto targets = bench::Targets(set, cut);
-      for (const std::string law : {"frontier", "chinchilla", "overtrain", "kaplan"}) {
-        fit::LawOptions options;
-        options.bootstrap.resamples = 100;
-        options.starts = 16;
-        options.profile = false;
-        options.observations_are_optima = set.optima;
-        const auto fitted = fit::LawByName(law)->Fit(before, options);
-        if (!fitted.ok()) continue;
-        for (const auto& target : targets) {
-          const auto t = (*fitted)->TestRun(target);
-          if (!t) continue;
-          const double e = std::log(t->actual / t->predicted);
-          const double h = e > 0 ? std::log(t->hi / t->predicted) : std::log(t->predicted / t->lo);
-          fmt::print("{}\t{}\t{}\t{:.3g}\t{:.3g}\t{:.4f}\t{:.4f}\t{:.4f}\t{:.3f}\n", set.group,
-                     set.name, law, cut, t->flops / cut, t->actual, 100 * e, 100 * h,
-                     std::fabs(e) / h);
-        }
-      }
+  using namespace bench;
+  std::string folder, csv, rows_path;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--csv" && i + 1 < argc) {
+      csv = argv[++i];
+    } else if (argument == "--rows" && i + 1 < argc) {
+      rows_path = argv[++i];
+    } else if (folder.empty() && !argument.starts_with("--")) {
+      folder = argument;
+    } else {
+      folder.clear();
+      break;
     }
   }
+  if (folder.empty() && csv.empty()) {
+    fmt::print(stderr, "usage: forecast_bench DATA_FOLDER [--csv FILE] [--rows FILE]\n");
+    return 2;
+  }
+  std::vector<ForecastSet> sets;
+  if (!folder.empty()) sets = LoadForecastSets(folder);
+  if (!csv.empty())
+    for (ForecastSet& set : LoadForecastCsv(csv)) sets.push_back(std::move(set));
+  std::vector<Scored> scored;
+  for (const ForecastSet& set : sets) RunSet(set, scored);
+
+  std::vector<std::string> methods = {"average"};
+  for (const LawMethod& method : LawMethods()) methods.push_back(method.name);
+  methods.emplace_back("- last two budgets");
+  size_t retrospective = 0;
+  for (const Scored& s : scored) retrospective += s.method == "- last two budgets";
+  fmt::print("{} sets, {} targets (set x cut x later budget), {} forecasts\n", sets.size(),
+             retrospective, scored.size());
+  for (const bool tuned : {true, false}) {
+    std::vector<const Scored*> runs, optima;
+    for (const Scored& s : scored)
+      if (s.set->tuned == tuned) (s.set->optima ? optima : runs).push_back(&s);
+    const std::string half = tuned ? "tuning half" : "test half";
+    PrintTable(half + ", runs", runs, methods);
+    PrintTable(half + ", ready-made optima", optima, methods);
+  }
+  if (!rows_path.empty()) {
+    std::string text = "set,method,cut_flops,target_flops,reach,actual,forecast,lo,hi\n";
+    for (const Scored& s : scored)
+      text += fmt::format("\"{}\",\"{}\",{:.6g},{:.6g},{:.4g},{:.6g},{:.6g},{:.6g},{:.6g}\n",
+                          s.set->name, s.method, s.cut, s.test.flops, s.test.reach, s.test.actual,
+                          s.test.predicted, s.test.lo, s.test.hi);
+    if (const auto status = core::WriteFileAtomically(rows_path, text); !status.ok()) {
+      fmt::print(stderr, "{}\n", std::string(status.message()));
+      return 73;
+    }
+  }
+  return 0;
 }

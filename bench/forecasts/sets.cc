@@ -29,6 +29,10 @@ std::vector<Observation> Read(const std::string& path,
 // each named by its upper end.
 void Add(ForecastSet set, std::vector<ForecastSet>& sets) {
   if (set.observations.empty()) return;
+  // Figure 4 and the first IsoFLOP set are the same runs, so they share a half.
+  for (const char* tuned :
+       {"porian rw|", "isoflop epochai", "isoflop ml_scalefit", "chinchilla fig"})
+    if (set.name.starts_with(tuned)) set.tuned = true;
   for (const Observation& o : set.observations)
     set.budgets.push_back(o.budget_flops > 0 ? o.budget_flops
                                              : std::exp2(std::ceil(std::log2(o.flops))));

@@ -15,6 +15,7 @@ struct ForecastSet {
   std::vector<fit::Observation> observations;
   std::vector<double> budgets;  // one an observation: what it is grouped by for cuts and targets
   bool optima = false;          // rows are optima of budgets, not runs
+  bool tuned = false;           // of the half on which calibration.h's constants were set
 };
 
 // Reads what is present under `folder`; a file that is absent or unreadable is named on stderr and

@@ -48,7 +48,7 @@ TEST(FitTest, PlantedSurfaceIsRecoveredAndForecastByAllLaws) {
   EXPECT_NEAR(p.at("E") / 1.817, 1, 1e-8);
   EXPECT_NEAR(p.at("A") / 482, 1, 1e-8);
   EXPECT_NEAR(p.at("B") / 2085, 1, 1e-8);
-  ASSERT_EQ(summary->predictions.size(), 4u);
+  ASSERT_EQ(summary->predictions.size(), 6u);
   for (const Forecast& f : summary->predictions) {
     const Optimum truth = planted.Best(f.flops);
     // The parabola is not the true shape: approach 2 carries a small bias (arXiv:2603.22339).
@@ -61,7 +61,8 @@ TEST(FitTest, PlantedSurfaceIsRecoveredAndForecastByAllLaws) {
     EXPECT_THAT(TextOf(f.warnings, kOutsideRange), HasSubstr(f.flops == 1e21 ? "3.33" : "33.3"));
   }
   EXPECT_TRUE(summary->predictions[0].primary);
-  EXPECT_EQ(summary->predictions[0].law, "frontier");
+  EXPECT_EQ(summary->predictions[0].law, "average");
+  EXPECT_EQ(summary->predictions[0].weights.size(), 2u);
   EXPECT_FALSE(summary->predictions[1].primary);
 }
 
@@ -332,8 +333,31 @@ TEST(BacktestTest, ReproducesTheChinchillaHoldouts) {
   }
   const BacktestRow& last = summary->backtest[2];
   EXPECT_NEAR(100 * (last.bias_rel - last.rms_rel * last.rms_rel / 2), -.024, 0.001);
-  // The intervals miss too often on these data, and the fit says so.
-  EXPECT_TRUE(Has(summary->fits[0].warnings, kUndercoverage));
+  // The law's own intervals hold half of what they promise here; widened, all but a few.
+  for (const BacktestRow& row : summary->backtest) {
+    EXPECT_LT(row.coverage_raw, 0.7);
+    EXPECT_GE(row.coverage, 0.8);
+  }
+  EXPECT_FALSE(Has(summary->fits[0].warnings, kUndercoverage));
+}
+
+// Something changes between budgets (a data mix, a bug): no law could know, and the report says
+// that intervals did not hold.
+TEST(BacktestTest, IntervalsThatDoNotHoldAreNamedWithTheForecast) {
+  Planted planted;
+  planted.noise = 0.001;
+  auto runs = planted.Draw();
+  for (Observation& o : runs)
+    if (o.flops > 5e19) o.loss *= 1.08;
+  FitOptions options = Quick();
+  options.laws = {"chinchilla"};
+  options.backtest = true;
+  options.backtest_options.resamples = 40;
+  options.backtest_options.cuts = {3e19};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_THAT(TextOf(summary->fits[0].warnings, kUndercoverage), HasSubstr("of 16 later values"));
+  EXPECT_TRUE(Has(summary->predictions[0].warnings, kUndercoverage));
 }
 
 TEST(BacktestTest, PlantedSurfaceIsForecastWithoutErrorAtEveryCut) {
@@ -350,8 +374,8 @@ TEST(BacktestTest, PlantedSurfaceIsForecastWithoutErrorAtEveryCut) {
       ++chinchilla;
       EXPECT_LT(row.max_rel, 1e-7);
     } else {
-      ++frontier;
-      EXPECT_LT(row.max_rel, 2e-3);  // bias of the parabola
+      if (row.law == "frontier") ++frontier;
+      EXPECT_LT(row.max_rel, 2e-3) << row.law;  // bias of the parabola
     }
   }
   EXPECT_EQ(chinchilla, 3);  // 3, 4 and 5 of the 6 budgets
@@ -402,6 +426,7 @@ TEST(ReportTest, EveryIntervalOfTheTextHasLevelAndKindAndThereIsOneRangeOfE) {
   EXPECT_THAT(text, HasSubstr("80 % parameter interval"));
   for (const Forecast& f : summary->predictions) {
     ASSERT_TRUE(f.asymptote.has_value()) << f.law;
+    if (f.law == "average") continue;
     bool found = false;
     for (const auto& [name, interval] : FitOf(*summary, f.law).intervals)
       if (name == "E") {

@@ -55,7 +55,7 @@ TEST(FitVerbTest, APlantedSurfaceIsForecastWithinItsInterval) {
   ASSERT_EQ(result.code, 0) << result.err;
   const Json out = result.json();
   EXPECT_EQ(out["observations"], 35);
-  ASSERT_EQ(out["predictions"].size(), 4u);
+  ASSERT_EQ(out["predictions"].size(), 6u);
   for (const Json& p : out["predictions"]) {
     if (p["law"] != "chinchilla") continue;
     const double truth = BestLoss(p["budget_flops"]);

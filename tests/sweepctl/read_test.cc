@@ -128,7 +128,7 @@ TEST_F(ReadTest, FitForecastsAndNamesTheModelToTrain) {
   EXPECT_GT(out["spent_flops"], observed * 1.001) << "the failed attempt counts";
   const Json& prediction = out["predictions"][0];
   EXPECT_EQ(prediction["primary"], true);
-  EXPECT_EQ(prediction["law"], "frontier");
+  EXPECT_EQ(prediction["law"], "average");
   EXPECT_THAT(out["warnings"].dump(), Not(HasSubstr("clamped-points")))
       << "beta2_steps does not distort";
   const Json& plan = prediction["plan"];

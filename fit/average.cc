@@ -1,0 +1,121 @@
+#include "fit/average.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "core/check.h"
+#include "fit/stats.h"
+
+namespace fit {
+namespace {
+
+double NormalCdf(double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); }
+
+}  // namespace
+
+MixturePart Mixture(const std::vector<MixturePart>& parts, double level) {
+  SWEEP_CHECK(!parts.empty());
+  const double quantile = StudentTwoSided(level, 1e7);
+  MixturePart mixture;
+  mixture.lo = mixture.hi = std::numeric_limits<double>::quiet_NaN();
+  struct Piece {
+    double weight, centre, left, right;
+  };
+  std::vector<Piece> pieces;
+  double total = 0, log_loss = 0, low = HUGE_VAL, high = -HUGE_VAL, with_interval = 0;
+  for (const MixturePart& part : parts) {
+    total += part.weight;
+    log_loss += part.weight * std::log(part.loss);
+    if (!std::isfinite(part.lo) || !std::isfinite(part.hi)) continue;
+    const double centre = std::log(part.loss);
+    const double left = std::max(centre - std::log(part.lo), 1e-12) / quantile;
+    const double right = std::max(std::log(part.hi) - centre, 1e-12) / quantile;
+    pieces.push_back({part.weight, centre, left, right});
+    with_interval += part.weight;
+    low = std::min(low, centre - 9 * left), high = std::max(high, centre + 9 * right);
+  }
+  mixture.weight = total;
+  mixture.loss = std::exp(log_loss / total);
+  if (pieces.empty()) return mixture;
+  const auto at = [&](double probability) {
+    double below = low, above = high;
+    for (int i = 0; i < 200 && above - below > 1e-13; ++i) {
+      const double x = 0.5 * (below + above);
+      double sum = 0;
+      for (const Piece& p : pieces)
+        sum += p.weight * NormalCdf((x - p.centre) / (x < p.centre ? p.left : p.right));
+      (sum / with_interval < probability ? below : above) = x;
+    }
+    return std::exp(0.5 * (below + above));
+  };
+  mixture.lo = std::min(at((1 - level) / 2), mixture.loss);
+  mixture.hi = std::max(at((1 + level) / 2), mixture.loss);
+  return mixture;
+}
+
+std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
+                                         const std::vector<std::string>& laws, double level) {
+  std::map<double, std::vector<const BacktestRow*>> cuts;
+  for (const BacktestRow& row : rows)
+    if (std::find(laws.begin(), laws.end(), row.law) != laws.end())
+      cuts[row.cut_flops].push_back(&row);
+  std::vector<BacktestRow> averages;
+  for (const auto& [cut, members] : cuts) {
+    if (members.size() < 2) continue;
+    BacktestRow average;
+    average.law = "average";
+    average.cut_flops = cut;
+    std::vector<double> errors;
+    size_t inside = 0;
+    bool intervals = true;
+    for (size_t i = 0; i < members[0]->best_runs.size(); ++i) {
+      std::vector<MixturePart> parts;
+      const TestPoint& target = members[0]->best_runs[i];
+      for (const BacktestRow* member : members) {
+        if (i >= member->best_runs.size()) continue;
+        const TestPoint& test = member->best_runs[i];
+        if (test.actual != target.actual) continue;
+        const auto known = KnownAt(rows, member->law, cut);
+        Interval interval{test.lo, test.hi};
+        Calibration(member->law, known, level).Apply(test.predicted, test.reach, &interval);
+        parts.push_back({StackingWeight(known), test.predicted, interval.lo, interval.hi});
+      }
+      const MixturePart mixture = Mixture(parts, level);
+      errors.push_back(mixture.loss / target.actual - 1);
+      average.max_rel = std::max(average.max_rel, std::fabs(errors.back()));
+      average.reach = std::max(average.reach, target.reach);
+      intervals = intervals && std::isfinite(mixture.lo);
+      inside += mixture.lo <= target.actual && target.actual <= mixture.hi;
+    }
+    if (errors.empty()) continue;
+    for (const BacktestRow* member : members)
+      average.n_train = std::max(average.n_train, member->n_train);
+    average.n_test = errors.size();
+    average.rms_rel = RootMeanSquare(errors);
+    average.bias_rel = Mean(errors);
+    average.coverage_raw = std::numeric_limits<double>::quiet_NaN();
+    average.coverage = intervals ? static_cast<double>(inside) / static_cast<double>(errors.size())
+                                 : std::numeric_limits<double>::quiet_NaN();
+    averages.push_back(std::move(average));
+  }
+  return averages;
+}
+
+double StackingWeight(const std::vector<RollingForecasts>& known) {
+  constexpr double kFloor = 0.003, kUnknown = 0.01;
+  double sum = 0;
+  int count = 0;
+  for (const RollingForecasts& cut : known)
+    for (const TestPoint& test : cut) {
+      const double error = std::log(test.actual / test.predicted);
+      if (!std::isfinite(error)) continue;
+      sum += error * error;
+      ++count;
+    }
+  const double mean_square = count > 0 ? sum / count : kUnknown * kUnknown;
+  return 1 / (kFloor * kFloor + mean_square);
+}
+
+}  // namespace fit

@@ -1,0 +1,41 @@
+// The default forecast: a weighted mixture of the laws that can be fitted, because which law is
+// right out of range is not known in range.
+//   weight_l proportional to 1 / (s0^2 + mean square of ln(actual / forecast) over l's rolling
+//            forecasts with known outcomes),   s0 = 0.3 %
+//   forecast = exp(sum weight_l ln L_l)
+//   interval = quantiles of the mixture of the laws' predictive distributions, each a two-piece
+//   normal
+//            in ln L with its law's calibrated interval; where laws disagree the mixture is wide
+// The weights of a forecast never saw its outcome, so selection is nested.
+// **Source:** stacking of predictive distributions, Yao et al. 2018 (arXiv:1704.02030), with
+// weights from squared errors because there are few rolling forecasts.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fit/backtest.h"
+#include "fit/calibration.h"
+
+namespace fit {
+
+struct MixturePart {
+  double weight = 1;  // > 0, any scale
+  double loss = 0, lo = 0, hi = 0;
+};
+
+// The mixture's centre and its central interval at `level`. NaN ends when no part has an interval;
+// parts without one are left out of the interval and stay in the centre. REQUIRES: parts not empty,
+// intervals at this same level, losses > 0.
+MixturePart Mixture(const std::vector<MixturePart>& parts, double level);
+
+// What the average would have forecast at every cut at which two or more of `laws` did: the best
+// run of each later budget, with the weights and the widening known at that cut. Rows of law
+// "average".
+std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
+                                         const std::vector<std::string>& laws, double level);
+
+// Weight of a law by its rolling forecasts. With none, that of a law which errs by 1 %.
+double StackingWeight(const std::vector<RollingForecasts>& known);
+
+}  // namespace fit

@@ -1,0 +1,124 @@
+// Widening out of range and the average over laws, from rolling forecasts alone.
+#include "fit/calibration.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/rng.h"
+#include "fit/average.h"
+#include "fit/bootstrap.h"
+#include "fit/fit.h"
+#include "gtest/gtest.h"
+#include "tests/fit/planted.h"
+#include "tests/fit/test_data.h"
+
+namespace fit {
+namespace {
+
+const double kInfinity = std::numeric_limits<double>::infinity();
+
+// `count` forecasts at reach 5, each wrong by `z` of its half-widths of 1 %.
+RollingForecasts Wrong(double z, int count) {
+  RollingForecasts list;
+  for (int i = 0; i < count; ++i)
+    list.push_back({5e20, 2 * std::exp(0.01 * z), 2, 2 * std::exp(-.01), 2 * std::exp(.01), 5});
+  return list;
+}
+
+TEST(CalibrationTest, NothingIsWidenedInRangeAndMoreFurtherOut) {
+  for (const char* law : {"frontier", "chinchilla"}) {
+    const Calibration calibration(law, {}, 0.9);
+    EXPECT_EQ(calibration.Factor(0.5), 1);
+    EXPECT_EQ(calibration.Factor(1), 1);
+    EXPECT_GT(calibration.Factor(100), calibration.Factor(10));
+    Interval interval{1.9, 2.1, 0.9, IntervalKind::kPrediction, "m"};
+    calibration.Apply(2, 1, &interval);
+    EXPECT_EQ(interval.method, "m");
+    calibration.Apply(2, 300, &interval);
+    EXPECT_LT(interval.lo, 1.9);
+    EXPECT_GT(interval.hi, 2.1);
+    EXPECT_NE(interval.method.find("widened"), std::string::npos);
+  }
+}
+
+TEST(CalibrationTest, PastMissesWidenAndPastHitsNarrowDownToTheLawsOwn) {
+  const Calibration blank("chinchilla", {}, 0.9);
+  const Calibration missed("chinchilla", {Wrong(6, 4), Wrong(-6, 4), Wrong(6, 4), Wrong(5, 4)},
+                           0.9);
+  const Calibration hit("chinchilla", {Wrong(.1, 4), Wrong(-.1, 4), Wrong(.2, 4), Wrong(0, 4)},
+                        0.9);
+  EXPECT_GT(missed.Factor(5), 2 * blank.Factor(5));
+  EXPECT_LT(hit.Factor(5), blank.Factor(5));
+  EXPECT_GE(hit.Factor(5), 1);
+  EXPECT_EQ(missed.forecasts(), 16);
+  // Forecasts from one cut share their error: a hundred of them teach no more than four.
+  EXPECT_NEAR(Calibration("chinchilla", {Wrong(6, 100)}, 0.9).Factor(5),
+              Calibration("chinchilla", {Wrong(6, 4)}, 0.9).Factor(5), 1e-12);
+  const double nan = std::nan("");
+  EXPECT_EQ(Calibration("chinchilla", {{{1e20, 2, 2, nan, nan, 5}}}, 0.9).forecasts(), 0);
+}
+
+TEST(CalibrationTest, OnlyOutcomesKnownAtACutAreUsedThere) {
+  BacktestRow early, late;
+  early.law = late.law = "frontier";
+  early.cut_flops = 1e19, late.cut_flops = 1e20;
+  early.best_runs = {{5e19, 2, 2, 1.9, 2.1, 5}, {5e20, 2, 2, 1.9, 2.1, 50}};
+  late.best_runs = {{5e20, 2, 2, 1.9, 2.1, 5}};
+  const auto known = KnownAt({early, late}, "frontier", 1e20);
+  ASSERT_EQ(known.size(), 1u);
+  ASSERT_EQ(known[0].size(), 1u);
+  EXPECT_EQ(known[0][0].flops, 5e19);
+  EXPECT_EQ(KnownAt({early, late}, "frontier", kInfinity).size(), 2u);
+  EXPECT_TRUE(KnownAt({early, late}, "chinchilla", kInfinity).empty());
+}
+
+TEST(AverageTest, AMixtureOfEqualsIsTheMemberAndDisagreementIsWidth) {
+  const MixturePart one{1, 2.0, 1.9, 2.2};
+  const MixturePart same = Mixture({one, one}, 0.9);
+  EXPECT_NEAR(same.loss, 2.0, 1e-12);
+  EXPECT_NEAR(same.lo, 1.9, 1e-7);
+  EXPECT_NEAR(same.hi, 2.2, 1e-7);
+  const MixturePart apart = Mixture({{1, 2.0, 1.98, 2.02}, {1, 2.4, 2.38, 2.42}}, 0.9);
+  EXPECT_LT(apart.lo, 2.0);
+  EXPECT_GT(apart.hi, 2.4);
+  EXPECT_NEAR(apart.loss, std::sqrt(2.0 * 2.4), 1e-12);
+  const MixturePart light = Mixture({{1, 2.0, 1.98, 2.02}, {1e-6, 2.4, 2.38, 2.42}}, 0.9);
+  EXPECT_NEAR(light.hi, 2.02, 1e-4);
+  const double nan = std::nan("");
+  EXPECT_TRUE(std::isnan(Mixture({{1, 2.0, nan, nan}}, 0.9).lo));
+}
+
+TEST(AverageTest, ALawThatErredLessWeighsMore) {
+  EXPECT_GT(StackingWeight({Wrong(.2, 4)}), 2 * StackingWeight({Wrong(2, 4)}));
+  EXPECT_GT(StackingWeight({Wrong(.2, 4)}), StackingWeight({}));
+}
+
+// In range, nothing is widened: 150 planted experiments, a new run at every budget.
+TEST(CoverageTest, PredictionIntervalsInRangeCoverWhatTheyPromise) {
+  constexpr int kSets = 150;
+  int inside = 0, all = 0;
+  for (uint64_t set = 0; set < kSets; ++set) {
+    Planted planted;
+    planted.noise = 0.004;
+    planted.points = 12;
+    LawOptions options;
+    options.bootstrap.resamples = 150;
+    options.bootstrap.seed = set;
+    options.starts = 6;
+    options.profile = false;
+    const auto fitted = LawByName("chinchilla")->Fit(planted.Draw(1000 + set), options);
+    ASSERT_TRUE(fitted.ok());
+    for (const Observation& fresh : planted.Draw(9000 + set)) {
+      const auto test = (*fitted)->TestRun(fresh);
+      inside += test->lo <= fresh.loss && fresh.loss <= test->hi;
+      ++all;
+    }
+  }
+  const double coverage = 100.0 * inside / all;
+  std::printf("coverage in range: %.2f %% of %d new runs in %d sets\n", coverage, all, kSets);
+  EXPECT_GT(coverage, 88);
+  EXPECT_LT(coverage, 92);
+}
+
+}  // namespace
+}  // namespace fit
