@@ -57,7 +57,8 @@ Agent::Agent(AgentOptions options, std::unique_ptr<CoordinatorApi> api)
     shared_ = std::make_unique<SharedTrainer>(
         std::vector<std::string>{options_.cuda_program, "train", "--device",
                                  std::to_string(options_.cuda_device), "--connections",
-                                 std::to_string(options_.slots)},
+                                 std::to_string(options_.slots), "--gemm-table",
+                                 options_.work_dir + "/gemm-table.txt"},
         options_.work_dir + "/trainer-cuda.log");
   }
   for (int i = 0; i < options_.slots; ++i) {

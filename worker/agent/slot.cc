@@ -272,6 +272,8 @@ Slot::Ending Slot::Converse(const v1::Lease& lease, int64_t steps) {
       end.peak_resident_bytes = finished.peak_resident_bytes();
       if (finished.microbatch_sequences() > 0)
         end.provenance.set_microbatch_sequences(finished.microbatch_sequences());
+      if (!finished.algorithm_table_hash().empty())
+        end.provenance.set_algorithm_table_hash(finished.algorithm_table_hash());
       break;
     }
     Take(message, steps, &end, &superseded);

@@ -32,6 +32,8 @@ int main(int argc, char** argv) {
   run->add_option("--data", run_options.data_dir, "prepared data folder")->required();
   run->add_option("--out", run_options.out_dir, "folder for the final checkpoint");
   run->add_option("--resume-from", run_options.resume_from, "a checkpoint of this plan");
+  run->add_option("--gemm-table", run_options.gemm_table,
+                  "file that pins the algorithms of matrix products; kept up to date");
   run->add_option("--device", run_options.cuda_device, "GPU, as CUDA counts");
   run->add_flag("--losses", run_options.print_losses, "every step's training loss, too");
   try {

@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cmath>
 
+#include "core/file.h"
 #include "core/hash.h"
+#include "core/mutex.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
@@ -219,5 +221,25 @@ CudaIdentity IdentifyCuda(int device) {
 }
 
 std::string CudaAlgorithmTableHash() { return core::Sha256Hex(GemmTableText()); }
+
+absl::Status PinCudaAlgorithms(const std::string& path) {
+  const absl::StatusOr<std::string> text = core::ReadFile(path);
+  if (absl::IsNotFound(text.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(text.status());
+  if (LoadGemmTable(*text) > 0) return absl::OkStatus();
+  return absl::DataLossError(fmt::format(
+      "'{}' pins no matrix product for this GPU and cuBLAS; name another file, or delete it and new "
+      "algorithms are chosen",
+      path));
+}
+
+absl::Status SaveCudaAlgorithms(const std::string& path) {
+  static core::Mutex* mu = new core::Mutex();
+  core::MutexLock lock(mu);
+  const std::string text = GemmTableText();
+  const absl::StatusOr<std::string> old = core::ReadFile(path);
+  if (old.ok() && *old == text) return absl::OkStatus();
+  return core::WriteFileAtomically(path, text);
+}
 
 }  // namespace worker

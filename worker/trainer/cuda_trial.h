@@ -27,7 +27,11 @@ struct CudaIdentity {
   int64_t free_bytes = 0;
 };
 CudaIdentity IdentifyCuda(int device);
-// SHA-256 of the table of matrix-product algorithms this process uses.
+// SHA-256 of the table of matrix-product algorithms this process uses; empty without CUDA.
 std::string CudaAlgorithmTableHash();
+// Pins the algorithms of a file an earlier process wrote (none: nothing happens), and brings the
+// file up to date. DATA_LOSS for a file that is no table of this device and library.
+absl::Status PinCudaAlgorithms(const std::string& path);
+absl::Status SaveCudaAlgorithms(const std::string& path);
 
 }  // namespace worker

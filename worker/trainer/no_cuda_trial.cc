@@ -9,5 +9,7 @@ absl::StatusOr<std::unique_ptr<Trial>> CreateCudaTrial(std::string, const Datase
 }
 CudaIdentity IdentifyCuda(int) { return {.why_none = "linked without CUDA"}; }
 std::string CudaAlgorithmTableHash() { return ""; }
+absl::Status PinCudaAlgorithms(const std::string&) { return absl::OkStatus(); }
+absl::Status SaveCudaAlgorithms(const std::string&) { return absl::OkStatus(); }
 
 }  // namespace worker

@@ -21,7 +21,9 @@ absl::Status RunPlan(const RunPlanOptions& options) {
   ASSIGN_OR_RETURN(const auto dataset, Dataset::Open(options.data_dir, plan, true));
   std::unique_ptr<Trial> trial;
   if (options.cuda_device >= 0) {
+    if (!options.gemm_table.empty()) RETURN_IF_ERROR(PinCudaAlgorithms(options.gemm_table));
     ASSIGN_OR_RETURN(trial, CreateCudaTrial(bytes, dataset.get(), {.device = options.cuda_device}));
+    if (!options.gemm_table.empty()) RETURN_IF_ERROR(SaveCudaAlgorithms(options.gemm_table));
   } else {
     ASSIGN_OR_RETURN(trial, CpuTrial::Create(bytes, dataset.get(), options.threads));
   }

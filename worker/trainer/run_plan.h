@@ -14,6 +14,7 @@ struct RunPlanOptions {
   std::string resume_from;
   int threads = 1;
   int cuda_device = -1;       // -1: the CPU
+  std::string gemm_table;     // as TrainerOptions::gemm_table
   bool print_losses = false;  // the training loss of every step, in the final object
 };
 

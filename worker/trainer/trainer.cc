@@ -158,6 +158,7 @@ class Trainer {
     ASSIGN_OR_RETURN(auto trial, Create(start, dataset.get()));
     out_of_memory_ = false;
     finished->set_microbatch_sequences(trial->microbatch());
+    finished->set_algorithm_table_hash(CudaAlgorithmTableHash());
     if (!start.resume_from().empty()) {
       const absl::Status loaded = trial->Load(start.resume_from());
       if (absl::IsDataLoss(loaded) || absl::IsNotFound(loaded)) {
@@ -258,9 +259,14 @@ class Trainer {
 
   absl::StatusOr<std::unique_ptr<Trial>> Create(const StartTrial& start, const Dataset* dataset) {
     if (process_.options.cuda_device >= 0) {
-      return CreateCudaTrial(start.plan(), dataset,
-                             {.device = process_.options.cuda_device,
-                              .memory_limit_bytes = process_.memory_share_bytes});
+      auto trial = CreateCudaTrial(start.plan(), dataset,
+                                   {.device = process_.options.cuda_device,
+                                    .memory_limit_bytes = process_.memory_share_bytes});
+      if (trial.ok() && !process_.options.gemm_table.empty()) {
+        const absl::Status saved = SaveCudaAlgorithms(process_.options.gemm_table);
+        if (!saved.ok()) Warn(saved);
+      }
+      return trial;
     }
     ASSIGN_OR_RETURN(auto trial, CpuTrial::Create(start.plan(), dataset, start.threads(),
                                                   core::ReadMachine().available_bytes));
@@ -338,6 +344,13 @@ int TrainerMain(const TrainerOptions& options) {
     if (process.cuda.device.empty()) {
       std::fprintf(stderr, "sweep-worker: no GPU to train on: %s\n", process.cuda.why_none.c_str());
       return 70;
+    }
+    if (!options.gemm_table.empty()) {
+      const absl::Status pinned = PinCudaAlgorithms(options.gemm_table);
+      if (!pinned.ok()) {
+        std::fprintf(stderr, "sweep-worker: %s\n", std::string(pinned.message()).c_str());
+        return 70;
+      }
     }
     // What a driver keeps back and fragmentation eats.
     process.memory_share_bytes =
