@@ -1,6 +1,6 @@
-// Two strategies, by width. Here: the logits of a chunk of rows by cuBLASLt, their softmax and
-// gradient in place, then the two gradient products. head_loss_fused.cu: widths at which the
-// logits' traffic would dominate.
+// Two strategies. Here: the logits of a chunk of rows by cuBLASLt, their softmax and gradient in
+// place, then the two gradient products. head_loss_fused.cu: 128 or 256 channels and many rows,
+// where the logits' traffic would dominate.
 #include <algorithm>
 
 #include "core/check.h"
@@ -162,46 +162,74 @@ void SumLossRows(const float* row_out, int64_t rows, float* loss, cudaStream_t s
   CUDA_LAUNCHED("head_loss_sum");
 }
 
-void HeadLossOp::RunCuda(const CudaExec& exec) const {
-  const int64_t channels = exec.InDims(0).back(), rows = NumElements(exec.InDims(0)) / channels;
-  SWEEP_CHECK(vocab_ % 8 == 0);
-  const int64_t element = training_ ? 2 : 4;
-  int64_t chunks = (rows * vocab_ * element + kChunkBytes - 1) / kChunkBytes;
+void ChunkedHead(CudaContext& context, const HeadCall& call) {
+  SWEEP_CHECK(call.vocab % 8 == 0);
+  const cudaStream_t stream = context.handles().stream;
+  const int64_t rows = call.rows, channels = call.channels, vocab = call.vocab;
+  const int64_t element = call.training ? 2 : 4;
+  int64_t chunks = (rows * vocab * element + kChunkBytes - 1) / kChunkBytes;
   while (rows % chunks != 0) ++chunks;
   const int64_t chunk = rows / chunks;
-  const int64_t logit_bytes = chunk * vocab_ * element;
-  auto* scratch = exec.Scratch<std::byte>(logit_bytes + rows * 12);
+  const int64_t logit_bytes = chunk * vocab * element;
+  auto* scratch = static_cast<std::byte*>(context.Scratch(logit_bytes + rows * 12));
   auto* row_out = reinterpret_cast<float*>(scratch + logit_bytes);
   for (int64_t first = 0; first < rows; first += chunk) {
-    const bf16* x = exec.In(0) + first * channels;
-    const int32_t* targets = exec.InInt(2) + first;
-    Gemm(
-        exec.context,
-        {.kind = GemmKind::kForward, .m = chunk, .n = vocab_, .k = channels, .f32_out = !training_},
-        x, exec.In(1), scratch);
-    const float scale = static_cast<float>(scale_), z = static_cast<float>(z_weight_);
-    if (training_) {
-      Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, exec.stream>>>(
-          reinterpret_cast<bf16*>(scratch), targets, row_out + first * 3, vocab_, true, scale, z);
+    const bf16* x = call.x + first * channels;
+    const int32_t* targets = call.targets + first;
+    Gemm(context,
+         {.kind = GemmKind::kForward,
+          .m = chunk,
+          .n = vocab,
+          .k = channels,
+          .f32_out = !call.training},
+         x, call.weight, scratch);
+    if (call.training) {
+      Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, stream>>>(
+          reinterpret_cast<bf16*>(scratch), targets, row_out + first * 3, vocab, true, call.scale,
+          call.z_weight);
     } else {
-      Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, exec.stream>>>(
-          reinterpret_cast<float*>(scratch), targets, row_out + first * 3, vocab_, false, scale, z);
+      Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, stream>>>(
+          reinterpret_cast<float*>(scratch), targets, row_out + first * 3, vocab, false, call.scale,
+          call.z_weight);
     }
     CUDA_LAUNCHED("head_loss_softmax");
-    if (!training_) continue;
+    if (!call.training) continue;
     const bf16* dlogits = reinterpret_cast<const bf16*>(scratch);
-    Gemm(exec.context, {.kind = GemmKind::kInput, .m = chunk, .n = channels, .k = vocab_}, dlogits,
-         exec.In(1), exec.Out(1) + first * channels);
-    Gemm(exec.context,
+    Gemm(context, {.kind = GemmKind::kInput, .m = chunk, .n = channels, .k = vocab}, dlogits,
+         call.weight, call.dx + first * channels);
+    Gemm(context,
          {.kind = GemmKind::kWeight,
-          .m = vocab_,
+          .m = vocab,
           .n = channels,
           .k = chunk,
           .f32_out = true,
-          .add = first > 0 || exec.Adds(2)},
-         dlogits, x, exec.OutF32(2));
+          .add = first > 0 || call.add},
+         dlogits, x, call.dweight);
   }
-  SumLossRows(row_out, rows, exec.OutF32(0), exec.stream);
+  SumLossRows(row_out, rows, call.loss, stream);
+}
+
+void HeadLossOp::RunCuda(const CudaExec& exec) const {
+  HeadCall call{.x = exec.In(0),
+                .weight = exec.In(1),
+                .targets = exec.InInt(2),
+                .rows = NumElements(exec.InDims(0)) / exec.InDims(0).back(),
+                .channels = exec.InDims(0).back(),
+                .vocab = vocab_,
+                .training = training_,
+                .scale = static_cast<float>(scale_),
+                .z_weight = static_cast<float>(z_weight_),
+                .loss = exec.OutF32(0)};
+  if (training_) {
+    call.add = exec.Adds(2);
+    call.dx = exec.Out(1);
+    call.dweight = exec.OutF32(2);
+  }
+  if (FusedHeadTakes(call)) {
+    FusedHead(exec.context, call);
+  } else {
+    ChunkedHead(exec.context, call);
+  }
 }
 
 }  // namespace worker

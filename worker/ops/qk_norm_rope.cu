@@ -11,23 +11,23 @@ constexpr int kThreads = 256;
 
 struct Sizes {
   int64_t units;  // rows * (heads + 2 kv_heads)
-  int length, heads, kv_heads;
+  int length, heads, kv_heads, d;
 };
 
-// A group of D/8 lanes owns one head of one row: a lane holds 4 channels of each half, so that the
-// pairs of the rotation meet in one lane. Heads in the order of qkv: q, k, v.
-template <int D>
+// A group of LANES >= D/8 lanes owns one head of one row: a lane holds 4 channels of each half, so
+// that the pairs of the rotation meet in one lane; lanes past D/8 only take part in sums. Heads in
+// the order of qkv: q, k, v.
+template <int LANES>
 __global__ void __launch_bounds__(kThreads)
     ForwardKernel(const bf16* __restrict__ qkv, const float* __restrict__ q_gain,
                   const float* __restrict__ k_gain, const float* __restrict__ cosine,
                   const float* __restrict__ sine, float eps, bf16* __restrict__ q,
                   bf16* __restrict__ k, bf16* __restrict__ v, float* __restrict__ rstd,
                   Sizes size) {
-  constexpr int kLanes = D / 8;
-  const int lane = threadIdx.x % kLanes;
+  const int D = size.d, lane = threadIdx.x % LANES;
   const int per_row = size.heads + 2 * size.kv_heads;
-  const int64_t unit = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
-  const bool live = unit < size.units;
+  const int64_t unit = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / LANES;
+  const bool live = unit < size.units && lane * 8 < D;
   const int64_t row = live ? unit / per_row : 0;
   const int head = live ? static_cast<int>(unit - row * per_row) : 0;
   float x[8] = {0, 0, 0, 0, 0, 0, 0, 0};
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads)
     float squares = 0;
 #pragma unroll
     for (int i = 0; i < 8; ++i) squares += x[i] * x[i];
-    const float inverse = rsqrtf(GroupSum<kLanes>(squares) * (1.0f / D) + eps);
+    const float inverse = rsqrtf(GroupSum<LANES>(squares) / static_cast<float>(D) + eps);
     if (live && head < size.heads + size.kv_heads) {
       if (lane == 0) rstd[row * (size.heads + size.kv_heads) + head] = inverse;
       const float* gain = head < size.heads ? q_gain : k_gain;
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // The rotation is orthogonal, so its backward is the rotation by -theta; then RMSNorm's backward a
 // head. Gains: a lane sums its 8 channels of q and of k over its units; partial (blocks, 2, D).
-template <int D>
+template <int LANES>
 __global__ void __launch_bounds__(kThreads)
     BackwardKernel(const bf16* __restrict__ qkv, const float* __restrict__ q_gain,
                    const float* __restrict__ k_gain, const float* __restrict__ cosine,
@@ -82,16 +82,16 @@ __global__ void __launch_bounds__(kThreads)
                    const bf16* __restrict__ dq, const bf16* __restrict__ dk,
                    const bf16* __restrict__ dv, bf16* __restrict__ dqkv,
                    float* __restrict__ partial, Sizes size) {
-  constexpr int kLanes = D / 8, kGroups = kThreads / kLanes;
-  __shared__ float block_gain[kGroups][2 * D];
-  const int lane = threadIdx.x % kLanes, group = threadIdx.x / kLanes;
+  constexpr int kGroups = kThreads / LANES;
+  __shared__ float block_gain[kGroups][2 * LANES * 8];
+  const int D = size.d, lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
   const int per_row = size.heads + 2 * size.kv_heads;
   const int64_t groups = static_cast<int64_t>(gridDim.x) * kGroups;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kGroups + group;
   float gains[2][8] = {};
   for (int64_t turn = 0; turn < (size.units + groups - 1) / groups; ++turn) {
     const int64_t unit = first + turn * groups;
-    const bool live = unit < size.units;
+    const bool live = unit < size.units && lane * 8 < D;
     const int64_t row = live ? unit / per_row : 0;
     const int head = live ? static_cast<int>(unit - row * per_row) : 0;
     const bool rotated = live && head < size.heads + size.kv_heads;
@@ -133,8 +133,8 @@ __global__ void __launch_bounds__(kThreads)
           dot += d[i] * x[i];
         }
       }
-      dot = GroupSum<kLanes>(dot);
-      const float k = dot * inverse * inverse * inverse * (1.0f / D);
+      dot = GroupSum<LANES>(dot);
+      const float k = dot * inverse * inverse * inverse / static_cast<float>(D);
       if (rotated) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) d[i] = inverse * d[i] - x[i] * k;
@@ -148,6 +148,7 @@ __global__ void __launch_bounds__(kThreads)
   if (q_gain == nullptr) return;
 #pragma unroll
   for (int which = 0; which < 2; ++which) {
+    if (lane * 8 >= D) break;
 #pragma unroll
     for (int i = 0; i < 8; ++i)
       block_gain[group][which * D + (i < 4 ? 0 : D / 2 - 4) + lane * 4 + i] = gains[which][i];
@@ -162,29 +163,30 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // partial (parts, 2, D) -> both gains, in part order.
-template <int D>
-__global__ void SumGains(const float* __restrict__ partial, int parts, bool add,
+__global__ void SumGains(const float* __restrict__ partial, int parts, int D, bool add,
                          float* __restrict__ dq_gain, float* __restrict__ dk_gain) {
   __shared__ float sums[32][33];
   const int column = blockIdx.x * 32 + threadIdx.x;
   float sum = 0;
 #pragma unroll 4
-  for (int part = threadIdx.y; part < parts; part += 32) sum += partial[part * 2 * D + column];
+  for (int part = threadIdx.y; part < parts && column < 2 * D; part += 32)
+    sum += partial[part * 2 * D + column];
   sums[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   const float across = GroupSum<32>(sums[threadIdx.x][threadIdx.y]);
   const int mine = blockIdx.x * 32 + threadIdx.y;
-  if (threadIdx.x != 0) return;
+  if (threadIdx.x != 0 || mine >= 2 * D) return;
   float* out = mine < D ? dq_gain + mine : dk_gain + mine - D;
   *out = add ? *out + across : across;
 }
 
+// Calls fn with LANES as a type.
 template <typename Fn>
 void ByHeadDim(int64_t head_dim, Fn fn) {
-  SWEEP_CHECK(head_dim == 32 || head_dim == 64 || head_dim == 128);
-  if (head_dim == 32) return fn(std::integral_constant<int, 32>());
-  if (head_dim == 64) return fn(std::integral_constant<int, 64>());
-  fn(std::integral_constant<int, 128>());
+  SWEEP_CHECK(head_dim % 8 == 0 && head_dim <= 128);
+  if (head_dim <= 32) return fn(std::integral_constant<int, 4>());
+  if (head_dim <= 64) return fn(std::integral_constant<int, 8>());
+  fn(std::integral_constant<int, 16>());
 }
 
 }  // namespace
@@ -193,10 +195,11 @@ void QkNormRopeOp::RunCuda(const CudaExec& exec) const {
   const bool norm = exec.HasIn(1);
   const int64_t length = exec.InDims(0)[1], rows = exec.InDims(0)[0] * length;
   const Sizes size = {rows * (shape_.heads + 2 * shape_.kv_heads), static_cast<int>(length),
-                      static_cast<int>(shape_.heads), static_cast<int>(shape_.kv_heads)};
-  ByHeadDim(shape_.head_dim, [&](auto d) {
-    constexpr int kUnits = kThreads / (d.value / 8);
-    ForwardKernel<d.value>
+                      static_cast<int>(shape_.heads), static_cast<int>(shape_.kv_heads),
+                      static_cast<int>(shape_.head_dim)};
+  ByHeadDim(shape_.head_dim, [&](auto lanes) {
+    constexpr int kUnits = kThreads / lanes.value;
+    ForwardKernel<lanes.value>
         <<<static_cast<unsigned>((size.units + kUnits - 1) / kUnits), kThreads, 0, exec.stream>>>(
             exec.In(0), norm ? exec.Master(1) : nullptr, norm ? exec.Master(2) : nullptr,
             exec.InF32(3), exec.InF32(4), static_cast<float>(eps_), exec.Out(0), exec.Out(1),
@@ -209,21 +212,23 @@ void QkNormRopeBackwardOp::RunCuda(const CudaExec& exec) const {
   const bool norm = exec.HasIn(1);
   const int64_t length = exec.InDims(0)[1], rows = exec.InDims(0)[0] * length;
   const Sizes size = {rows * (shape_.heads + 2 * shape_.kv_heads), static_cast<int>(length),
-                      static_cast<int>(shape_.heads), static_cast<int>(shape_.kv_heads)};
-  ByHeadDim(shape_.head_dim, [&](auto d) {
-    constexpr int kUnits = kThreads / (d.value / 8);
+                      static_cast<int>(shape_.heads), static_cast<int>(shape_.kv_heads),
+                      static_cast<int>(shape_.head_dim)};
+  ByHeadDim(shape_.head_dim, [&](auto lanes) {
+    constexpr int kUnits = kThreads / lanes.value;
     const int64_t blocks = std::min<int64_t>((size.units + kUnits - 1) / kUnits,
                                              exec.context.multiprocessors() * int64_t{4});
-    float* partial = norm ? exec.Scratch<float>(blocks * 2 * d.value) : nullptr;
-    BackwardKernel<d.value><<<static_cast<unsigned>(blocks), kThreads, 0, exec.stream>>>(
+    float* partial = norm ? exec.Scratch<float>(blocks * 2 * shape_.head_dim) : nullptr;
+    BackwardKernel<lanes.value><<<static_cast<unsigned>(blocks), kThreads, 0, exec.stream>>>(
         exec.In(0), norm ? exec.Master(1) : nullptr, norm ? exec.Master(2) : nullptr, exec.InF32(3),
         exec.InF32(4), norm ? exec.InF32(5) : nullptr, exec.In(6), exec.In(7), exec.In(8),
         exec.Out(0), partial, size);
     CUDA_LAUNCHED("qk_norm_rope_backward");
     if (!norm) return;
     SWEEP_CHECK(exec.Adds(1) == exec.Adds(2));
-    SumGains<d.value><<<2 * d.value / 32, dim3(32, 32), 0, exec.stream>>>(
-        partial, static_cast<int>(blocks), exec.Adds(1), exec.OutF32(1), exec.OutF32(2));
+    const int d = static_cast<int>(shape_.head_dim);
+    SumGains<<<(2 * d + 31) / 32, dim3(32, 32), 0, exec.stream>>>(
+        partial, static_cast<int>(blocks), d, exec.Adds(1), exec.OutF32(1), exec.OutF32(2));
     CUDA_LAUNCHED("qk_norm_rope_gains");
   });
 }

@@ -32,6 +32,28 @@ int64_t LogitBytes(const recipes::Plan& plan, int64_t tokens) {
   return std::min<int64_t>(tokens * vocab * 4, int64_t{1} << 30);
 }
 
+// What the kernels need of a model. INVALID_ARGUMENT names what does not fit.
+absl::Status CheckShapes(const Graph& graph) {
+  for (const Tensor& t : graph.tensors()) {
+    if (t.element != Element::kReal || t.storage == Storage::kConst) continue;
+    if (t.dims.back() % 8 != 0) {
+      return absl::InvalidArgumentError(fmt::format(
+          "the CUDA trainer needs widths, head sizes and vocabularies that are multiples "
+          "of 8; '{}' has {}",
+          t.name, t.dims.back()));
+    }
+    if (t.dims.size() == 4 && t.dims.back() > 128) {
+      return absl::InvalidArgumentError(fmt::format(
+          "the CUDA trainer needs heads of at most 128; '{}' has {}", t.name, t.dims.back()));
+    }
+    if (t.dims.size() == 3 && t.name.find("norm") != std::string::npos && t.dims.back() > 4096) {
+      return absl::InvalidArgumentError(fmt::format(
+          "the CUDA trainer's norms are up to 4096 wide; '{}' has {}", t.name, t.dims.back()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 class CudaTrial : public Trial {
  public:
   static absl::StatusOr<std::unique_ptr<Trial>> Create(std::string plan_bytes,
@@ -95,6 +117,7 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
     if (plan_.batch % m != 0 || (m > 1 && m * plan_.seq_len > kMaxMicroTokens)) continue;
     layout_ = Parameters();
     ASSIGN_OR_RETURN(step_graph_, BuildStep(plan_, m, true, &layout_));
+    RETURN_IF_ERROR(CheckShapes(step_graph_->graph));
     needed = layout_.total() * kCudaBytesPerParameter +
              PlanMemory(step_graph_->graph, 2, 4).arena_bytes +
              LogitBytes(plan_, m * plan_.seq_len) + kOverheadBytes;
@@ -140,6 +163,8 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
   graph.clip = update_graph_->clip;
   graph.micro_steps = plan_.batch / microbatch_;
   graph.micro_tokens = microbatch_ * plan_.seq_len;
+  // Its products are settled together with the micro-step's.
+  score_->Run(false);
   loop_ = StepLoop::Create(context_.get(), micro_.get(), update_.get(), graph);
   if (loop_ == nullptr) return out_of_memory();
   parameters_->Upload(*host_, *context_);
@@ -227,10 +252,11 @@ absl::Status PinCudaAlgorithms(const std::string& path) {
   if (absl::IsNotFound(text.status())) return absl::OkStatus();
   RETURN_IF_ERROR(text.status());
   if (LoadGemmTable(*text) > 0) return absl::OkStatus();
-  return absl::DataLossError(fmt::format(
-      "'{}' pins no matrix product for this GPU and cuBLAS; name another file, or delete it and new "
-      "algorithms are chosen",
-      path));
+  return absl::DataLossError(
+      fmt::format("'{}' pins no matrix product for this GPU and cuBLAS; name another file, or "
+                  "delete it and new "
+                  "algorithms are chosen",
+                  path));
 }
 
 absl::Status SaveCudaAlgorithms(const std::string& path) {

@@ -18,6 +18,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/machine.h"
+#include "core/mutex.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "core/version.h"
@@ -93,6 +94,17 @@ void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
                      : fmt::format("streams, {} slots", process.options.connections));
 }
 
+// Every byte of a data folder is verified once a process; whoever comes meanwhile waits for it.
+absl::StatusOr<std::unique_ptr<Dataset>> OpenVerified(const std::string& data_dir,
+                                                      const recipes::Plan& plan) {
+  static core::Mutex* mu = new core::Mutex();
+  static auto* verified = new std::set<std::string>();
+  core::MutexLock lock(mu);
+  ASSIGN_OR_RETURN(auto dataset, Dataset::Open(data_dir, plan, verified->count(data_dir) == 0));
+  verified->insert(data_dir);
+  return dataset;
+}
+
 // Serves one connection.
 class Trainer {
  public:
@@ -150,10 +162,7 @@ class Trainer {
                       core::Sha256Hex(start.plan()).substr(0, 12), start.trial_id().substr(0, 12)));
     }
     ASSIGN_OR_RETURN(const recipes::Plan plan, recipes::ParsePlan(start.plan()));
-    // Every byte of a data folder is verified once a process.
-    ASSIGN_OR_RETURN(const auto dataset,
-                     Dataset::Open(start.data_dir(), plan, verified_.count(start.data_dir()) == 0));
-    verified_.insert(start.data_dir());
+    ASSIGN_OR_RETURN(const auto dataset, OpenVerified(start.data_dir(), plan));
     out_of_memory_ = true;
     ASSIGN_OR_RETURN(auto trial, Create(start, dataset.get()));
     out_of_memory_ = false;
@@ -324,7 +333,6 @@ class Trainer {
   FrameSocket socket_;
   bool gone_ = false, out_of_memory_ = false;
   int64_t train_ms_ = 0;
-  std::set<std::string> verified_;
 };
 
 }  // namespace

@@ -3,9 +3,8 @@
 // links no gRPC.
 #pragma once
 
-#include <string>
-
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace worker {
@@ -17,8 +16,8 @@ struct TrainerOptions {
   int connections = 0;
   // The GPU to train on, as CUDA counts; -1: the CPU.
   int cuda_device = -1;
-  // File that pins which algorithm runs which matrix product: read at the start, where there is one,
-  // and written whenever a new shape was timed. Empty: none. The same file, the same bits.
+  // File that pins which algorithm runs which matrix product: read at the start, where there is
+  // one, and written whenever a new shape was timed. Empty: none. The same file, the same bits.
   std::string gemm_table;
 };
 

@@ -101,7 +101,10 @@ INSTANTIATE_TEST_SUITE_P(CudaOps, HeadLossByVocab,
                          testing::Values(Shape{70, 16, 512}, Shape{300, 80, 1000},
                                          Shape{257, 128, 512}, Shape{512, 128, 4096},
                                          Shape{1000, 128, 4136}, Shape{300, 256, 4096},
-                                         Shape{130, 512, 8192}, Shape{64, 128, 128256}));
+                                         Shape{130, 512, 8192}, Shape{64, 128, 128256},
+                                         // Enough rows for the fused strategy.
+                                         Shape{6150, 128, 1000}, Shape{7003, 128, 4100},
+                                         Shape{10241, 256, 520}));
 
 TEST_P(HeadLossByVocab, TrainsAndScores) {
   const auto [rows, channels, vocab] = GetParam();
@@ -123,7 +126,8 @@ using HeadsShape = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>;
 class ByHeads : public testing::TestWithParam<HeadsShape> {};
 INSTANTIATE_TEST_SUITE_P(CudaOps, ByHeads,
                          testing::Values(HeadsShape{2, 128, 1, 1, 128}, HeadsShape{3, 96, 4, 2, 64},
-                                         HeadsShape{2, 200, 3, 3, 32},
+                                         HeadsShape{2, 200, 3, 3, 32}, HeadsShape{2, 72, 1, 1, 40},
+                                         HeadsShape{1, 64, 2, 1, 56}, HeadsShape{2, 64, 3, 3, 16},
                                          HeadsShape{1, 256, 8, 2, 128},
                                          HeadsShape{2, 512, 4, 4, 64}));
 

@@ -20,6 +20,8 @@ namespace worker {
 
 using bf16 = __nv_bfloat16;
 
+struct PendingGemms;  // gemm.cu
+
 struct CudaHandles {
   cudaStream_t stream = nullptr, copy_stream = nullptr;
   cublasLtHandle_t lt = nullptr;
@@ -28,6 +30,7 @@ struct CudaHandles {
   size_t workspace_bytes = 0;
   // Plans that ops of equal shape share (attention), by a name of the problem.
   std::map<std::string, std::shared_ptr<void>> plans;
+  std::shared_ptr<PendingGemms> pending_gemms;
 };
 
 class CudaProgram;

@@ -23,7 +23,8 @@ struct GemmShape {
   bool add = false;      // C += instead of C =
 };
 
-// Enqueues one product. Operands are 16-byte aligned, their rows contiguous.
+// Enqueues one product. Operands are 16-byte aligned, their rows contiguous. A shape that the table
+// does not know yet runs on the heuristic's first algorithm and waits for SettleGemms.
 void Gemm(CudaContext& context, const GemmShape& shape, const bf16* a, const bf16* b, void* c);
 
 }  // namespace worker

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "worker/runtime/cuda/cuda_exec.h"
+#include "worker/runtime/cuda/gemm_table.h"
 #include "worker/runtime/cuda/gpu_quiet.h"
 #include "worker/runtime/cuda/step_loop.h"
 
@@ -182,6 +183,7 @@ std::unique_ptr<StepLoop> StepLoop::Create(CudaContext* context, CudaProgram* mi
   for (int64_t i = 0; i < graph.micro_steps && i < 2; ++i) s.EnqueueMicro(i > 0);
   s.EnqueueUpdate();
   context->Synchronize();
+  SettleGemms(*context);
   if (graph.micro_steps == 1) {
     s.first_exec = s.Capture([&] {
       s.EnqueueMicro(false);
