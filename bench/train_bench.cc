@@ -82,7 +82,6 @@ struct BenchTrial {
     if (t->context == nullptr || t->parameters == nullptr) return nullptr;
     t->host = std::make_unique<CpuParameters<float>>(t->layout);
     FillWeights(t->layout, *t->host);
-    t->parameters->Upload(*t->host, *t->context);
     t->begun = Now();
     t->micro = CudaProgram::Create(&t->step->graph, t->parameters.get(), t->context.get());
     t->optimise = CudaProgram::Create(&t->update->graph, t->parameters.get(), t->context.get());
@@ -96,7 +95,7 @@ struct BenchTrial {
     g.micro_steps = batch / micro_batch;
     g.micro_tokens = micro_batch * seq;
     t->loop = StepLoop::Create(t->context.get(), t->micro.get(), t->optimise.get(), g);
-    t->parameters->Upload(*t->host, *t->context);
+    t->parameters->UploadWeights(*t->host, *t->context);
     return t->loop == nullptr ? nullptr : std::move(t);
   }
   std::vector<DeviceStepResult> Run(int64_t count) {

@@ -149,7 +149,6 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
   };
   parameters_ = CudaParameters::Create(layout_);
   if (parameters_ == nullptr) return out_of_memory();
-  parameters_->Upload(*host_, *context_);
   micro_ = CudaProgram::Create(&step_graph_->graph, parameters_.get(), context_.get());
   if (micro_ == nullptr) return out_of_memory();
   update_ = CudaProgram::Create(&update_graph_->graph, parameters_.get(), context_.get());
@@ -167,7 +166,7 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
   score_->Run(false);
   loop_ = StepLoop::Create(context_.get(), micro_.get(), update_.get(), graph);
   if (loop_ == nullptr) return out_of_memory();
-  parameters_->Upload(*host_, *context_);
+  parameters_->UploadWeights(*host_, *context_);
   return absl::OkStatus();
 }
 

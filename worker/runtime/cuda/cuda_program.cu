@@ -16,6 +16,18 @@ __global__ void RoundToBf16(const float* __restrict__ in, bf16* __restrict__ out
   if (i < n) out[i] = __float2bfloat16_rn(in[i]);
 }
 
+// Zeros would be faster to multiply than real weights.
+__global__ void FillRandom(float* __restrict__ out, bf16* __restrict__ narrow, int64_t n) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  uint64_t x = (static_cast<uint64_t>(i) + 1) * 0x9e3779b97f4a7c15ull;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+  out[i] = static_cast<float>(static_cast<int32_t>(x >> 32)) * 2e-11f;
+  narrow[i] = __float2bfloat16_rn(out[i]);
+}
+
+unsigned Blocks(int64_t n) { return static_cast<unsigned>((n + 255) / 256); }
+
 }  // namespace
 
 std::unique_ptr<CudaParameters> CudaParameters::Create(const Parameters& layout) {
@@ -30,7 +42,14 @@ std::unique_ptr<CudaParameters> CudaParameters::Create(const Parameters& layout)
     if (buffer->get() == nullptr) return nullptr;
   }
   p->compute_ = DeviceBuffer(total * 2);
-  return p->compute_.get() == nullptr ? nullptr : std::move(p);
+  if (p->compute_.get() == nullptr) return nullptr;
+  if (total > 0) {
+    FillRandom<<<Blocks(total), 256>>>(reinterpret_cast<float*>(p->master_.get()),
+                                       reinterpret_cast<bf16*>(p->compute_.get()), total);
+    CUDA_LAUNCHED("fill_random");
+    CUDA_OK(cudaDeviceSynchronize());
+  }
+  return p;
 }
 
 void CudaParameters::CopyIn(const std::vector<AlignedArray<float>>& from, const DeviceBuffer& to,
@@ -46,17 +65,27 @@ void CudaParameters::UploadGradients(const CpuParameters<float>& host, CudaConte
   context.Synchronize();
 }
 
-void CudaParameters::Upload(const CpuParameters<float>& host, CudaContext& context) {
-  const cudaStream_t stream = context.handles().stream;
-  CopyIn(host.param, master_, context);
-  CopyIn(host.moment1, moment1_, context);
-  CopyIn(host.moment2, moment2_, context);
+void CudaParameters::RoundWeights(CudaContext& context) {
   const int64_t n = compute_.bytes() / 2;
   if (n == 0) return;
-  RoundToBf16<<<static_cast<unsigned>((n + 255) / 256), 256, 0, stream>>>(
+  RoundToBf16<<<Blocks(n), 256, 0, context.handles().stream>>>(
       reinterpret_cast<const float*>(master_.get()), reinterpret_cast<bf16*>(compute_.get()), n);
   CUDA_LAUNCHED("round_to_bf16");
   context.Synchronize();
+}
+
+void CudaParameters::UploadWeights(const CpuParameters<float>& host, CudaContext& context) {
+  CopyIn(host.param, master_, context);
+  for (const DeviceBuffer* moment : {&moment1_, &moment2_})
+    CUDA_OK(cudaMemsetAsync(moment->get(), 0, moment->bytes(), context.handles().stream));
+  RoundWeights(context);
+}
+
+void CudaParameters::Upload(const CpuParameters<float>& host, CudaContext& context) {
+  CopyIn(host.param, master_, context);
+  CopyIn(host.moment1, moment1_, context);
+  CopyIn(host.moment2, moment2_, context);
+  RoundWeights(context);
 }
 
 void CudaParameters::Download(CpuParameters<float>& host, CudaContext& context) const {

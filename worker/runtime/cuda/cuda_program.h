@@ -24,10 +24,13 @@ inline constexpr int64_t kCudaBytesPerParameter = 18;
 // aligned to 128.
 class CudaParameters {
  public:
-  // Null when memory is short.
+  // Null when memory is short. The weights are random and small, so that programs can be run to
+  // settle algorithms before the real ones come.
   static std::unique_ptr<CudaParameters> Create(const Parameters& layout);
 
-  // Weights (and the bf16 copies that follow from them) and moments, from and to the host.
+  // Weights, and the bf16 copies that follow from them; the moments become zero.
+  void UploadWeights(const CpuParameters<float>& host, CudaContext& context);
+  // Weights and moments, from and to the host.
   void Upload(const CpuParameters<float>& host, CudaContext& context);
   void Download(CpuParameters<float>& host, CudaContext& context) const;
   // Gradients, for tests.
@@ -45,6 +48,7 @@ class CudaParameters {
   float* At(const DeviceBuffer& buffer, int block) const {
     return reinterpret_cast<float*>(buffer.get()) + block_offset_[block];
   }
+  void RoundWeights(CudaContext& context);
   void CopyIn(const std::vector<AlignedArray<float>>& from, const DeviceBuffer& to,
               CudaContext& context);
   std::vector<int64_t> block_offset_;
