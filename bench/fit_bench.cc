@@ -71,9 +71,7 @@ int Run(const std::string& csv_path, const std::string& peer) {
   started = std::chrono::steady_clock::now();
   const fit::BootstrapDraws draws =
       fit::RunBootstrap(bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
-        row =
-            fit::FitEquation(law, points, fit::CaseWeights(rng, points.size()), loss, {best.theta})
-                .theta;
+        row = fit::Refit(law, points, fit::CaseWeights(rng, points.size()), loss, {best.theta});
         return !row.empty();
       });
   const double boot_s = Seconds(started);

@@ -99,15 +99,14 @@ class Chinchilla final : public SurfaceLaw {
     }
     ExpMany(u.data(), u.data(), n);
     ExpMany(v.data(), v.data(), n);
-    for (size_t p = 0; p < n; ++p) {
-      const double x = points.x[0][p], d = points.x[1][p];
-      out->value[p] = u[p] + v[p] + theta[kE];
-      uu[p] = u[p], vv[p] = v[p];
-      da[p] = un[p] = -x * u[p];
-      db[p] = vd[p] = -d * v[p];
-      unn[p] = -x * un[p];
-      vdd[p] = -d * vd[p];
-    }
+    for (size_t p = 0; p < n; ++p) out->value[p] = u[p] + v[p] + theta[kE];
+    const double *x = points.x[0].data(), *d = points.x[1].data();
+    uu = u, vv = v;
+    NegatedProducts(x, u.data(), da.data(), n);
+    NegatedProducts(d, v.data(), db.data(), n);
+    un = da, vd = db;
+    NegatedProducts(x, da.data(), unn.data(), n);
+    NegatedProducts(d, db.data(), vdd.data(), n);
   }
 
   std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,

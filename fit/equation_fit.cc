@@ -62,21 +62,10 @@ class Problem {
     } else {
       for (size_t p = 0; p < n; ++p) residual_[p] = value[p] - y_[p];
     }
-    model.value = 0;
-    const bool squares = loss_.kind == LossKind::kL2;
-    const double delta = loss_.delta;
-    for (size_t p = 0; p < n; ++p) {
-      const double r = residual_[p], weight = weights_[p], size = std::fabs(r);
-      // Of r = ln L: dr = g/L, d2r = h/L - g g'/L^2.
-      const double inverse = log ? 1 / value[p] : 1;
-      const double square = inverse * inverse;
-      const bool inside = squares || size <= delta;
-      const double psi = weight * (inside ? r : std::copysign(delta, r));
-      model.value += weight * (inside ? 0.5 * r * r : delta * (size - 0.5 * delta));
-      slope_[p] = psi * inverse;
-      reweight_[p] = (inside ? weight : weight * delta / size) * square;
-      second_[p] = (inside ? weight : 0) * square - (log ? psi * square : 0);
-    }
+    const double delta =
+        loss_.kind == LossKind::kL2 ? std::numeric_limits<double>::infinity() : loss_.delta;
+    model.value = RobustFactors(residual_.data(), weights_.data(), log ? value : nullptr, delta, n,
+                                slope_.data(), reweight_.data(), second_.data());
     model.gradient.resize(k);
     model.reweighted.setZero(k, k);
     if (newton) model.hessian.resize(k, k);
@@ -329,6 +318,26 @@ EquationFit FitEquation(const Equation& law, const std::vector<FitPoint>& points
                                                                 : value - p.y);
   }
   return fit;
+}
+
+std::vector<double> Refit(const Equation& law, const std::vector<FitPoint>& points,
+                          const std::vector<double>& weights, const LossSpec& loss,
+                          const std::vector<std::vector<double>>& starts,
+                          const std::vector<Coordinate>* given_box) {
+  const std::vector<Coordinate>& box = given_box == nullptr ? law.coordinates() : *given_box;
+  std::vector<double> best;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const std::vector<double>& start : starts) {
+    Vector theta(static_cast<Eigen::Index>(start.size()));
+    for (size_t i = 0; i < box.size(); ++i)
+      theta[static_cast<Eigen::Index>(i)] = std::clamp(start[i], box[i].lower, box[i].upper);
+    double objective = std::numeric_limits<double>::infinity();
+    Solve(law, box, points, weights, loss, theta, objective);
+    if (!(objective < lowest)) continue;
+    lowest = objective;
+    best.assign(theta.data(), theta.data() + theta.size());
+  }
+  return best;
 }
 
 EquationFit FitGlobally(const Equation& law, const std::vector<FitPoint>& points,

@@ -210,7 +210,7 @@ class SurfaceModelFit final : public FittedLaw {
       const auto used =
           std::count_if(weights.begin(), weights.end(), [](double w) { return w > 0; });
       if (used <= free_) return false;
-      row = FitEquation(law_, points, weights, options_.loss, warm, &box_).theta;
+      row = Refit(law_, points, weights, options_.loss, warm, &box_);
       return !row.empty();
     });
   }

@@ -129,6 +129,59 @@ FIT_CLONES void LogMany(const double* x, double* y, size_t n) {
   for (; i < n; ++i) y[i] = std::log(x[i]);
 }
 
+FIT_CLONES void NegatedProducts(const double* a, const double* b, double* y, size_t n) {
+  size_t i = 0;
+  Four u, v;
+  for (; i + 4 <= n; i += 4) {
+    Load(a + i, &u), Load(b + i, &v);
+    Store(-u * v, y + i);
+  }
+  for (; i < n; ++i) y[i] = -a[i] * b[i];
+}
+
+// Four points of RobustFactors; adds their share of the objective to *total.
+FIT_INLINE void RobustFour(const double* r, const double* w, const double* v, const Four& limit,
+                           double* slope, double* reweight, double* second, Four* total) {
+  const Four zero{}, one = zero + 1;
+  Four residual, weight, value = one;
+  Load(r, &residual);
+  Load(w, &weight);
+  if (v != nullptr) Load(v, &value);
+  const Four size = residual < zero ? -residual : residual;
+  const auto inside = size <= limit;
+  const Four inverse = one / value, square = inverse * inverse;
+  const Four clipped = inside ? residual : (residual < zero ? -limit : limit);
+  const Four psi = weight * clipped;
+  *total += weight * (inside ? 0.5 * residual * residual : limit * (size - 0.5 * limit));
+  const Four steepness = weight * square;
+  Store(psi * inverse, slope);
+  Store(inside ? steepness : steepness * (limit / size), reweight);
+  const Four flat = inside ? steepness : zero;
+  Store(v != nullptr ? flat - psi * square : flat, second);
+}
+
+FIT_CLONES double RobustFactors(const double* r, const double* w, const double* v, double delta,
+                                size_t n, double* slope, double* reweight, double* second) {
+  const Four limit = Four{} + delta;
+  Four total{};
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4)
+    RobustFour(r + i, w + i, v == nullptr ? v : v + i, limit, slope + i, reweight + i, second + i,
+               &total);
+  if (i < n) {
+    // Points of weight 0 fill the last block.
+    double in[3][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}, {1, 1, 1, 1}}, out[3][4];
+    for (size_t j = i; j < n; ++j) {
+      in[0][j - i] = r[j], in[1][j - i] = w[j];
+      if (v != nullptr) in[2][j - i] = v[j];
+    }
+    RobustFour(in[0], in[1], v == nullptr ? v : in[2], limit, out[0], out[1], out[2], &total);
+    for (size_t j = i; j < n; ++j)
+      slope[j] = out[0][j - i], reweight[j] = out[1][j - i], second[j] = out[2][j - i];
+  }
+  return (total[0] + total[1]) + (total[2] + total[3]);
+}
+
 FIT_CLONES double Dot(const double* a, const double* b, size_t n) {
   Four s{}, t{}, u, v;
   size_t i = 0;

@@ -15,6 +15,17 @@ void ExpMany(const double* x, double* y, size_t n);
 // infinite, subnormal and NaN. x and y may be the same array.
 void LogMany(const double* x, double* y, size_t n);
 
+// y[i] = -a[i] b[i].
+void NegatedProducts(const double* a, const double* b, double* y, size_t n);
+
+// The three factors of a robust objective's derivatives, and the objective (loss_spec.h) itself:
+//   r_i residual, w_i weight, v_i value (log residuals: r = ln v - ln y; null for linear ones)
+//   psi = clip(r, +-delta) w,   slope = psi / v,   reweight = psi / r / v^2,
+//   second = (w where |r| <= delta, else 0) / v^2 - (log residuals: psi / v^2)
+// delta infinity is least squares. Where r = 0, psi / r is w.
+double RobustFactors(const double* r, const double* w, const double* v, double delta, size_t n,
+                     double* slope, double* reweight, double* second);
+
 // Sum of a[i] b[i], and of a[i] b[i] c[i].
 double Dot(const double* a, const double* b, size_t n);
 double Dot(const double* a, const double* b, const double* c, size_t n);
