@@ -7,6 +7,7 @@
 
 #include "Eigen/Dense"
 #include "fit/linear_starts.h"
+#include "fit/vector_math.h"
 
 namespace fit {
 namespace {
@@ -75,6 +76,39 @@ class Chinchilla final : public SurfaceLaw {
     return u + v + theta[kE];
   }
 
+  void DerivativesMany(const double* theta, const InputColumns& points,
+                       DerivativeColumns* out) const override {
+    const size_t n = points.size;
+    out->value.resize(n);
+    out->gradient.resize(kCoordinates);
+    for (std::vector<double>& column : out->gradient) column.resize(n);
+    out->hessian.resize(kCoordinates * (kCoordinates + 1) / 2);
+    // Only (A, A), (A, alpha), (alpha, alpha) and the same of B are not zero.
+    const auto at = [out](size_t i, size_t j) -> std::vector<double>& {
+      return out->hessian[i * (i + 1) / 2 + j];
+    };
+    std::vector<double>&u = out->gradient[kLnA], &v = out->gradient[kLnB];
+    std::vector<double>&uu = at(kLnA, kLnA), &un = at(kAlpha, kLnA), &unn = at(kAlpha, kAlpha);
+    std::vector<double>&vv = at(kLnB, kLnB), &vd = at(kBeta, kLnB), &vdd = at(kBeta, kBeta);
+    for (std::vector<double>* column : {&uu, &un, &unn, &vv, &vd, &vdd}) column->resize(n);
+    std::vector<double>&da = out->gradient[kAlpha], &db = out->gradient[kBeta];
+    std::fill(out->gradient[kE].begin(), out->gradient[kE].end(), 1.0);
+    for (size_t p = 0; p < n; ++p) {
+      u[p] = theta[kLnA] - theta[kAlpha] * points.x[0][p];
+      v[p] = theta[kLnB] - theta[kBeta] * points.x[1][p];
+    }
+    ExpMany(u.data(), u.data(), n);
+    ExpMany(v.data(), v.data(), n);
+    for (size_t p = 0; p < n; ++p) out->value[p] = u[p] + v[p] + theta[kE];
+    const double *x = points.x[0].data(), *d = points.x[1].data();
+    uu = u, vv = v;
+    NegatedProducts(x, u.data(), da.data(), n);
+    NegatedProducts(d, v.data(), db.data(), n);
+    un = da, vd = db;
+    NegatedProducts(x, da.data(), unn.data(), n);
+    NegatedProducts(d, db.data(), vdd.data(), n);
+  }
+
   std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,
                                           const std::vector<double>& weights,
                                           int count) const override;
@@ -112,9 +146,9 @@ class Chinchilla final : public SurfaceLaw {
 std::vector<std::vector<double>> Chinchilla::Starts(const std::vector<FitPoint>& points,
                                                     const std::vector<double>& weights,
                                                     int count) const {
-  constexpr int kGrid = 24;
+  constexpr int kGrid = 28;
   const auto exponent = [](int i) {
-    return 0.04 * std::exp(std::log(1.6 / 0.04) * i / (kGrid - 1));
+    return 0.03 * std::exp(std::log(4.0 / 0.03) * i / (kGrid - 1));
   };
   const auto n = static_cast<Eigen::Index>(points.size());
   // Columns relative to the geometric centre of the data keep the exponentials near 1.

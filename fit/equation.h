@@ -31,6 +31,19 @@ struct Coordinate {
 // Published parameters in the paper's letters, in a fixed order.
 using NamedValues = std::vector<std::pair<std::string, double>>;
 
+// Inputs of many points, one array an input.
+struct InputColumns {
+  std::array<std::vector<double>, 3> x;
+  size_t size = 0;
+};
+
+// Values and derivatives at many points: gradient[i] and hessian[t] hold one number a point, t the
+// place of (i, j <= i) in the lower triangle, row by row. An empty hessian[t] is zero everywhere.
+struct DerivativeColumns {
+  std::vector<double> value;
+  std::vector<std::vector<double>> gradient, hessian;
+};
+
 class Equation {
  public:
   virtual ~Equation() = default;
@@ -44,6 +57,11 @@ class Equation {
   // The same with df/dtheta (k) and d2f/dtheta2 (k*k, row-major), both overwritten.
   virtual double Derivatives(const double* theta, const Inputs& x, double* gradient,
                              double* hessian) const = 0;
+
+  // Derivatives at every point. `out` is overwritten and may be reused; an equation may do this
+  // faster than one point at a time, to the same last few bits.
+  virtual void DerivativesMany(const double* theta, const InputColumns& points,
+                               DerivativeColumns* out) const;
 
   // About `count` starting points spread over the plausible region, best guess first. A pure
   // function of the data. `weights`: multiplicity of each point, 0 leaves it out.

@@ -6,6 +6,8 @@
 
 #include "Eigen/Dense"
 #include "core/check.h"
+#include "core/rng.h"
+#include "fit/vector_math.h"
 
 namespace fit {
 namespace {
@@ -30,68 +32,75 @@ class Problem {
   Problem(const Equation& law, const std::vector<Coordinate>& box,
           const std::vector<FitPoint>& points, const std::vector<double>& weights,
           const LossSpec& loss)
-      : law_(law), box_(box), points_(points), weights_(weights), loss_(loss) {
+      : law_(law), box_(box), loss_(loss) {
     SWEEP_CHECK(size() <= kMaxCoordinates);
+    for (size_t p = 0; p < points.size(); ++p) {
+      if (weights[p] == 0) continue;
+      for (size_t i = 0; i < 3; ++i) inputs_.x[i].push_back(points[p].x[i]);
+      y_.push_back(points[p].y);
+      weights_.push_back(weights[p]);
+    }
+    inputs_.size = y_.size();
+    for (std::vector<double>* column : {&residual_, &slope_, &reweight_, &second_})
+      column->resize(y_.size());
   }
 
   int size() const { return static_cast<int>(box_.size()); }
   const Coordinate& coordinate(int i) const { return box_[i]; }
+  void set_delta(double delta) { loss_.delta = delta; }
 
-  void Evaluate(const Vector& theta, Model& model) const {
+  // The Hessian only where `newton`; of the reweighted matrix then only the diagonal.
+  void Evaluate(const Vector& theta, bool newton, Model& model) {
     const int k = size();
-    model.value = 0;
-    model.gradient.setZero(k);
+    const size_t n = inputs_.size;
+    law_.DerivativesMany(theta.data(), inputs_, &columns_);
+    const double* value = columns_.value.data();
+    const bool log = loss_.residual == ResidualKind::kLog;
+    if (log) {
+      for (size_t p = 0; p < n; ++p) residual_[p] = value[p] / y_[p];
+      LogMany(residual_.data(), residual_.data(), n);
+    } else {
+      for (size_t p = 0; p < n; ++p) residual_[p] = value[p] - y_[p];
+    }
+    const double delta =
+        loss_.kind == LossKind::kL2 ? std::numeric_limits<double>::infinity() : loss_.delta;
+    model.value = RobustFactors(residual_.data(), weights_.data(), log ? value : nullptr, delta, n,
+                                slope_.data(), reweight_.data(), second_.data());
+    model.gradient.resize(k);
     model.reweighted.setZero(k, k);
-    model.hessian.setZero(k, k);
-    double g[kMaxCoordinates], h[kMaxCoordinates * kMaxCoordinates];
-    for (size_t p = 0; p < points_.size(); ++p) {
-      const double weight = weights_[p];
-      if (weight == 0) continue;
-      const FitPoint& point = points_[p];
-      const double loss = law_.Derivatives(theta.data(), point.x, g, h);
-      double r = loss - point.y, curve = 0, inverse = 1;
-      if (loss_.residual == ResidualKind::kLog) {
-        // r = ln L: dr = g/L, d2r = h/L - g g'/L^2.
-        inverse = 1 / loss;
-        curve = inverse * inverse;
-        r = std::log(loss) - point.log_y;
-      }
-      const double size = std::fabs(r);
-      const bool inside = loss_.kind == LossKind::kL2 || size <= loss_.delta;
-      model.value += weight * Rho(loss_, r);
-      const double psi = weight * (inside ? r : std::copysign(loss_.delta, r));
-      const double second = inside ? weight : 0;                               // rho''
-      const double majorizer = inside ? weight : weight * loss_.delta / size;  // psi / r
-      const double square = inverse * inverse;
-      for (int i = 0; i < k; ++i) {
-        model.gradient(i) += psi * inverse * g[i];
-        for (int j = 0; j <= i; ++j) {
-          const double gg = g[i] * g[j];
-          model.reweighted(i, j) += majorizer * square * gg;
-          model.hessian(i, j) += second * square * gg + psi * (inverse * h[i * k + j] - curve * gg);
-        }
+    if (newton) model.hessian.resize(k, k);
+    size_t t = 0;
+    for (int i = 0; i < k; ++i) {
+      const double* gi = columns_.gradient[i].data();
+      model.gradient(i) = Dot(slope_.data(), gi, n);
+      for (int j = 0; j <= i; ++j, ++t) {
+        const double* gj = columns_.gradient[j].data();
+        if (!newton || i == j)
+          model.reweighted(i, j) = model.reweighted(j, i) = Dot(reweight_.data(), gi, gj, n);
+        if (!newton) continue;
+        const std::vector<double>& h = columns_.hessian[t];
+        const double curved = h.empty() ? 0 : Dot(slope_.data(), h.data(), n);
+        model.hessian(i, j) = model.hessian(j, i) = Dot(second_.data(), gi, gj, n) + curved;
       }
     }
-    for (int i = 0; i < k; ++i)
-      for (int j = 0; j < i; ++j) {
-        model.reweighted(j, i) = model.reweighted(i, j);
-        model.hessian(j, i) = model.hessian(i, j);
-      }
-    if (!std::isfinite(model.value) || !model.gradient.allFinite() || !model.hessian.allFinite())
+    if (!std::isfinite(model.value) || !model.gradient.allFinite() ||
+        !model.reweighted.allFinite() || (newton && !model.hessian.allFinite()))
       model.value = std::numeric_limits<double>::infinity();
   }
 
  private:
   const Equation& law_;
   const std::vector<Coordinate>& box_;
-  const std::vector<FitPoint>& points_;
-  const std::vector<double>& weights_;
   LossSpec loss_;
+  // Points of non-zero weight, by column; and per point the factors of the sums.
+  InputColumns inputs_;
+  std::vector<double> y_, weights_, residual_, slope_, reweight_, second_;
+  DerivativeColumns columns_;
 };
 
 // Damped descent with one of the two matrices until its steps stop paying. True when the model
 // predicts no further gain at the resolution of a double.
-bool Descend(const Problem& problem, bool newton, int max_steps, double stop_gain, Vector& theta,
+bool Descend(Problem& problem, bool newton, int max_steps, double stop_gain, Vector& theta,
              Model& model) {
   const int k = problem.size();
   double damping = newton ? 1e-6 : 1e-3;
@@ -134,7 +143,7 @@ bool Descend(const Problem& problem, bool newton, int max_steps, double stop_gai
         moved(free[i]) = std::clamp(theta(free[i]) + p(i), problem.coordinate(free[i]).lower,
                                     problem.coordinate(free[i]).upper);
       if (moved == theta) return true;
-      problem.Evaluate(moved, trial);
+      problem.Evaluate(moved, newton, trial);
       const double gain = model.value - trial.value;
       const double noise = 4e-16 * std::fabs(model.value);
       if (gain > 0 || (gain >= -noise && predicted <= 4 * noise && damping <= 1e-10)) {
@@ -151,24 +160,26 @@ bool Descend(const Problem& problem, bool newton, int max_steps, double stop_gai
       damping = std::max(10 * damping, 1e-8);
     }
     if (!accepted) return false;  // no step goes down: stationary up to rounding, or a kink
-    if (slow >= (newton ? 2 : 3)) return true;
+    // Tiny gains of nearly undamped Newton steps are convergence, those of damped steps need not
+    // be.
+    if (slow >= (newton ? 2 : 3)) return !newton || damping <= 1e-6;
   }
   return false;
 }
 
 // From one start to a stationary point; true when converged.
-bool SolveSmooth(const Problem& problem, Vector& theta, Model& model) {
-  problem.Evaluate(theta, model);
+bool SolveSmooth(Problem& problem, Vector& theta, Model& model) {
+  problem.Evaluate(theta, false, model);
   if (!std::isfinite(model.value)) return false;
   bool converged = false;
   for (int round = 0; round < 4; ++round) {
     const double before = model.value;
     Descend(problem, false, 60, 1e-3, theta, model);
-    Descend(problem, true, 80, 1e-15, theta, model);
-    if (!(before - model.value > 1e-12 * std::fabs(before))) {
-      converged = true;
-      break;
-    }
+    problem.Evaluate(theta, true, model);
+    converged = Descend(problem, true, 80, 1e-15, theta, model) ||
+                !(before - model.value > 1e-12 * std::fabs(before));
+    if (converged) break;
+    problem.Evaluate(theta, false, model);
   }
   return converged;
 }
@@ -180,15 +191,17 @@ bool Solve(const Equation& law, const std::vector<Coordinate>& box,
   Model model;
   bool converged = false;
   if (loss.kind != LossKind::kL1) {
-    converged = SolveSmooth(Problem(law, box, points, weights, loss), theta, model);
+    Problem problem(law, box, points, weights, loss);
+    converged = SolveSmooth(problem, theta, model);
     objective = model.value;
     return converged;
   }
   double best = std::numeric_limits<double>::infinity();
   Vector best_theta = theta;
+  Problem problem(law, box, points, weights, {LossKind::kHuber, 1e-2, loss.residual});
   for (double delta = 1e-2; delta > 5e-12; delta *= 0.1) {
-    LossSpec stage{LossKind::kHuber, delta, loss.residual};
-    converged = SolveSmooth(Problem(law, box, points, weights, stage), theta, model);
+    problem.set_delta(delta);
+    converged = SolveSmooth(problem, theta, model);
     const double value = FitObjective(
         law, points, weights, loss, std::vector<double>(theta.data(), theta.data() + theta.size()));
     if (value < best) best = value, best_theta = theta;
@@ -305,6 +318,68 @@ EquationFit FitEquation(const Equation& law, const std::vector<FitPoint>& points
                                                                 : value - p.y);
   }
   return fit;
+}
+
+std::vector<double> Refit(const Equation& law, const std::vector<FitPoint>& points,
+                          const std::vector<double>& weights, const LossSpec& loss,
+                          const std::vector<std::vector<double>>& starts,
+                          const std::vector<Coordinate>* given_box) {
+  const std::vector<Coordinate>& box = given_box == nullptr ? law.coordinates() : *given_box;
+  std::vector<double> best;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (const std::vector<double>& start : starts) {
+    Vector theta(static_cast<Eigen::Index>(start.size()));
+    for (size_t i = 0; i < box.size(); ++i)
+      theta[static_cast<Eigen::Index>(i)] = std::clamp(start[i], box[i].lower, box[i].upper);
+    double objective = std::numeric_limits<double>::infinity();
+    Solve(law, box, points, weights, loss, theta, objective);
+    if (!(objective < lowest)) continue;
+    lowest = objective;
+    best.assign(theta.data(), theta.data() + theta.size());
+  }
+  return best;
+}
+
+EquationFit FitGlobally(const Equation& law, const std::vector<FitPoint>& points,
+                        const std::vector<double>& weights, const LossSpec& loss,
+                        const std::vector<std::vector<double>>& starts,
+                        const std::vector<Coordinate>* given_box) {
+  constexpr int kMostRounds = 12, kRestarts = 24;
+  const std::vector<Coordinate>& box = given_box == nullptr ? law.coordinates() : *given_box;
+  EquationFit best = FitEquation(law, points, weights, loss, starts, given_box);
+  if (best.theta.empty()) return best;
+  for (int round = 0; round < kMostRounds; ++round) {
+    core::Rng rng(0, static_cast<uint64_t>(round));
+    std::vector<std::vector<double>> near;
+    for (int i = 0; i < kRestarts; ++i) {
+      // From a fiftieth of a natural unit up to all of it.
+      const double scale = 0.02 * std::pow(50, i / (kRestarts - 1.0));
+      std::vector<double> theta = best.theta;
+      for (size_t k = 0; k < theta.size(); ++k) {
+        // Exponents live on a scale of their own size; logarithms and E on that of 1.
+        const bool exponent = box[k].lower == 0 && box[k].upper <= 10;
+        theta[k] += scale * rng.Normal() * (exponent ? std::max(std::fabs(theta[k]), 0.05) : 1);
+      }
+      near.push_back(std::move(theta));
+    }
+    EquationFit found = FitEquation(law, points, weights, loss, near, given_box);
+    const bool better = !found.theta.empty() && found.objective < best.objective &&
+                        !SameObjective(best.objective, found.objective);
+    const int all = best.starts + found.starts;
+    if (better) {
+      // The old optimum becomes one of the others where it is nearly as good.
+      std::vector<LocalOptimum> ends = best.others;
+      ends.push_back({best.theta, best.objective, std::max(best.starts_at_best, 1)});
+      ends.insert(ends.end(), found.others.begin(), found.others.end());
+      found.others = OtherOptima(ends, found);
+      best = std::move(found);
+    } else if (SameObjective(found.objective, best.objective)) {
+      best.starts_at_best += found.starts_at_best;
+    }
+    best.starts = all;
+    if (!better) break;
+  }
+  return best;
 }
 
 }  // namespace fit

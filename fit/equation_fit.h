@@ -52,4 +52,19 @@ EquationFit FitEquation(const Equation& law, const std::vector<FitPoint>& points
                         const std::vector<std::vector<double>>& starts,
                         const std::vector<Coordinate>* box = nullptr);
 
+// Only theta of the best start, empty when none is finite: what a bootstrap needs of each resample.
+std::vector<double> Refit(const Equation& law, const std::vector<FitPoint>& points,
+                          const std::vector<double>& weights, const LossSpec& loss,
+                          const std::vector<std::vector<double>>& starts,
+                          const std::vector<Coordinate>* box = nullptr);
+
+// The same, and then restarts around the best optimum until a whole round of them finds nothing
+// lower: robust losses with a small delta have many kinks close together, and a grid of starts can
+// miss a narrow valley. The restarts count among `starts`. Deterministic.
+// **Source:** basin hopping, Wales and Doye 1997, with descent steps only.
+EquationFit FitGlobally(const Equation& law, const std::vector<FitPoint>& points,
+                        const std::vector<double>& weights, const LossSpec& loss,
+                        const std::vector<std::vector<double>>& starts,
+                        const std::vector<Coordinate>* box = nullptr);
+
 }  // namespace fit

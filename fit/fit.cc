@@ -125,16 +125,17 @@ void CheckFlopConvention(const std::vector<Observation>& observations, const Law
   if (options.flops_relation) return;
   std::vector<double> ratios;
   for (const Observation& o : observations)
-    ratios.push_back(o.flops / (options.flops_per_param_token * o.params * o.tokens));
+    ratios.push_back(std::log(o.flops) - std::log(options.flops_per_param_token) -
+                     std::log(o.params) - std::log(o.tokens));
   const double middle = Quantile(ratios, 0.5);
-  if (std::fabs(std::log(middle)) > 0.05)
+  if (std::fabs(middle) > 0.05)
     warnings.push_back(
         Warn(kFlopConvention,
              fmt::format(
                  "flops are {:.3g} times {:g} N D (median; {:.3g} .. {:.3g}): sizes that surface "
                  "laws derive from C assume {:g} N D",
-                 middle, options.flops_per_param_token, Quantile(ratios, 0), Quantile(ratios, 1),
-                 options.flops_per_param_token)));
+                 std::exp(middle), options.flops_per_param_token, std::exp(Quantile(ratios, 0)),
+                 std::exp(Quantile(ratios, 1)), options.flops_per_param_token)));
 }
 
 // Intervals that missed too often where the truth is known are not to be trusted further out.
@@ -281,6 +282,13 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   for (const auto& law : fitted) {
     views.push_back(law.get());
     summary.fits.push_back(law->fit());
+    LawFit& fit = summary.fits.back();
+    for (const auto& [name, value] : fit.params)
+      if (!std::isfinite(value))
+        fit.warnings.push_back(Warn(
+            kOverflow, fmt::format("{} is {}: too large for a number; the data span too little "
+                                   "or are far from any scaling law",
+                                   name, value)));
   }
   if (options.backtest)
     for (const Law* law : laws)

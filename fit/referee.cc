@@ -26,7 +26,10 @@ class RunResidual final : public ceres::CostFunction {
     residuals[0] = log ? std::log(loss) - point_.log_y : loss - point_.y;
     if (jacobians != nullptr && jacobians[0] != nullptr)
       for (size_t i = 0; i < k; ++i) jacobians[0][i] = log ? g[i] / loss : g[i];
-    return std::isfinite(residuals[0]);
+    bool finite = std::isfinite(residuals[0]);
+    if (jacobians != nullptr && jacobians[0] != nullptr)
+      for (size_t i = 0; i < k; ++i) finite = finite && std::isfinite(jacobians[0][i]);
+    return finite;
   }
 
  private:

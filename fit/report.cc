@@ -114,7 +114,12 @@ Json ForecastJson(const Forecast& f) {
           {"warnings", WarningsJson(f.warnings)}};
 }
 
-std::string Loss(double value) { return fmt::format("{:.4f}", value); }
+// Fixed digits, unless the number is absurd.
+std::string Fixed(double value, int digits) {
+  return std::fabs(value) < 1e5 ? fmt::format("{:.{}f}", value, digits)
+                                : fmt::format("{:.3g}", value);
+}
+std::string Loss(double value) { return Fixed(value, 4); }
 std::string Constant(double value) { return fmt::format("{:.6g}", value); }
 
 std::string Percent(double share) {
@@ -252,15 +257,15 @@ std::string FitText(const FitSummary& summary) {
         "law", "cut", "train", "test", "reach", "rms %", "max %", "bias %", "coverage",
         "unwidened");
     for (const BacktestRow& r : summary.backtest)
-      out += fmt::format(
-          "  {:<11} {:>10} {:>6} {:>6} {:>7.3g} {:>8.3f} {:>8.3f} {:>+8.3f} {:>9} {:>9}\n", r.law,
-          core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.reach, 100 * r.rms_rel,
-          100 * r.max_rel, 100 * r.bias_rel, Percent(r.coverage), Percent(r.coverage_raw));
+      out += fmt::format("  {:<11} {:>10} {:>6} {:>6} {:>7.3g} {:>8} {:>8} {:>8} {:>9} {:>9}\n",
+                         r.law, core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.reach,
+                         Fixed(100 * r.rms_rel, 3), Fixed(100 * r.max_rel, 3),
+                         Fixed(100 * r.bias_rel, 3), Percent(r.coverage), Percent(r.coverage_raw));
   }
   for (const Forecast& f : summary.predictions) {
-    out += fmt::format("\nforecast at {} FLOPs by {}{}: {} {:.4f}, {}\n",
-                       core::FormatFlops(f.flops), f.law, f.primary ? " (primary)" : "", f.metric,
-                       f.loss, Described(f.interval, Loss));
+    out += fmt::format("\nforecast at {} FLOPs by {}{}: {} {}, {}\n", core::FormatFlops(f.flops),
+                       f.law, f.primary ? " (primary)" : "", f.metric, Loss(f.loss),
+                       Described(f.interval, Loss));
     out += fmt::format("  method: {}", f.interval.method);
     for (const auto& [law, weight] : f.weights) out += fmt::format(", {} {:.2f}", law, weight);
     out += "\n";
@@ -271,9 +276,9 @@ std::string FitText(const FitSummary& summary) {
                        Described(f.tokens_interval, core::FormatCount), f.params_interval.method);
     out += fmt::format("  reach {:.3g}, leverage {:.3g}\n", f.reach, f.leverage);
     if (f.asymptote.has_value())
-      out += fmt::format("  E, {} ({}), moves it from {:.4f} to {:.4f}\n",
-                         Described(f.asymptote->E, Loss), f.asymptote->E.method,
-                         f.asymptote->loss_at_E_lo, f.asymptote->loss_at_E_hi);
+      out += fmt::format("  E, {} ({}), moves it from {} to {}\n", Described(f.asymptote->E, Loss),
+                         f.asymptote->E.method, Loss(f.asymptote->loss_at_E_lo),
+                         Loss(f.asymptote->loss_at_E_hi));
     AppendWarnings(f.warnings, out);
   }
   return out;

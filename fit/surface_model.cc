@@ -55,7 +55,7 @@ class SurfaceModelFit final : public FittedLaw {
     const std::vector<FitPoint> points = SurfacePoints(observations);
     const std::vector<double> ones(points.size(), 1);
     const std::vector<std::vector<double>> starts = law_.Starts(points, ones, options_.starts);
-    EquationFit best = FitEquation(law_, points, ones, options_.loss, starts, &box_);
+    EquationFit best = FitGlobally(law_, points, ones, options_.loss, starts, &box_);
     if (best.theta.empty()) return;  // no start has a finite objective; Fit() refuses
     // A profile that runs into something better shows that the starts missed the optimum.
     Profile(points, best);
@@ -210,7 +210,7 @@ class SurfaceModelFit final : public FittedLaw {
       const auto used =
           std::count_if(weights.begin(), weights.end(), [](double w) { return w > 0; });
       if (used <= free_) return false;
-      row = FitEquation(law_, points, weights, options_.loss, warm, &box_).theta;
+      row = Refit(law_, points, weights, options_.loss, warm, &box_);
       return !row.empty();
     });
   }

@@ -127,7 +127,8 @@ absl::StatusOr<std::vector<Json>> ForecastRows(orchestrator::Reader& reader,
       sweep);
 }
 
-std::string ForecastText(const std::vector<Json>& rows) {
+// With the warnings of each but those in `explained`, whose fit is printed beside them.
+std::string ForecastText(const std::vector<Json>& rows, const std::set<std::string>& explained) {
   std::string text;
   for (const Json& row : rows) {
     text += fmt::format(
@@ -144,7 +145,7 @@ std::string ForecastText(const std::vector<Json>& rows) {
     } else {
       text += fmt::format("  status {}: no outcome yet\n", row["status"].get<std::string>());
     }
-    text += WarningLines(row["warnings"]);
+    if (explained.count(row["name"]) == 0) text += WarningLines(row["warnings"]);
   }
   return text;
 }
@@ -240,7 +241,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
                                 options.sweep));
   options.cuda = file.trainer_command.empty() && on_gpu[0]["n"].get<int64_t>() > 0;
   fit::FitSummary summary;
-  bool have_summary = false;
+  std::set<std::string> registered_here;  // by `summary`
   int64_t last_look_ms = 0;
   std::string notice;  // the coordinator's, as last shown
   while (true) {
@@ -280,8 +281,8 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
             "sweep '{}' has {} forecasts registered and wants {}, but none could be added",
             options.sweep, forecasts.size(), file.forecast_at.size()));
       }
-      have_summary = true;
       for (const RegisteredForecast& entry : entries) {
+        registered_here.insert(entry.name);
         Note(fmt::format(
             "registered {}: {} params on {} tokens will reach {:.4f}, {:.0f} % prediction interval "
             "{:.4f} .. {:.4f} ({}); record {}; the target is released",
@@ -317,12 +318,12 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
         if (!stored.is_null()) out["fit"] = stored;
         RETURN_IF_ERROR(PrintJson(out));
       } else {
-        std::string text = have_summary ? fit::FitText(summary) + "\n" : "";
+        std::string text = registered_here.empty() ? "" : fit::FitText(summary) + "\n";
         text += fmt::format("{}: {} trials completed, {} not; {} FLOPs in {} of training\n",
                             options.sweep, status.rows.size() - failed, failed,
                             core::FormatFlops(status.flops_spent),
                             core::FormatDuration(status.trainer_seconds));
-        text += ForecastText(record);
+        text += ForecastText(record, registered_here);
         Note(fmt::format("next: {}\n      {}\n      {}",
                          CommandLine(global, "fit --sweep " + options.sweep + " --predict 3e13"),
                          CommandLine(global, "forecasts"),

@@ -89,8 +89,8 @@ FoundData FindSweepData(const sweeps::SweepFile& file, const std::string& data_r
   const auto report = worker::FindPrepared(*hash, folder);
   if (absl::IsNotFound(report.status())) {
     found.reason = fmt::format(
-        "the data are not prepared below {}; `sweepctl data prepare {}` or `launch` does it",
-        store_dir, file.path);
+        "the data are not prepared below {}; `sweepctl data prepare {}{}` or `launch` does it",
+        store_dir, file.path, data_root.empty() ? "" : " --data-root " + data_root);
   } else if (!report.ok()) {
     found.reason = std::string(report.status().message());
   } else {

@@ -1,10 +1,13 @@
 #include "fit/chinchilla.h"
 
 #include <cmath>
+#include <map>
+#include <random>
 
 #include "core/rng.h"
 #include "fit/equation_fit.h"
 #include "fit/referee.h"
+#include "fit/stats.h"
 #include "tests/fit/test_data.h"
 
 namespace fit {
@@ -173,6 +176,60 @@ TEST(ChinchillaTest, OpenAthenaSetsReachTheReferenceObjectives) {
     EXPECT_NEAR(fit.theta[2], c.e, 6e-5) << c.experiment;
     EXPECT_NEAR(fit.theta[3], c.alpha, 6e-5) << c.experiment;
     EXPECT_NEAR(fit.theta[4], c.beta, 6e-5) << c.experiment;
+  }
+}
+
+// arXiv:2404.10102, section 3.2: 4,000 resamples of the 240 runs, with the same index stream
+// (numpy's RandomState(42).choice: 32-bit Mersenne words, masked to 8 bits, above 239 rejected).
+// Each resample is solved to its own optimum here.
+TEST(ChinchillaTest, FourThousandResamplesGiveThePublishedStandardErrors) {
+  SKIP_WITHOUT("chinchilla_epoch.csv");
+  const auto points = SurfacePoints(Epoch240());
+  ASSERT_EQ(points.size(), 240u);
+  const LossSpec loss{LossKind::kHuber, 1e-3};
+  const std::vector<double> ones(240, 1);
+  const EquationFit best =
+      FitEquation(ChinchillaLaw(), points, ones, loss, ChinchillaLaw().Starts(points, ones, 8));
+  std::mt19937 words(42);
+  std::map<std::string, std::vector<double>> columns;
+  int missed = 0;
+  for (int resample = 0; resample < 4000; ++resample) {
+    std::vector<double> weights(240, 0);
+    for (int i = 0; i < 240; ++i) {
+      uint32_t index = words() & 255;
+      while (index > 239) index = words() & 255;
+      weights[index] += 1;
+    }
+    const EquationFit fit = FitEquation(ChinchillaLaw(), points, weights, loss, {best.theta});
+    if (resample % 80 == 0) {
+      const double global = FitEquation(ChinchillaLaw(), points, weights, loss,
+                                        ChinchillaLaw().Starts(points, weights, 64))
+                                .objective;
+      if (fit.objective > global * (1 + 1e-9)) ++missed;
+    }
+    for (const auto& [name, value] : ChinchillaLaw().Report(fit.theta))
+      columns[name].push_back(value);
+  }
+  EXPECT_EQ(missed, 0) << "of 50 resamples checked against 64 starts";
+  struct Published {
+    const char* name;
+    double se, lo, hi;
+  };
+  for (const Published& p :
+       {Published{"A", 124.52232, 285.214, 743.626}, Published{"B", 1293.2841, 1042.357, 5810.344},
+        Published{"E", .02566, 1.7694, 1.8712}, Published{"alpha", .01540, .31677, .37328},
+        Published{"beta", .02060, .33126, .41538}}) {
+    const std::vector<double>& v = columns.at(p.name);
+    const double mean = Mean(v);
+    double squares = 0;
+    for (const double x : v) squares += (x - mean) * (x - mean);
+    const double se = std::sqrt(squares / (static_cast<double>(v.size()) - 1));
+    const double lo = Quantile(v, .025), hi = Quantile(v, .975);
+    std::printf("%-5s se %.6g (published %.6g)  95 %% %.6g .. %.6g (%.6g .. %.6g)\n", p.name, se,
+                p.se, lo, hi, p.lo, p.hi);
+    EXPECT_NEAR(se / p.se, 1, .005) << p.name;
+    EXPECT_NEAR(lo / p.lo, 1, .005) << p.name;
+    EXPECT_NEAR(hi / p.hi, 1, .005) << p.name;
   }
 }
 

@@ -1,0 +1,122 @@
+// The two fits that a researcher waits for, beside scipy's in the same run: the certified global
+// Chinchilla fit and its 4,000-resample bootstrap. Every time stands beside its error.
+//   fit_bench CHINCHILLA_CSV [--peer SCRIPT]     SCRIPT grid CSV | SCRIPT boot CSV 4000 print
+//                                                "seconds X" and, for grid, "objective X"
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/rng.h"
+#include "fit/bootstrap.h"
+#include "fit/chinchilla.h"
+#include "fit/csv.h"
+#include "fit/equation_fit.h"
+#include "fit/stats.h"
+#include "fmt/format.h"
+
+namespace bench {
+namespace {
+
+double Seconds(std::chrono::steady_clock::time_point since) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
+}
+
+struct PeerRun {
+  double seconds = 0, objective = 0;
+};
+
+std::optional<PeerRun> RunPeer(const std::string& script, const std::string& arguments) {
+  const std::string command = fmt::format("python3 '{}' {}", script, arguments);
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
+  if (pipe == nullptr) return std::nullopt;
+  std::string text;
+  char buffer[512];
+  while (fgets(buffer, sizeof buffer, pipe.get()) != nullptr) text += buffer;
+  const auto number_after = [&](const std::string& word) {
+    const size_t at = text.find(word + " ");
+    return at == std::string::npos ? std::nan("") : std::atof(text.c_str() + at + word.size());
+  };
+  const PeerRun run{number_after("seconds"), number_after("objective")};
+  if (!std::isfinite(run.seconds)) return std::nullopt;
+  return run;
+}
+
+int Run(const std::string& csv_path, const std::string& peer) {
+  fit::CsvOptions options;
+  options.where = {{"excluded_in_epoch_fit", "0"}};
+  const auto csv = fit::ReadObservationsCsv(csv_path, options);
+  if (!csv.ok()) {
+    fmt::print(stderr, "{}\n", std::string(csv.status().message()));
+    return 65;
+  }
+  const auto points = fit::SurfacePoints(csv->observations);
+  const std::vector<double> ones(points.size(), 1);
+  const fit::LossSpec loss{fit::LossKind::kHuber, 1e-3};
+  const fit::SurfaceLaw& law = fit::ChinchillaLaw();
+
+  auto started = std::chrono::steady_clock::now();
+  const fit::EquationFit best =
+      fit::FitEquation(law, points, ones, loss, law.Starts(points, ones, 64));
+  const double fit_s = Seconds(started);
+
+  fit::BootstrapOptions bootstrap;
+  bootstrap.resamples = 4000;
+  bootstrap.threads = 2;
+  started = std::chrono::steady_clock::now();
+  const fit::BootstrapDraws draws =
+      fit::RunBootstrap(bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
+        row = fit::Refit(law, points, fit::CaseWeights(rng, points.size()), loss, {best.theta});
+        return !row.empty();
+      });
+  const double boot_s = Seconds(started);
+  // Every eightieth resample again from 64 starts.
+  int checked = 0, missed = 0;
+  for (int i = 0; i < bootstrap.resamples; i += 80, ++checked) {
+    core::Rng rng(bootstrap.seed, static_cast<uint64_t>(i));
+    const auto weights = fit::CaseWeights(rng, points.size());
+    const double own = fit::FitObjective(law, points, weights, loss, draws.rows[i]);
+    const double global =
+        fit::FitEquation(law, points, weights, loss, law.Starts(points, weights, 64)).objective;
+    if (own > global * (1 + 1e-9)) ++missed;
+  }
+  const std::vector<double> alphas = draws.Column(3);
+  double squares = 0;
+  for (const double alpha : alphas) squares += std::pow(alpha - fit::Mean(alphas), 2);
+
+  std::optional<PeerRun> grid, boot;
+  if (!peer.empty()) {
+    grid = RunPeer(peer, fmt::format("grid '{}'", csv_path));
+    boot = RunPeer(peer, fmt::format("boot '{}' 4000", csv_path));
+  }
+  const auto row = [](const char* what, double ours, const std::optional<PeerRun>& other,
+                      const std::string& error) {
+    fmt::print("{:<28} {:>9.4f} s {:>10} {:>8}   {}\n", what, ours,
+               other ? fmt::format("{:.2f} s", other->seconds) : "-",
+               other ? fmt::format("{:.0f}x", other->seconds / ours) : "-", error);
+  };
+  fmt::print("{} points, 2 threads for the bootstrap, 1 for the fit; peer: scipy\n", points.size());
+  fmt::print("{:<28} {:>11} {:>10} {:>8}   error\n", "", "ours", "peer", "ratio");
+  row("global fit", fit_s, grid,
+      fmt::format("objective {:.13g}, {} of {} starts{}", best.objective, best.starts_at_best,
+                  best.starts, grid ? fmt::format("; peer {:.13g}", grid->objective) : ""));
+  row("bootstrap of 4000", boot_s, boot,
+      fmt::format("se(alpha) {:.5f}; {} of {} resamples not at their optimum",
+                  std::sqrt(squares / (static_cast<double>(alphas.size()) - 1)), missed, checked));
+  return 0;
+}
+
+}  // namespace
+}  // namespace bench
+
+int main(int argc, char** argv) {
+  if (argc == 2) return bench::Run(argv[1], "");
+  if (argc == 4 && std::string(argv[2]) == "--peer") return bench::Run(argv[1], argv[3]);
+  fmt::print(stderr, "usage: fit_bench CHINCHILLA_CSV [--peer SCRIPT]\n");
+  return 2;
+}
