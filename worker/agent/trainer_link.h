@@ -41,10 +41,10 @@ class SharedTrainer;
 struct NativeOptions {
   // Speaks the framed protocol on descriptor 3 as `program train`.
   std::string program;
-  // Instead of a process of its own: one more connection to this one.
-  SharedTrainer* shared = nullptr;
   std::string log_path;
   int ready_timeout_ms = 60'000;
+  // Instead of a process of its own: one more connection to this one.
+  SharedTrainer* shared = nullptr;
 };
 // Spawns the process and waits for Ready. FAILED_PRECONDITION when its protocol version differs.
 absl::StatusOr<std::unique_ptr<TrainerLink>> StartNativeTrainer(const NativeOptions& options);
