@@ -305,6 +305,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     for (Forecast& forecast : ForecastAt(views, target, scale, summary.backtest))
       summary.predictions.push_back(std::move(forecast));
   if (options.clamp_effect) ClampEffect(laws, observations, options, summary);
+  if (options.sensitivity)
+    summary.sensitivities = Sensitivities(laws, views, observations, options.law, options.predict);
   CheckCoverage(options.law, summary);
   for (Forecast& forecast : summary.predictions)
     for (const Warning& warning : summary.warnings)

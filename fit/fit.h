@@ -12,6 +12,7 @@
 #include "fit/forecast.h"
 #include "fit/law.h"
 #include "fit/observation.h"
+#include "fit/sensitivity.h"
 
 namespace fit {
 
@@ -29,6 +30,7 @@ struct FitOptions {
   bool backtest = true;
   BacktestOptions backtest_options;
   bool clamp_effect = true;  // refit without clamped points and say what changes
+  bool sensitivity = true;   // refit under the changes of sensitivity.h
 };
 
 struct FitSummary {
@@ -37,6 +39,7 @@ struct FitSummary {
   std::vector<BacktestRow> backtest;
   std::vector<Warning> warnings;  // of the data and of laws that could not be fitted
   std::vector<Exclusion> excluded;
+  std::vector<Sensitivity> sensitivities;
   Cohort cohort;
   BudgetGrouping grouping = BudgetGrouping::kNominal;
   size_t observations = 0;                       // after exclusions

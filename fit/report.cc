@@ -231,6 +231,20 @@ Json FitJson(const FitSummary& summary) {
                                 {"coverage", Number(row.coverage)},
                                 {"coverage_raw", Number(row.coverage_raw)},
                                 {"reach", Number(row.reach)}});
+  json["sensitivities"] = Json::array();
+  for (const Sensitivity& s : summary.sensitivities) {
+    Json now = Json::object(), before = Json::object();
+    for (const auto& [name, value] : s.exponents) now[name] = Number(value);
+    for (const auto& [name, value] : s.exponents_before) before[name] = Number(value);
+    json["sensitivities"].push_back({{"change", s.change},
+                                     {"law", s.law},
+                                     {"budget_flops", s.flops},
+                                     {"loss", Number(s.loss)},
+                                     {"loss_before", Number(s.loss_before)},
+                                     {"exponents", now},
+                                     {"exponents_before", before},
+                                     {"failed", s.failed}});
+  }
   for (const Exclusion& e : summary.excluded)
     json["excluded"].push_back({{"reason", e.reason}, {"count", e.count}});
   return json;
@@ -261,6 +275,22 @@ std::string FitText(const FitSummary& summary) {
                          r.law, core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.reach,
                          Fixed(100 * r.rms_rel, 3), Fixed(100 * r.max_rel, 3),
                          Fixed(100 * r.bias_rel, 3), Percent(r.coverage), Percent(r.coverage_raw));
+  }
+  if (!summary.sensitivities.empty()) out += "\nwhat hangs on what: refits under a change\n";
+  for (const Sensitivity& s : summary.sensitivities) {
+    out += fmt::format("  {}, {}:", s.change, s.law);
+    if (!s.failed.empty()) {
+      out += fmt::format(" cannot be fitted ({})\n", s.failed);
+      continue;
+    }
+    if (s.flops > 0)
+      out += fmt::format(" {} at {} instead of {} ({:+.2f} %)", Loss(s.loss),
+                         core::FormatFlops(s.flops), Loss(s.loss_before),
+                         100 * (s.loss / s.loss_before - 1));
+    for (size_t i = 0; i < s.exponents.size(); ++i)
+      out += fmt::format(", {} {:.4g} (was {:.4g})", s.exponents[i].first, s.exponents[i].second,
+                         s.exponents_before[i].second);
+    out += "\n";
   }
   for (const Forecast& f : summary.predictions) {
     out += fmt::format("\nforecast at {} FLOPs by {}{}: {} {}, {}\n", core::FormatFlops(f.flops),

@@ -174,6 +174,29 @@ TEST(FitTest, ClampedPointsAreReportedWithTheirEffect) {
                                           Planted().Best(1e22).loss)));
 }
 
+// The smallest budget follows another law; leaving it out gives the planted truth back, and the
+// report says by how much everything moves.
+TEST(FitTest, TheEffectOfTheSmallestBudgetAndOfTheNConventionIsReported) {
+  auto runs = Planted().Draw();
+  for (Observation& o : runs) {
+    if (o.flops == 1e18) o.loss *= 1.02;
+    o.params_no_embedding = o.params * 0.8;
+  }
+  FitOptions options = Quick();
+  options.laws = {"chinchilla"};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  ASSERT_EQ(summary->sensitivities.size(), 2u);
+  const Sensitivity& smallest = summary->sensitivities[0];
+  EXPECT_EQ(smallest.change, "without the smallest budget 1e+18 (8 runs)");
+  EXPECT_NEAR(smallest.loss / Planted().Best(1e22).loss, 1, 1e-8);
+  EXPECT_NEAR(ByName(smallest.exponents).at("alpha"), .3478, 1e-7);
+  EXPECT_GT(std::fabs(ByName(smallest.exponents_before).at("alpha") - .3478), 1e-3);
+  EXPECT_EQ(summary->sensitivities[1].change, "with N without embeddings");
+  EXPECT_THAT(FitText(*summary),
+              HasSubstr("without the smallest budget 1e+18 (8 runs), chinchilla: "));
+}
+
 TEST(FitTest, MixedCohortIsRefusedOrMarkedEverywhere) {
   auto runs = Planted().Draw();
   runs[0].cohort["metric"] = "other";

@@ -1,0 +1,33 @@
+// How much a forecast hangs on choices that a careful reader would question: the smallest budget
+// (exponents drift with scale), points where a recipe limit bit, which parameters N counts. Each is
+// a refit of a law and the change of its forecast and of its exponents.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fit/law.h"
+
+namespace fit {
+
+struct Sensitivity {
+  std::string change;  // "without the smallest budget 1e+18 (8 runs)"
+  std::string law;
+  double flops = 0;                  // target; 0: only the constants are compared
+  double loss = 0, loss_before = 0;  // of the changed and of the reported fit; 0 without a target
+  NamedValues exponents;             // of the changed fit: the constants without a unit
+  NamedValues exponents_before;
+  std::string failed;  // why the changed data could not be fitted; then nothing else is set
+};
+
+// For every law of `fits` but isoflop (frontier refits the same optima):
+//   without the smallest budget, where at least two others are left
+//   with N without embeddings, where every run says it and N differs
+// Forecasts at each of `targets`. Deterministic; cost: one fit without bootstrap a law and change.
+std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
+                                       const std::vector<const FittedLaw*>& fits,
+                                       const std::vector<Observation>& observations,
+                                       const LawOptions& options,
+                                       const std::vector<double>& targets);
+
+}  // namespace fit
