@@ -7,7 +7,7 @@
 #include <string>
 
 #include "recipes/recipe.h"
-#include "worker/trainer/trial.h"
+#include "worker/trainer/cpu_trial.h"
 
 namespace {
 

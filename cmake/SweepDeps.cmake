@@ -43,7 +43,10 @@ if(NOT SWEEP_CUDA STREQUAL "OFF")
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     set(SWEEP_HAVE_CUDA ON)
-    # CMake 3.25 drops CUDA standard 20 without a word; the flag is passed by hand where .cu files are built.
+    # CMake 3.25 knows no CUDA standard 20 for nvcc 13 and appends -std=c++17, which wins over a flag of ours; told what
+    # the flag is, it appends the right one.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
     set(SWEEP_CUDA_FLAGS -std=c++20 --expt-relaxed-constexpr -Xcompiler=-Wall)
   elseif(SWEEP_CUDA STREQUAL "ON")
     message(FATAL_ERROR "SWEEP_CUDA=ON but no nvcc was found; install CUDA 13 or configure with -DSWEEP_CUDA=OFF")

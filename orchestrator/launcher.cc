@@ -107,12 +107,20 @@ absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options)
                   options.endpoint.empty()
                       ? "file:" + std::filesystem::absolute(LockPath(options.db_path)).string()
                       : options.endpoint,
-                  "--slots",
-                  std::to_string(options.slots),
                   "--threads",
                   std::to_string(threads),
                   "--work-dir",
                   options.work_dir};
+    const size_t work_dir_at = spawn.argv.size() - 1;
+    if (options.slots > 0) {
+      spawn.argv.push_back("--slots");
+      spawn.argv.push_back(std::to_string(options.slots));
+    }
+    if (options.cuda) {
+      spawn.argv.push_back("--cuda");
+      spawn.argv.push_back(std::to_string(i));
+      spawn.argv[work_dir_at] = fmt::format("{}/gpu-{}", options.work_dir, i);
+    }
     if (options.exit_when_drained) spawn.argv.push_back("--exit-when-drained");
     spawn.log_path = fmt::format("{}.worker-{}.log", options.db_path, i);
     spawn.new_session = true;

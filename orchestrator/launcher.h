@@ -31,7 +31,8 @@ struct WorkerOptions {
   std::string sweep_worker;  // the program; absolute, or found in PATH
   std::string endpoint;  // empty: whatever coordinator the lock file names, also after a restart
   int count = 1;         // agents to start
-  int slots = 1;         // trials at once, of each
+  bool cuda = false;     // agent number i trains on GPU i
+  int slots = 1;         // trials at once, of each; 0: as the agent thinks best
   int threads = 0;       // CPU threads of each agent, shared by its trials; 0: all of the host
   std::string work_dir;  // private files of the agents
   bool exit_when_drained = true;

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "core/status_macros.h"
-#include "worker/trainer/trial.h"
+#include "worker/trainer/cpu_trial.h"
 
 namespace sweepctl {
 namespace {

@@ -84,7 +84,8 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   const int cores = core::ReadMachine().cores;
   const int slots = args.slots > 0 ? args.slots : cores;
   std::string estimate;
-  if (file.trainer_command.empty()) {
+  const bool cuda = file.trainer_command.empty() && plans[0]->numerics == "bf16-mixed";
+  if (file.trainer_command.empty() && !cuda) {
     ASSIGN_OR_RETURN(const Calibration calibration, Calibrate(plans, data.data_dir, slots, 2.0));
     double seconds = EstimateWallSeconds(plans, calibration, slots);
     double target_seconds = 0;
@@ -130,6 +131,7 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   FollowOptions follow{.db_path = db,
                        .sweep = file.name,
                        .advance = true,
+                       .cuda = cuda,
                        .slots = args.slots,
                        .threads = args.threads,
                        .start_workers = !args.no_workers,

@@ -16,7 +16,7 @@ namespace {
 
 struct WorkerArgs {
   std::string endpoint, work_dir;
-  int slots = 0, threads = 0;
+  int slots = 0, threads = 0, cuda = -1;
 };
 
 absl::StatusOr<int> RunWorker(const WorkerArgs& args, const GlobalOptions& global) {
@@ -35,9 +35,12 @@ absl::StatusOr<int> RunWorker(const WorkerArgs& args, const GlobalOptions& globa
   std::vector<std::string> argv = {
       WorkerProgram(), "agent",
       "--coordinator", endpoint,
-      "--slots",       std::to_string(args.slots > 0 ? args.slots : cores),
       "--threads",     std::to_string(args.threads > 0 ? args.threads : cores),
       "--work-dir",    args.work_dir.empty() ? global.db + ".worker" : args.work_dir};
+  if (args.cuda >= 0) argv.insert(argv.end(), {"--cuda", std::to_string(args.cuda)});
+  // On a GPU the agent knows how many trials go best at once.
+  const int slots = args.slots > 0 ? args.slots : args.cuda >= 0 ? 0 : cores;
+  if (slots > 0) argv.insert(argv.end(), {"--slots", std::to_string(slots)});
   std::vector<char*> raw;
   for (std::string& word : argv) raw.push_back(word.data());
   raw.push_back(nullptr);
@@ -51,7 +54,9 @@ void AddWorkerVerb(CLI::App& app, Session& session) {
   auto args = std::make_shared<WorkerArgs>();
   CLI::App* verb = app.add_subcommand("worker", "run an agent that trains here, in the foreground");
   verb->add_option("--coordinator", args->endpoint, "HOST:PORT; default: the one of --db");
-  verb->add_option("--slots", args->slots, "trials at once; default: one a core");
+  verb->add_option("--cuda", args->cuda, "train on this GPU, as CUDA counts; default: on the CPU");
+  verb->add_option("--slots", args->slots,
+                   "trials at once; default: one a core, on a GPU as the agent thinks best");
   verb->add_option("--threads", args->threads, "CPU threads of all slots together");
   verb->add_option("--work-dir", args->work_dir, "private files; default: DB.worker");
   verb->footer("Ends with 75 when it was stopped and gave its trials back: requeue it.");

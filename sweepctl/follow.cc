@@ -22,6 +22,7 @@
 #include "orchestrator/lock_file.h"
 #include "sweepctl/forecast_warnings.h"
 #include "sweepctl/forecasting.h"
+#include "worker/runtime/cuda/device_probe.h"
 
 namespace sweepctl {
 namespace {
@@ -198,13 +199,27 @@ absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::strin
   workers.count = 1;
   const int cores = core::ReadMachine().cores;
   workers.slots = options.slots > 0 ? options.slots : cores;
+  if (options.cuda) {
+    std::string why;
+    workers.cuda = true;
+    workers.count = static_cast<int>(worker::ProbeDevices(&why).size());
+    workers.slots = options.slots;
+    if (workers.count == 0) {
+      return absl::FailedPreconditionError(fmt::format(
+          "the sweep computes in bf16-mixed, which needs a GPU, and this host has none ({}); start "
+          "`sweepctl worker --cuda 0 --coordinator {}` on a host with one and launch with "
+          "--no-workers, or write `numerics: f32`",
+          why, endpoint));
+    }
+  }
   workers.threads = options.threads > 0 ? options.threads : cores;
   workers.work_dir = options.db_path + ".worker";
   ASSIGN_OR_RETURN(const auto pids, orchestrator::StartLocalWorkers(workers));
   return static_cast<int>(pids.size());
 }
 
-absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOptions& global) {
+absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions& global) {
+  FollowOptions options = given;
   InterruptScope interrupt;
   Display display;
   std::unique_ptr<orchestrator::Client> client;
@@ -220,6 +235,11 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
   ASSIGN_OR_RETURN(const orchestrator::SweepInfo info, reader->Sweep(options.sweep));
   ASSIGN_OR_RETURN(const sweeps::SweepFile file,
                    sweeps::ParseSweepFile(info.sweep_file, options.sweep));
+  ASSIGN_OR_RETURN(const core::Json on_gpu,
+                   reader->Rows("SELECT count(*) AS n FROM v_trials WHERE numerics='bf16-mixed'"
+                                " AND sweep=?1",
+                                options.sweep));
+  options.cuda = file.trainer_command.empty() && on_gpu[0]["n"].get<int64_t>() > 0;
   fit::FitSummary summary;
   std::set<std::string> registered_here;  // by `summary`
   int64_t last_look_ms = 0;

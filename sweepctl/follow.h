@@ -14,6 +14,7 @@ struct FollowOptions {
   std::string db_path;
   std::string sweep;
   bool advance = true;  // register forecasts and start workers where needed; false: only look
+  bool cuda = false;    // the trials need GPUs: an agent for each of this host's
   int slots = 0;        // for workers that are started; 0: one a core
   int threads = 0;      // of all slots together; 0: all cores
   bool start_workers = true;

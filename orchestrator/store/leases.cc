@@ -32,6 +32,14 @@ absl::StatusOr<std::map<std::string, double>> LimitRooms(Database* db) {
   }
 }
 
+// "cpu" for a worker that is not known.
+absl::StatusOr<std::string> DeviceKind(Database* db, const std::string& worker_id) {
+  ASSIGN_OR_RETURN(Statement row,
+                   db->Prepare("SELECT device_kind FROM workers WHERE worker_id=?1", worker_id));
+  ASSIGN_OR_RETURN(const bool found, row.Step());
+  return found ? row.Text(0) : "cpu";
+}
+
 StopRequest ParseStop(const std::string& text) {
   if (text == "cancel") return StopRequest::kCancel;
   if (text == "pause") return StopRequest::kPause;
@@ -118,13 +126,18 @@ absl::StatusOr<v1::AcquireResponse> Store::AcquireLeases(const v1::AcquireReques
   std::vector<PickedTrial> picked;
   if (wanted > 0 && !holds_alone) {
     ASSIGN_OR_RETURN(auto rooms, LimitRooms(db_.get()));
+    // The native trainer computes f32 on a CPU and bf16-mixed on a GPU; an outside one decides.
+    ASSIGN_OR_RETURN(const std::string kind, DeviceKind(db_.get(), request.worker_id()));
     // The outer loop walks the partial index in queue order and stops as soon as enough is found.
     ASSIGN_OR_RETURN(Statement rows, db_->Prepare(R"sql(SELECT t.trial_key, st.sweep, t.run_alone,
             (t.steps-t.checkpoint_step)*t.recipe_flops/t.steps
           FROM trials t INDEXED BY trials_pending CROSS JOIN sweep_trials st USING(trial_key)
           CROSS JOIN sweeps s USING(sweep)
           WHERE t.state='PENDING' AND st.cancelled=0 AND st.released=1 AND s.paused=0
-          ORDER BY t.lease_rank DESC, t.trial_key)sql"));
+            AND (s.trainer_command_json <> '[]' OR coalesce(t.numerics, 'f32') =
+                 CASE ?1 WHEN 'cuda' THEN 'bf16-mixed' ELSE 'f32' END)
+          ORDER BY t.lease_rank DESC, t.trial_key)sql",
+                                                  kind));
     while (static_cast<int64_t>(picked.size()) < wanted) {
       ASSIGN_OR_RETURN(const bool row, rows.Step());
       if (!row) break;

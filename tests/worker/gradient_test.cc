@@ -32,7 +32,11 @@ class FromParameterOp : public Op {
     graph.Apply(std::make_unique<FromParameterOp>(true), {grad_out[0]},
                 {graph.GradOf(node.inputs[0])});
   }
-  WORKER_OP_CPU_RUN {
+  void RunCuda(const CudaExec&) const override {}
+  void Run(const CpuExec<float>& exec) const override { RunCpu(exec); }
+  void Run(const CpuExec<double>& exec) const override { RunCpu(exec); }
+  template <typename T>
+  void RunCpu(const CpuExec<T>& exec) const {
     for (int64_t i = 0; i < NumElements(exec.OutDims(0)); ++i) {
       exec.Out(0)[i] = (backward_ ? exec.Out(0)[i] : T(0)) + exec.In(0)[i];
     }
@@ -56,7 +60,11 @@ class FunctionalOp : public Op {
     }
     graph.Apply(std::make_unique<FunctionalOp>(count_, true), {}, coefficients);
   }
-  WORKER_OP_CPU_RUN {
+  void RunCuda(const CudaExec&) const override {}
+  void Run(const CpuExec<float>& exec) const override { RunCpu(exec); }
+  void Run(const CpuExec<double>& exec) const override { RunCpu(exec); }
+  template <typename T>
+  void RunCpu(const CpuExec<T>& exec) const {
     core::Rng rng(99);
     T sum = 0;
     for (int k = 0; k < count_; ++k) {

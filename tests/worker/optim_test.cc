@@ -19,16 +19,15 @@ struct Fixture {
         {.name = "hyper", .dims = {2}, .element = Element::kAccum, .storage = Storage::kInput});
     const TensorId clip = graph.Add(
         {.name = "clip", .dims = {2}, .element = Element::kAccum, .storage = Storage::kOutput});
-    graph.Apply(std::make_unique<ClipOp>(std::vector<GradRange>{{0, 0, 4}}, limit),
+    graph.Apply(std::make_unique<ClipOp>(std::vector<BlockRange>{{0, 0, 4}}, limit),
                 {graph.GradOf(w)}, {clip});
-    const AdamAttributes a{.offset = 0,
-                           .count = 4,
+    const AdamAttributes a{.views = {{0, 0, 4}},
                            .group = 0,
                            .beta1 = 0.9,
                            .beta2 = 0.9999,
                            .epsilon = 1.85e-8,
                            .weight_decay = weight_decay};
-    const std::vector<TensorId> in = {graph.GradOf(w), clip, hyper},
+    const std::vector<TensorId> in = {clip, hyper, graph.GradOf(w)},
                                 out = {w, graph.MomentOf(w, 1), graph.MomentOf(w, 2)};
     if (adamh)
       graph.Apply(std::make_unique<AdamHOp>(a), in, out);

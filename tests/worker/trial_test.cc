@@ -1,11 +1,10 @@
-#include "worker/trainer/trial.h"
-
 #include <gtest/gtest.h>
 
 #include <fstream>
 
 #include "core/hash.h"
 #include "tests/worker/fixture_data.h"
+#include "worker/trainer/cpu_trial.h"
 
 namespace worker {
 namespace {

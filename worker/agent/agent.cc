@@ -53,8 +53,17 @@ Agent::Agent(AgentOptions options, std::unique_ptr<CoordinatorApi> api)
   if (options_.device.empty()) options_.device = CpuName();
   options_.slots = std::max(1, options_.slots);
   worker_id_ = fmt::format("{}:{}:{}", HostName(), getpid(), core::SystemClock().UnixMs());
+  if (options_.cuda_device >= 0) {
+    shared_ = std::make_unique<SharedTrainer>(
+        std::vector<std::string>{options_.cuda_program, "train", "--device",
+                                 std::to_string(options_.cuda_device), "--connections",
+                                 std::to_string(options_.slots), "--gemm-table",
+                                 options_.work_dir + "/gemm-table.txt"},
+        options_.work_dir + "/trainer-cuda.log");
+  }
   for (int i = 0; i < options_.slots; ++i) {
     SlotOptions slot;
+    slot.shared = shared_.get();
     slot.index = i;
     slot.worker_id = worker_id_;
     slot.program = options_.program;
@@ -104,7 +113,7 @@ absl::Status Agent::Register() {
   request.set_pid(getpid());
   request.set_version(std::string(core::Version()));
   request.set_commit(std::string(core::Commit()));
-  request.set_device_kind(options_.device_kind);
+  request.set_device_kind(options_.cuda_device >= 0 ? "cuda" : "cpu");
   request.set_device(options_.device);
   request.set_slots(options_.slots);
   const auto response = api_->Register(request);

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "core/mutex.h"
 #include "worker/agent/coordinator_api.h"
+#include "worker/agent/shared_trainer.h"
 #include "worker/agent/slot.h"
 
 namespace worker {
@@ -23,7 +24,9 @@ struct AgentOptions {
   int threads = 1;       // CPU threads of all slots together, >= 1
   std::string work_dir;  // created
   std::string program;   // sweep-worker; empty: the running program
-  std::string device_kind = "cpu";
+  // The GPU to train on, as CUDA counts, with `cuda_program` (sweep-worker-cuda); -1: the CPU.
+  int cuda_device = -1;
+  std::string cuda_program;
   std::string device;  // for people; empty: the CPU's name
   bool exit_when_drained = false;
   int64_t checkpoint_interval_ms = 60'000;
@@ -77,6 +80,7 @@ class Agent {
   bool stopping_ GUARDED_BY(mu_) = false;
   bool done_ GUARDED_BY(mu_) = false;
   std::atomic<int64_t> lease_ms_{30'000};
+  std::unique_ptr<SharedTrainer> shared_;  // outlives the slots
   std::vector<std::unique_ptr<Slot>> slots_;
 };
 

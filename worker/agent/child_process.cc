@@ -51,27 +51,45 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(
   return child;
 }
 
+absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::StartListening(
+    const std::vector<std::string>& argv, int listener, const std::string& log_path) {
+  core::SpawnOptions options;
+  options.argv = argv;
+  options.log_path = log_path;
+  options.inherited_fd = listener;
+  const int64_t log_start = FileSize(log_path);
+  ASSIGN_OR_RETURN(const pid_t pid, core::Spawn(options));
+  std::unique_ptr<ChildProcess> child(new ChildProcess(pid, -1, log_path));
+  child->log_start_ = log_start;
+  return child;
+}
+
+bool ChildProcess::Running() {
+  if (!exit_.has_value()) exit_ = core::PollExit(pid_);
+  return !exit_.has_value();
+}
+
 ChildProcess::~ChildProcess() {
-  close(fd_);
+  if (fd_ >= 0) close(fd_);
   // Also when the child has ended: what it started may live on in its group.
   core::SignalGroup(pid_, SIGKILL);
   if (!exit_.has_value()) (void)core::WaitExit(pid_, 10'000);
 }
 
-absl::StatusOr<std::string> ChildProcess::Read(int timeout_ms) {
-  pollfd waiting = {fd_, POLLIN, 0};
+absl::StatusOr<std::string> ReadSocket(int fd, int timeout_ms) {
+  pollfd waiting = {fd, POLLIN, 0};
   const int ready = poll(&waiting, 1, timeout_ms);
   if (ready == 0 || (ready < 0 && errno == EINTR)) return std::string();
   char buffer[65536];
-  const ssize_t n = recv(fd_, buffer, sizeof(buffer), 0);
+  const ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
   if (n < 0 && (errno == EINTR || errno == EAGAIN)) return std::string();
   if (n <= 0) return absl::UnavailableError("the trainer closed its end");
   return std::string(buffer, static_cast<size_t>(n));
 }
 
-absl::Status ChildProcess::Write(std::string_view bytes) {
+absl::Status WriteSocket(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
-    const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t n = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0)
       return absl::UnavailableError(fmt::format("writing to the trainer: {}", strerror(errno)));

@@ -16,13 +16,18 @@
 #include "CLI/CLI.hpp"
 #include "core/file.h"
 #include "core/machine.h"
+#include "core/subprocess.h"
 #include "core/version.h"
 #include "fmt/format.h"
 #include "worker/agent/agent.h"
+#include "worker/runtime/cuda/device_probe.h"
 #include "worker/trainer/run_plan.h"
-#include "worker/trainer/trainer.h"
+#include "worker/trainer/train_options.h"
 
 namespace {
+
+// Trials at once on a GPU: measured, see METRICS.md ("packing").
+constexpr int kGpuSlots = 4;
 
 // The kernel kills this process when the agent's thread that started it ends.
 void DieWithParent() {
@@ -81,6 +86,9 @@ int main(int argc, char** argv) {
   agent->add_option("--slots", options.slots, "trials at once")->check(CLI::Range(1, 1024));
   agent->add_option("--threads", options.threads, "CPU threads of all trials together")
       ->check(CLI::Range(1, 4096));
+  agent->add_option(
+      "--cuda", options.cuda_device,
+      "train on this GPU, as CUDA counts, with sweep-worker-cuda beside this program");
   agent->add_option("--work-dir", options.work_dir, "logs and private files");
   agent->add_flag("--exit-when-drained", options.exit_when_drained,
                   "end when the coordinator has nothing left to do");
@@ -91,6 +99,8 @@ int main(int argc, char** argv) {
   agent->add_option("--unreachable-ms", options.unreachable_ms,
                     "how long an idle agent waits for a coordinator that is away");
   CLI::App* train = app.add_subcommand("train", "the native trainer (started by the agent)");
+  worker::TrainerOptions train_options;
+  worker::AddTrainOptions(*train, &train_options);
   worker::RunPlanOptions run_options;
   CLI::App* run = app.add_subcommand("run", "train one plan here, without coordinator");
   run->add_option("--plan", run_options.plan_path, "file of `sweepctl show TRIAL --plan`")
@@ -100,6 +110,7 @@ int main(int argc, char** argv) {
   run->add_option("--resume-from", run_options.resume_from, "a checkpoint of this plan");
   run->add_option("--threads", run_options.threads, "CPU threads; never changes the result")
       ->check(CLI::Range(1, 4096));
+  run->add_flag("--losses", run_options.print_losses, "every step's training loss, too");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -107,13 +118,25 @@ int main(int argc, char** argv) {
   }
   if (train->parsed()) {
     DieWithParent();
-    return worker::TrainerMain(3);
+    return worker::TrainerMain(train_options);
   }
   if (run->parsed()) {
     const absl::Status status = worker::RunPlan(run_options);
     if (!status.ok())
       std::fprintf(stderr, "sweep-worker: %s\n", std::string(status.message()).c_str());
     return status.ok() ? 0 : 65;
+  }
+  if (options.cuda_device >= 0) {
+    std::string why;
+    const auto devices = worker::ProbeDevices(&why);
+    if (options.cuda_device >= static_cast<int>(devices.size())) {
+      std::fprintf(stderr, "sweep-worker: there is no GPU %d: %s\n", options.cuda_device,
+                   devices.empty() ? why.c_str() : fmt::format("{} found", devices.size()).c_str());
+      return 69;
+    }
+    options.device = "cuda: " + devices[options.cuda_device].name;
+    options.cuda_program = core::SelfPath() + "-cuda";
+    if (agent->count("--slots") == 0) options.slots = kGpuSlots;
   }
   return RunAgent(options);
 }

@@ -182,6 +182,7 @@ Slot::Ending Slot::RunTrial(const v1::Lease& lease, int threads) {
     if (link_ == nullptr) {
       NativeOptions options;
       options.program = options_.program;
+      options.shared = options_.shared;
       options.log_path = fmt::format("{}/trainer-{}.log", options_.work_dir, options_.index);
       absl::StatusOr<std::unique_ptr<TrainerLink>> link = StartNativeTrainer(options);
       status = link.status();
@@ -271,6 +272,8 @@ Slot::Ending Slot::Converse(const v1::Lease& lease, int64_t steps) {
       end.peak_resident_bytes = finished.peak_resident_bytes();
       if (finished.microbatch_sequences() > 0)
         end.provenance.set_microbatch_sequences(finished.microbatch_sequences());
+      if (!finished.algorithm_table_hash().empty())
+        end.provenance.set_algorithm_table_hash(finished.algorithm_table_hash());
       break;
     }
     Take(message, steps, &end, &superseded);

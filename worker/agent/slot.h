@@ -24,6 +24,8 @@ struct SlotOptions {
   std::string worker_id;
   std::string program;   // sweep-worker, for `train` and `exec`
   std::string work_dir;  // logs and plans of outside trainers
+  SharedTrainer* shared =
+      nullptr;  // trains the native trials of every slot; null: a process a slot
   int64_t checkpoint_interval_ms = 60'000;
   // How long a trial may take to stop with a checkpoint before it is killed.
   int64_t stop_grace_ms = 20'000;

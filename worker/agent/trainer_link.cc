@@ -7,6 +7,7 @@
 #include "fmt/format.h"
 #include "worker/agent/child_process.h"
 #include "worker/agent/json_lines.h"
+#include "worker/agent/shared_trainer.h"
 #include "worker/protocol/framing.h"
 
 namespace worker {
@@ -16,7 +17,7 @@ namespace v1 = ::sweep::v1;
 
 class NativeTrainer final : public TrainerLink {
  public:
-  explicit NativeTrainer(std::unique_ptr<ChildProcess> child) : child_(std::move(child)) {}
+  explicit NativeTrainer(std::unique_ptr<TrainerPeer> child) : child_(std::move(child)) {}
 
   absl::Status WaitReady(int timeout_ms) {
     const int64_t deadline_ms = core::SystemClock().MonotonicMs() + timeout_ms;
@@ -68,7 +69,7 @@ class NativeTrainer final : public TrainerLink {
   int pid() const override { return child_->pid(); }
 
  private:
-  std::unique_ptr<ChildProcess> child_;
+  std::unique_ptr<TrainerPeer> child_;
   FrameBuffer frames_;
   v1::Provenance provenance_;
 };
@@ -143,8 +144,12 @@ class OutsideTrainer final : public TrainerLink {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TrainerLink>> StartNativeTrainer(const NativeOptions& options) {
-  ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> child,
-                   ChildProcess::Start({options.program, "train"}, {}, options.log_path));
+  std::unique_ptr<TrainerPeer> child;
+  if (options.shared != nullptr) {
+    ASSIGN_OR_RETURN(child, options.shared->Connect());
+  } else {
+    ASSIGN_OR_RETURN(child, ChildProcess::Start({options.program, "train"}, {}, options.log_path));
+  }
   auto trainer = std::make_unique<NativeTrainer>(std::move(child));
   RETURN_IF_ERROR(trainer->WaitReady(options.ready_timeout_ms));
   return std::unique_ptr<TrainerLink>(std::move(trainer));

@@ -36,10 +36,15 @@ class TrainerLink {
   virtual int pid() const = 0;
 };
 
+class SharedTrainer;
+
 struct NativeOptions {
-  std::string program;  // speaks the framed protocol on descriptor 3 as `program train`
+  // Speaks the framed protocol on descriptor 3 as `program train`.
+  std::string program;
   std::string log_path;
   int ready_timeout_ms = 60'000;
+  // Instead of a process of its own: one more connection to this one.
+  SharedTrainer* shared = nullptr;
 };
 // Spawns the process and waits for Ready. FAILED_PRECONDITION when its protocol version differs.
 absl::StatusOr<std::unique_ptr<TrainerLink>> StartNativeTrainer(const NativeOptions& options);

@@ -64,4 +64,6 @@ void Op::Backward(Graph&, const Node&, std::span<const TensorId>, std::span<Tens
   SWEEP_CHECK(false && "op has no gradient");
 }
 
+void Op::RunCuda(const CudaExec&) const { SWEEP_CHECK(false && "op has no CUDA twin"); }
+
 }  // namespace worker

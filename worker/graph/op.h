@@ -35,6 +35,8 @@ class CpuExec {
   void* const* base_;
 };
 
+class CudaExec;  // worker/runtime/cuda/cuda_exec.h
+
 class Op {
  public:
   virtual ~Op() = default;
@@ -53,10 +55,14 @@ class Op {
 
   virtual void Run(const CpuExec<float>& exec) const = 0;
   virtual void Run(const CpuExec<double>& exec) const = 0;
+  // Enqueues on the exec's stream; no host synchronisation, capturable after the first run.
+  virtual void RunCuda(const CudaExec& exec) const;
 };
 
-// Declares both CPU entry points of an op; op_cpu.cc defines RunCpu and instantiates it.
-#define WORKER_OP_CPU_RUN                                                \
+// Declares an op's entry points. op_cpu.cc defines RunCpu and instantiates it; op.cu defines
+// RunCuda, and no_cuda.cc for programs without the CUDA backend.
+#define WORKER_OP_RUN                                                    \
+  void RunCuda(const CudaExec& exec) const override;                     \
   void Run(const CpuExec<float>& exec) const override { RunCpu(exec); }  \
   void Run(const CpuExec<double>& exec) const override { RunCpu(exec); } \
   template <typename T>                                                  \

@@ -12,7 +12,7 @@ class AddOp : public Op {
                 std::span<TensorId> grad_in) const override {
     grad_in[0] = grad_in[1] = grad_out[0];
   }
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 };
 
 }  // namespace worker

@@ -23,7 +23,7 @@ class AddRmsNormOp : public Op {
   const char* Name() const override { return "add_rms_norm"; }
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 
  private:
   double eps_, scale_;
@@ -35,7 +35,7 @@ class AddRmsNormBackwardOp : public Op {
  public:
   explicit AddRmsNormBackwardOp(double scale) : scale_(scale) {}
   const char* Name() const override { return "add_rms_norm_backward"; }
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 
  private:
   double scale_;

@@ -22,7 +22,7 @@ class AttentionOp : public Op {
                 std::span<TensorId> grad_in) const override;
   // 2 products of T x T x D a head, causal half: 2 T^2 H D a sequence.
   double MatmulFlops(const Graph& graph, const Node& node) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 
  private:
   AttentionShape shape_;
@@ -35,7 +35,7 @@ class AttentionBackwardOp : public Op {
   const char* Name() const override { return "attention_backward"; }
   // 4 products with stored scores; the recomputed one is not counted.
   double MatmulFlops(const Graph& graph, const Node& node) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 
  private:
   AttentionShape shape_;

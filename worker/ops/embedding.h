@@ -15,14 +15,14 @@ class EmbeddingOp : public Op {
   const char* Name() const override { return "embedding"; }
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 };
 
 // inputs tokens (B, T), dx (B, T, C); output dtable (V, C), added to.
 class EmbeddingBackwardOp : public Op {
  public:
   const char* Name() const override { return "embedding_backward"; }
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 };
 
 }  // namespace worker

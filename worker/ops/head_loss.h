@@ -25,7 +25,7 @@ class HeadLossOp : public Op {
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
   double MatmulFlops(const Graph& graph, const Node& node) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 
  private:
   int64_t vocab_;

@@ -16,7 +16,7 @@ class LinearOp : public Op {
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
   double MatmulFlops(const Graph& graph, const Node& node) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 };
 
 // inputs dy (..., N), W (N, K); output dx (..., K).
@@ -24,7 +24,7 @@ class LinearBackwardInputOp : public Op {
  public:
   const char* Name() const override { return "linear_backward_input"; }
   double MatmulFlops(const Graph& graph, const Node& node) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 };
 
 // inputs dy (..., N), x (..., K); output dW (N, K), added to.
@@ -32,7 +32,7 @@ class LinearBackwardWeightOp : public Op {
  public:
   const char* Name() const override { return "linear_backward_weight"; }
   double MatmulFlops(const Graph& graph, const Node& node) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 };
 
 }  // namespace worker

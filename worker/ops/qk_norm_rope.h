@@ -31,7 +31,7 @@ class QkNormRopeOp : public Op {
   const char* Name() const override { return "qk_norm_rope"; }
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 
  private:
   AttentionShape shape_;
@@ -44,7 +44,7 @@ class QkNormRopeBackwardOp : public Op {
  public:
   explicit QkNormRopeBackwardOp(const AttentionShape& shape) : shape_(shape) {}
   const char* Name() const override { return "qk_norm_rope_backward"; }
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 
  private:
   AttentionShape shape_;

@@ -15,14 +15,14 @@ class SwiGluOp : public Op {
   const char* Name() const override { return "swiglu"; }
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 };
 
 // inputs gate_up (..., 2F), dy (..., F); output dgate_up (..., 2F).
 class SwiGluBackwardOp : public Op {
  public:
   const char* Name() const override { return "swiglu_backward"; }
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 };
 
 }  // namespace worker

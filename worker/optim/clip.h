@@ -9,23 +9,19 @@
 #include <vector>
 
 #include "worker/graph/op.h"
+#include "worker/optim/block_range.h"
 
 namespace worker {
 
-// Elements [offset, offset + count) of input `input`.
-struct GradRange {
-  int input = 0;
-  int64_t offset = 0, count = 0;
-};
-
 class ClipOp : public Op {
  public:
-  ClipOp(std::vector<GradRange> ranges, double limit) : ranges_(std::move(ranges)), limit_(limit) {}
+  ClipOp(std::vector<BlockRange> ranges, double limit)
+      : ranges_(std::move(ranges)), limit_(limit) {}
   const char* Name() const override { return "clip"; }
-  WORKER_OP_CPU_RUN;
+  WORKER_OP_RUN;
 
  private:
-  std::vector<GradRange> ranges_;
+  std::vector<BlockRange> ranges_;
   double limit_;
 };
 

@@ -7,8 +7,8 @@ namespace worker {
 template <typename T>
 void ClipOp::RunCpu(const CpuExec<T>& exec) const {
   double squares = 0;
-  for (const GradRange& range : ranges_) {
-    const T* g = exec.In(range.input) + range.offset;
+  for (const BlockRange& range : ranges_) {
+    const T* g = exec.In(range.block) + range.offset;
     // Fixed pieces keep the sum independent of the number of threads.
     const int64_t pieces = (range.count + (1 << 14) - 1) >> 14;
     double* partial = exec.rt.template Scratch<double>(0, 5, pieces);

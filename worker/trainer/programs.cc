@@ -77,41 +77,42 @@ absl::StatusOr<std::unique_ptr<UpdateProgram>> BuildUpdate(const recipes::Plan& 
   }
   for (int g = 0; g < groups; ++g) {
     const recipes::OptimizerGroup& group = plan.optimizer[g];
-    std::vector<GradRange> ranges;
-    std::vector<TensorId> grads;
+    std::vector<BlockRange> views;
+    std::vector<TensorId> group_blocks, grads;
     for (const ParameterView* view : members[g]) {
-      const TensorId grad = graph.GradOf(blocks[view->block]);
-      auto at = std::find(grads.begin(), grads.end(), grad);
-      ranges.push_back({static_cast<int>(at - grads.begin()), view->offset, view->elements()});
-      if (at == grads.end()) grads.push_back(grad);
+      const TensorId block = blocks[view->block];
+      const auto at = std::find(group_blocks.begin(), group_blocks.end(), block);
+      views.push_back(
+          {static_cast<int>(at - group_blocks.begin()), view->offset, view->elements()});
+      if (at == group_blocks.end()) group_blocks.push_back(block);
     }
+    for (TensorId block : group_blocks) grads.push_back(graph.GradOf(block));
     program->clip.push_back(graph.Add({.name = "clip." + group.name,
                                        .dims = {2},
                                        .element = Element::kAccum,
                                        .storage = Storage::kOutput}));
-    graph.Apply(std::make_unique<ClipOp>(std::move(ranges), group.clip_norm), grads,
-                {program->clip[g]});
-    for (const ParameterView* view : members[g]) {
-      const AdamAttributes attributes{.offset = view->offset,
-                                      .count = view->elements(),
-                                      .group = g,
-                                      .beta1 = group.beta1,
-                                      .beta2 = group.beta2,
-                                      .epsilon = group.epsilon,
-                                      .weight_decay = group.weight_decay};
-      const TensorId block = blocks[view->block];
-      const std::vector<TensorId> inputs = {graph.GradOf(block), program->clip[g], program->hyper};
-      const std::vector<TensorId> outputs = {block, graph.MomentOf(block, 1),
-                                             graph.MomentOf(block, 2)};
-      if (group.algorithm == "adamh") {
-        graph.Apply(std::make_unique<AdamHOp>(attributes), inputs, outputs);
-      } else if (group.algorithm == "adamw") {
-        graph.Apply(std::make_unique<AdamWOp>(attributes), inputs, outputs);
-      } else {
-        return absl::InvalidArgumentError(fmt::format(
-            "optimizer group '{}' asks for algorithm '{}'; this trainer knows adamh and adamw",
-            group.name, group.algorithm));
-      }
+    graph.Apply(std::make_unique<ClipOp>(views, group.clip_norm), grads, {program->clip[g]});
+    const AdamAttributes attributes{.views = views,
+                                    .group = g,
+                                    .beta1 = group.beta1,
+                                    .beta2 = group.beta2,
+                                    .epsilon = group.epsilon,
+                                    .weight_decay = group.weight_decay};
+    std::vector<TensorId> inputs = {program->clip[g], program->hyper}, outputs;
+    inputs.insert(inputs.end(), grads.begin(), grads.end());
+    for (TensorId block : group_blocks) {
+      outputs.push_back(block);
+      outputs.push_back(graph.MomentOf(block, 1));
+      outputs.push_back(graph.MomentOf(block, 2));
+    }
+    if (group.algorithm == "adamh") {
+      graph.Apply(std::make_unique<AdamHOp>(attributes), inputs, outputs);
+    } else if (group.algorithm == "adamw") {
+      graph.Apply(std::make_unique<AdamWOp>(attributes), inputs, outputs);
+    } else {
+      return absl::InvalidArgumentError(fmt::format(
+          "optimizer group '{}' asks for algorithm '{}'; this trainer knows adamh and adamw",
+          group.name, group.algorithm));
     }
   }
   return program;

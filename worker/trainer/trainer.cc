@@ -11,18 +11,23 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/machine.h"
+#include "core/mutex.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "core/version.h"
 #include "fmt/format.h"
 #include "sweep/v1/trainer.pb.h"
 #include "worker/protocol/framing.h"
-#include "worker/trainer/trial.h"
+#include "worker/trainer/cpu_trial.h"
+#include "worker/trainer/cuda_trial.h"
+#include "worker/trainer/listen.h"
 
 namespace worker {
 namespace {
@@ -60,28 +65,55 @@ std::string CpuModel() {
   return "unknown";
 }
 
-void FillProvenance(sweep::v1::Provenance* p) {
+// What every connection of the process shares.
+struct Process {
+  TrainerOptions options;
+  CudaIdentity cuda;
+  int64_t memory_share_bytes = 0;  // of the GPU, a connection
+};
+
+void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
   p->set_commit(std::string(core::Commit()));
-  p->set_trainer("native-cpu");
   p->set_trainer_version(std::string(core::Version()));
   char host[256] = {};
   gethostname(host, sizeof(host) - 1);
   p->set_host(host);
-  p->set_device("cpu: " + CpuModel());
-  const dnnl_version_t* v = dnnl_version();
-  p->set_libraries_json(fmt::format("{{\"onednn\":\"{}.{}.{}\"}}", v->major, v->minor, v->patch));
-  p->set_packing("alone");
+  if (process.options.cuda_device < 0) {
+    p->set_trainer("native-cpu");
+    p->set_device("cpu: " + CpuModel());
+    const dnnl_version_t* v = dnnl_version();
+    p->set_libraries_json(fmt::format("{{\"onednn\":\"{}.{}.{}\"}}", v->major, v->minor, v->patch));
+    p->set_packing("alone");
+    return;
+  }
+  p->set_trainer("native-cuda");
+  p->set_device("cuda: " + process.cuda.device);
+  p->set_libraries_json(process.cuda.libraries_json);
+  p->set_packing(process.options.connections <= 1
+                     ? "alone"
+                     : fmt::format("streams, {} slots", process.options.connections));
+}
+
+// Every byte of a data folder is verified once a process; whoever comes meanwhile waits for it.
+absl::StatusOr<std::unique_ptr<Dataset>> OpenVerified(const std::string& data_dir,
+                                                      const recipes::Plan& plan) {
+  static core::Mutex* mu = new core::Mutex();
+  static auto* verified = new std::set<std::string>();
+  core::MutexLock lock(mu);
+  ASSIGN_OR_RETURN(auto dataset, Dataset::Open(data_dir, plan, verified->count(data_dir) == 0));
+  verified->insert(data_dir);
+  return dataset;
 }
 
 // Serves one connection.
 class Trainer {
  public:
-  explicit Trainer(int fd) : socket_(fd) {}
+  Trainer(const Process& process, int fd) : process_(process), socket_(fd) {}
 
   int Serve() {
     FromTrainer ready;
     ready.mutable_ready()->set_protocol_version(core::kProtocolVersion);
-    FillProvenance(ready.mutable_ready()->mutable_provenance());
+    FillProvenance(process_, ready.mutable_ready()->mutable_provenance());
     if (!Send(ready)) return 0;
     while (true) {
       ToTrainer message;
@@ -130,25 +162,20 @@ class Trainer {
                       core::Sha256Hex(start.plan()).substr(0, 12), start.trial_id().substr(0, 12)));
     }
     ASSIGN_OR_RETURN(const recipes::Plan plan, recipes::ParsePlan(start.plan()));
-    // Every byte of a data folder is verified once a process.
-    ASSIGN_OR_RETURN(const auto dataset,
-                     Dataset::Open(start.data_dir(), plan, verified_.count(start.data_dir()) == 0));
-    verified_.insert(start.data_dir());
-    // A plan that needs more than there is is OUT_OF_MEMORY before it starts.
-    const int64_t available = core::ReadMachine().available_bytes;
+    ASSIGN_OR_RETURN(const auto dataset, OpenVerified(start.data_dir(), plan));
     out_of_memory_ = true;
-    ASSIGN_OR_RETURN(auto trial,
-                     CpuTrial::Create(start.plan(), dataset.get(), start.threads(), available));
+    ASSIGN_OR_RETURN(auto trial, Create(start, dataset.get()));
     out_of_memory_ = false;
     finished->set_microbatch_sequences(trial->microbatch());
+    finished->set_algorithm_table_hash(CudaAlgorithmTableHash());
     if (!start.resume_from().empty()) {
       const absl::Status loaded = trial->Load(start.resume_from());
       if (absl::IsDataLoss(loaded) || absl::IsNotFound(loaded)) {
         // A damaged or missing checkpoint costs time, never the trial: from the start, exactly.
         std::fprintf(stderr, "trainer: %s; training starts over\n",
                      std::string(loaded.message()).c_str());
-        ASSIGN_OR_RETURN(trial,
-                         CpuTrial::Create(start.plan(), dataset.get(), start.threads(), available));
+        trial.reset();
+        ASSIGN_OR_RETURN(trial, Create(start, dataset.get()));
       } else if (!loaded.ok()) {
         return loaded;
       }
@@ -164,20 +191,27 @@ class Trainer {
             last_progress_ms = last_checkpoint_ms;
     int64_t last_progress_step = trial->step();
     while (trial->step() < plan.steps) {
+      int64_t count = std::min(trial->StepsAtOnce(), plan.steps - trial->step());
+      if (const int64_t every = start.checkpoint_every_steps(); every > 0)
+        count = std::min(count, every - trial->step() % every);
       const int64_t before = core::SystemClock().MonotonicMs();
-      const StepResult result = trial->Step();
+      const std::vector<StepResult> results = trial->Run(count);
       const int64_t now = core::SystemClock().MonotonicMs();
       train_ms_ += now - before;
-      const int64_t step = trial->step();
-      finished->set_step(step);
-      if (!result.finite || result.loss > loss_limit) {
-        finished->set_outcome(Outcome::OUTCOME_DIVERGED);
-        finished->set_detail(fmt::format(
-            "loss {} and gradient norm {} at step {}", result.loss,
-            *std::max_element(result.grad_norms.begin(), result.grad_norms.end()), step));
-        return absl::OkStatus();
+      for (int64_t i = 0; i < count; ++i) {
+        const StepResult& result = results[i];
+        const int64_t done = trial->step() - count + i + 1;
+        finished->set_step(done);
+        if (!result.finite || result.loss > loss_limit) {
+          finished->set_outcome(Outcome::OUTCOME_DIVERGED);
+          finished->set_detail(fmt::format(
+              "loss {} and gradient norm {} at step {}", result.loss,
+              *std::max_element(result.grad_norms.begin(), result.grad_norms.end()), done));
+          return absl::OkStatus();
+        }
+        if (done % metric_every == 0 || done == plan.steps) SendMetrics(plan, done, result);
       }
-      if (step % metric_every == 0 || step == plan.steps) SendMetrics(plan, step, result);
+      const int64_t step = trial->step();
       if (now - last_progress_ms >= kProgressMs) {
         FromTrainer message;
         message.mutable_progress()->set_step(step);
@@ -232,8 +266,24 @@ class Trainer {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::unique_ptr<Trial>> Create(const StartTrial& start, const Dataset* dataset) {
+    if (process_.options.cuda_device >= 0) {
+      auto trial = CreateCudaTrial(start.plan(), dataset,
+                                   {.device = process_.options.cuda_device,
+                                    .memory_limit_bytes = process_.memory_share_bytes});
+      if (trial.ok() && !process_.options.gemm_table.empty()) {
+        const absl::Status saved = SaveCudaAlgorithms(process_.options.gemm_table);
+        if (!saved.ok()) Warn(saved);
+      }
+      return trial;
+    }
+    ASSIGN_OR_RETURN(auto trial, CpuTrial::Create(start.plan(), dataset, start.threads(),
+                                                  core::ReadMachine().available_bytes));
+    return trial;
+  }
+
   // All the work is done: a full disk is waited for, unless the agent wants the trial to stop.
-  absl::Status SaveFinal(CpuTrial& trial, const StartTrial& start) {
+  absl::Status SaveFinal(Trial& trial, const StartTrial& start) {
     const int64_t until = core::SystemClock().MonotonicMs() + kDiskPatienceMs;
     while (true) {
       const absl::Status saved = SaveAndTell(trial, start);
@@ -253,7 +303,7 @@ class Trainer {
     std::fprintf(stderr, "trainer: %s\n", std::string(status.message()).c_str());
   }
 
-  absl::Status SaveAndTell(CpuTrial& trial, const StartTrial& start) {
+  absl::Status SaveAndTell(Trial& trial, const StartTrial& start) {
     ASSIGN_OR_RETURN(const CheckpointInfo info, trial.Save(start.checkpoint_dir()));
     FromTrainer message;
     message.mutable_checkpoint()->set_path(info.path);
@@ -279,15 +329,15 @@ class Trainer {
       send("grad_norm." + plan.optimizer[g].name, result.grad_norms[g]);
   }
 
+  const Process& process_;
   FrameSocket socket_;
   bool gone_ = false, out_of_memory_ = false;
   int64_t train_ms_ = 0;
-  std::set<std::string> verified_;
 };
 
 }  // namespace
 
-int TrainerMain(int fd) {
+int TrainerMain(const TrainerOptions& options) {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
     std::fprintf(
         stderr,
@@ -295,7 +345,27 @@ int TrainerMain(int fd) {
         CpuModel().c_str());
     return 70;
   }
-  return Trainer(fd).Serve();
+  Process process;
+  process.options = options;
+  if (options.cuda_device >= 0) {
+    process.cuda = IdentifyCuda(options.cuda_device);
+    if (process.cuda.device.empty()) {
+      std::fprintf(stderr, "sweep-worker: no GPU to train on: %s\n", process.cuda.why_none.c_str());
+      return 70;
+    }
+    if (!options.gemm_table.empty()) {
+      const absl::Status pinned = PinCudaAlgorithms(options.gemm_table);
+      if (!pinned.ok()) {
+        std::fprintf(stderr, "sweep-worker: %s\n", std::string(pinned.message()).c_str());
+        return 70;
+      }
+    }
+    // What a driver keeps back and fragmentation eats.
+    process.memory_share_bytes =
+        static_cast<int64_t>(0.94 * process.cuda.free_bytes) / std::max(1, options.connections);
+  }
+  if (options.connections == 0) return Trainer(process, options.fd).Serve();
+  return ServeConnections(options.fd, [&process](int fd) { (void)Trainer(process, fd).Serve(); });
 }
 
 }  // namespace worker

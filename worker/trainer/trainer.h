@@ -1,11 +1,29 @@
-// The trainer process: speaks proto/sweep/v1/trainer.proto on a socket, trains one trial at a time,
-// exits at end of file. It never speaks to the coordinator and links no gRPC.
+// The trainer process: speaks proto/sweep/v1/trainer.proto on its sockets, trains one trial at a
+// time on each, exits when all have reached end of file. It never speaks to the coordinator and
+// links no gRPC.
 #pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
 
 namespace worker {
 
-// Serves the agent on `fd` until it closes. Returns the process's exit code: 0 after end of file,
-// 70 when this machine lacks what the kernels need, 76 when the agent broke the protocol.
-int TrainerMain(int fd);
+struct TrainerOptions {
+  // A connected socket; with `connections` > 0 a listening one: each trial has its own stream and
+  // an equal share of the GPU memory that is free at the start.
+  int fd = 3;
+  int connections = 0;
+  // The GPU to train on, as CUDA counts; -1: the CPU.
+  int cuda_device = -1;
+  // File that pins which algorithm runs which matrix product: read at the start, where there is
+  // one, and written whenever a new shape was timed. Empty: none. The same file, the same bits.
+  std::string gemm_table;
+};
+
+// Serves the agent until it closes; a listening trainer serves until it is killed. Returns the
+// process's exit code: 0 after end of file, 70 when this machine lacks what the kernels need, 76
+// when the agent broke the protocol.
+int TrainerMain(const TrainerOptions& options);
 
 }  // namespace worker

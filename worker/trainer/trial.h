@@ -1,16 +1,16 @@
-// One trial on the CPU: its programs, parameters and position. Exact: losses and weights are a
-// function of the plan and the microbatch alone, whatever the threads, interruptions and resumes.
+// One trial on a device: its programs, parameters and position. Exact: losses and weights are a
+// function of the plan, the microbatch and the device's kernels alone, whatever the neighbours,
+// interruptions and resumes.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "recipes/plan.h"
 #include "worker/checkpoint/checkpoint.h"
 #include "worker/data/dataset.h"
-#include "worker/runtime/cpu/cpu_program.h"
-#include "worker/trainer/programs.h"
 
 namespace worker {
 
@@ -28,50 +28,52 @@ struct HeldoutScore {
   int64_t scored_tokens = 0, scored_bytes = 0;
 };
 
-class CpuTrial {
+class Trial {
  public:
-  // Builds the programs and the initial weights. RESOURCE_EXHAUSTED with the prediction when
-  // memory_limit_bytes > 0 and the memory plan needs more. The dataset outlives the trial.
-  static absl::StatusOr<std::unique_ptr<CpuTrial>> Create(std::string plan_bytes,
-                                                          const Dataset* dataset, int threads,
-                                                          int64_t memory_limit_bytes = 0);
+  virtual ~Trial() = default;
 
-  // Step number step(); then step() grows by one. REQUIRES: step() < plan().steps.
-  StepResult Step();
+  // The next `count` steps, results in order; step() grows by count.
+  // REQUIRES: count >= 1, step() + count <= plan().steps.
+  virtual std::vector<StepResult> Run(int64_t count) = 0;
+  // How many steps a caller who wants to hear about four times a second should ask for: 1 on a CPU.
+  virtual int64_t StepsAtOnce() const { return 1; }
   // Cross-entropy of the present weights over the whole held-out set.
-  HeldoutScore Score();
-  absl::StatusOr<CheckpointInfo> Save(const std::string& parent);
+  virtual HeldoutScore Score() = 0;
+  virtual absl::StatusOr<CheckpointInfo> Save(const std::string& parent) = 0;
   // As ReadCheckpoint; DATA_LOSS also when it is beyond the plan's last step. After an error the
   // trial is of no further use.
-  absl::Status Load(const std::string& path);
+  virtual absl::Status Load(const std::string& path) = 0;
+  // Bytes on the device that computes.
+  virtual int64_t memory_bytes() const = 0;
 
   int64_t step() const { return step_; }
   const recipes::Plan& plan() const { return plan_; }
   int64_t microbatch() const { return microbatch_; }
-  int64_t memory_bytes() const;
-  void SetThreads(int threads) { runtime_.SetThreads(threads); }
   const Parameters& layout() const { return layout_; }
-  CpuParameters<float>& parameters() { return *parameters_; }
 
- private:
-  CpuTrial(std::string plan_bytes, int threads)
-      : plan_bytes_(std::move(plan_bytes)), runtime_(threads) {}
+ protected:
+  // Fills tokens and targets of a score batch of `rows` windows from `first`; rows past the end of
+  // the held-out set are not scored.
+  void FillScoreBatch(int64_t first, int64_t rows, int32_t* tokens, int32_t* targets) const;
+  StepResult MakeResult(double nats, double squares, std::vector<double> grad_norms,
+                        int64_t step) const;
+  // DATA_LOSS when step() is beyond the plan's last step.
+  absl::Status CheckStep(const std::string& path) const;
+  // hyper (1 + groups) of a step, see UpdateProgram.
+  void FillHyper(int64_t step, float* hyper) const;
 
   std::string plan_bytes_;
   recipes::Plan plan_;
   const Dataset* dataset_ = nullptr;
-  CpuRuntime runtime_;
   Parameters layout_;
   int64_t microbatch_ = 0;
-  std::unique_ptr<StepProgram> step_graph_, score_graph_;
-  std::unique_ptr<UpdateProgram> update_graph_;
-  std::unique_ptr<CpuParameters<float>> parameters_;
-  std::unique_ptr<CpuProgram<float>> train_, update_, score_;
   int64_t step_ = 0;
 };
 
-// Sequences a micro-step holds: the largest divisor of the batch with at most about 4,096 tokens
-// (what fits in cache).
-int64_t ChooseMicrobatch(int64_t batch, int64_t seq_len);
+// Initial weights of every view. INVALID_ARGUMENT when a rule is missing.
+absl::Status InitializeWeights(const recipes::Plan& plan, const Parameters& layout,
+                               CpuParameters<float>& parameters);
+// INVALID_ARGUMENT unless the plan is one 'train' phase over all its steps.
+absl::Status CheckPhases(const recipes::Plan& plan);
 
 }  // namespace worker

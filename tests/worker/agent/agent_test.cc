@@ -78,13 +78,14 @@ class AgentTest : public testing::Test {
     ticker_.join();
     served_.reset();
   }
-  void StartAgent(int slots = 1, int threads = 4) {
+  void StartAgent(int slots = 1, int threads = 4, int cuda_device = -1) {
     AgentOptions options;
     options.coordinator = "file:" + dir_ + "/test.db.lock";
     options.slots = slots;
     options.threads = threads;
     options.work_dir = dir_ + "/work";
-    options.program = FAKE_SWEEP_WORKER;
+    options.program = options.cuda_program = FAKE_SWEEP_WORKER;
+    options.cuda_device = cuda_device;
     options.exit_when_drained = true;
     options.stop_grace_ms = 2'000;
     agent_ = std::make_unique<Agent>(options);
@@ -125,6 +126,7 @@ class AgentTest : public testing::Test {
                          {"init_seed", i},
                          {"data_seed", 3},
                          {"name", name},
+                         {"numerics", numerics_},
                          {"data", {{"eval_hash", "eval"}}},
                          {"fake", fakes[i]}};
       v1::TrialSpec* spec = request.add_trials();
@@ -158,7 +160,7 @@ class AgentTest : public testing::Test {
     ASSERT_TRUE(client_->Control(request).ok());
   }
 
-  std::string dir_;
+  std::string dir_, numerics_ = "f32";
   int64_t idle_ms_ = 600'000;
   std::unique_ptr<orchestrator::ServedCoordinator> served_;
   std::atomic<bool> ticking_{false};
@@ -213,6 +215,35 @@ TEST_F(AgentTest, TrainerKilledFromOutsideIsRestarted) {
   kill(pid, SIGKILL);
   EXPECT_TRUE(Reaches(id, "COMPLETED"));
   EXPECT_EQ(Ask("SELECT count(*) FROM attempts"), 2);
+}
+
+TEST_F(AgentTest, OneProcessTrainsTheTrialsOfAGpuAndItsCrashCostsLeasesOnly) {
+  const std::string on_cpu = AddSweep("f32", {Json::object()});
+  numerics_ = "bf16-mixed";
+  AddSweep("packed", {{{"step_ms", 10}}, {{"step_ms", 11}}, {{"step_ms", 12}}}, {}, 100);
+  StartAgent(2, 4, 0);
+  ASSERT_TRUE(Eventually([&] { return Ask("SELECT count(*) FROM trials WHERE step>20") == 2; }));
+  const int pid = agent_->trainer_pid(0);
+  ASSERT_GT(pid, 0);
+  EXPECT_EQ(agent_->trainer_pid(1), pid);
+  kill(pid, SIGKILL);
+  ASSERT_TRUE(
+      Eventually([&] { return Ask("SELECT count(*) FROM trials WHERE state='COMPLETED'") == 3; }));
+  EXPECT_EQ(Ask("SELECT count(*) FROM attempts"), 5) << "two were running when it crashed";
+  EXPECT_EQ(Row(on_cpu).state, "PENDING") << "a GPU does not compute f32";
+}
+
+TEST_F(AgentTest, AStoppedTrialOfASharedTrainerLeavesItsNeighbourAlone) {
+  numerics_ = "bf16-mixed";
+  AddSweep("a", {{{"step_ms", 50}}}, {}, 1000);
+  const std::string stays = AddSweep("b", {{{"step_ms", 10}}}, {}, 100);
+  StartAgent(2, 4, 0);
+  ASSERT_TRUE(Eventually([&] { return Ask("SELECT count(*) FROM trials WHERE step>5") == 2; }));
+  Control("a", v1::ControlRequest::CANCEL);
+  ASSERT_TRUE(Reaches(stays, "COMPLETED"));
+  EXPECT_EQ(Row(stays).attempts, 1);
+  EXPECT_TRUE(
+      Eventually([&] { return Ask("SELECT count(*) FROM trials WHERE state='CANCELLED'") == 1; }));
 }
 
 TEST_F(AgentTest, GarbageFromTheNativeTrainerIsAFailureWithAReason) {

@@ -19,6 +19,7 @@
 #include "core/version.h"
 #include "sweep/v1/trainer.pb.h"
 #include "worker/protocol/framing.h"
+#include "worker/trainer/listen.h"
 #include "worker/trainer/run_plan.h"
 #include "worker/trainer/trainer.h"
 
@@ -112,7 +113,7 @@ bool RunTrial(int fd, FrameSocket& socket, const v1::StartTrial& start) {
 
 }  // namespace
 
-int TrainerMain(int fd) {
+int Serve(int fd) {
   FrameSocket socket(fd);
   v1::FromTrainer ready;
   ready.mutable_ready()->set_protocol_version(core::kProtocolVersion);
@@ -134,4 +135,9 @@ namespace worker {
 absl::Status RunPlan(const RunPlanOptions&) {
   return absl::UnimplementedError("the fake trainer runs no plan");
 }
+int TrainerMain(const TrainerOptions& options) {
+  if (options.connections == 0) return Serve(options.fd);
+  return ServeConnections(options.fd, [](int fd) { (void)Serve(fd); });
+}
+
 }  // namespace worker

@@ -1,0 +1,111 @@
+#include <cudnn.h>
+
+#include <algorithm>
+
+#include "worker/runtime/cuda/cuda_context.h"
+#include "worker/runtime/cuda/cuda_exec.h"
+
+namespace worker {
+namespace {
+
+// cuBLAS asks for 32 MiB on Hopper; more lets split-K of thin products run wide.
+constexpr size_t kWorkspaceBytes = 64u << 20;
+
+}  // namespace
+
+std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error) {
+  auto fail = [&](const char* what, cudaError_t code) {
+    *error = std::string(what) + ": " + cudaGetErrorString(code);
+    cudaGetLastError();
+    return nullptr;
+  };
+  cudaError_t code = cudaSetDevice(device);
+  if (code != cudaSuccess) return fail("choosing the GPU", code);
+  auto context = std::unique_ptr<CudaContext>(new CudaContext());
+  context->device_ = device;
+  CUDA_OK(
+      cudaDeviceGetAttribute(&context->multiprocessors_, cudaDevAttrMultiProcessorCount, device));
+  context->handles_ = std::make_unique<CudaHandles>();
+  CudaHandles& h = *context->handles_;
+  code = cudaMalloc(&h.workspace, kWorkspaceBytes);
+  if (code != cudaSuccess) return fail("allocating the cuBLAS workspace", code);
+  h.workspace_bytes = kWorkspaceBytes;
+  CUDA_OK(cudaStreamCreateWithFlags(&h.stream, cudaStreamNonBlocking));
+  CUDA_OK(cudaStreamCreateWithFlags(&h.copy_stream, cudaStreamNonBlocking));
+  CUDA_OK(cublasLtCreate(&h.lt));
+  cudnnHandle_t cudnn = nullptr;
+  const cudnnStatus_t status = cudnnCreate(&cudnn);
+  if (status != CUDNN_STATUS_SUCCESS) {
+    *error = std::string("starting cuDNN: ") + cudnnGetErrorString(status);
+    return nullptr;
+  }
+  h.cudnn = cudnn;
+  cudnnSetStream(cudnn, h.stream);
+  return context;
+}
+
+CudaContext::~CudaContext() {
+  CudaHandles& h = *handles_;
+  cudaSetDevice(device_);
+  if (h.stream != nullptr) cudaStreamSynchronize(h.stream);
+  if (h.cudnn != nullptr) cudnnDestroy(static_cast<cudnnHandle_t>(h.cudnn));
+  if (h.lt != nullptr) cublasLtDestroy(h.lt);
+  if (h.stream != nullptr) cudaStreamDestroy(h.stream);
+  if (h.copy_stream != nullptr) cudaStreamDestroy(h.copy_stream);
+  cudaFree(h.workspace);
+  cudaFree(scratch_);
+}
+
+void* CudaContext::Scratch(int64_t bytes) {
+  if (bytes <= scratch_bytes_) return scratch_;
+  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+  CUDA_OK(cudaStreamIsCapturing(handles_->stream, &capturing));
+  if (capturing != cudaStreamCaptureStatusNone) {
+    CudaFail(__FILE__, __LINE__, "Scratch", "an op asks for more scratch while it is captured");
+  }
+  CUDA_OK(cudaStreamSynchronize(handles_->stream));
+  CUDA_OK(cudaFree(scratch_));
+  scratch_bytes_ = (bytes + (1 << 20) - 1) >> 20 << 20;
+  CUDA_OK(cudaMalloc(&scratch_, static_cast<size_t>(scratch_bytes_)));
+  return scratch_;
+}
+
+void CudaContext::Synchronize() { CUDA_OK(cudaStreamSynchronize(handles_->stream)); }
+
+std::string CudaContext::LibrariesJson() {
+  int runtime = 0, driver = 0;
+  cudaRuntimeGetVersion(&runtime);
+  cudaDriverGetVersion(&driver);
+  return "{\"cublaslt\":" + std::to_string(cublasLtGetVersion()) +
+         ",\"cudnn\":" + std::to_string(cudnnGetVersion()) +
+         ",\"cuda_runtime\":" + std::to_string(runtime) + ",\"driver\":" + std::to_string(driver) +
+         "}";
+}
+
+void CudaContext::MemoryInfo(int device, int64_t* free_bytes, int64_t* total_bytes) {
+  size_t free_now = 0, total = 0;
+  CUDA_OK(cudaSetDevice(device));
+  CUDA_OK(cudaMemGetInfo(&free_now, &total));
+  *free_bytes = static_cast<int64_t>(free_now);
+  *total_bytes = static_cast<int64_t>(total);
+}
+
+DeviceBuffer::DeviceBuffer(int64_t bytes) {
+  void* data = nullptr;
+  if (cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 16))) != cudaSuccess) {
+    cudaGetLastError();
+    return;
+  }
+  CUDA_OK(cudaMemset(data, 0, static_cast<size_t>(std::max<int64_t>(bytes, 16))));
+  CUDA_OK(cudaDeviceSynchronize());
+  data_ = static_cast<std::byte*>(data);
+  bytes_ = bytes;
+}
+DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
+DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+}  // namespace worker
