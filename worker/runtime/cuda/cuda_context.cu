@@ -13,7 +13,13 @@ constexpr size_t kWorkspaceBytes = 64u << 20;
 
 }  // namespace
 
+std::mutex& DeviceAllocation() {
+  static std::mutex* mu = new std::mutex();
+  return *mu;
+}
+
 std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error) {
+  const std::lock_guard lock(DeviceAllocation());
   auto fail = [&](const char* what, cudaError_t code) {
     *error = std::string(what) + ": " + cudaGetErrorString(code);
     cudaGetLastError();
@@ -45,6 +51,7 @@ std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error)
 }
 
 CudaContext::~CudaContext() {
+  const std::lock_guard lock(DeviceAllocation());
   CudaHandles& h = *handles_;
   cudaSetDevice(device_);
   if (h.stream != nullptr) cudaStreamSynchronize(h.stream);
@@ -64,6 +71,7 @@ void* CudaContext::Scratch(int64_t bytes) {
     CudaFail(__FILE__, __LINE__, "Scratch", "an op asks for more scratch while it is captured");
   }
   CUDA_OK(cudaStreamSynchronize(handles_->stream));
+  const std::lock_guard lock(DeviceAllocation());
   CUDA_OK(cudaFree(scratch_));
   scratch_bytes_ = (bytes + (1 << 20) - 1) >> 20 << 20;
   CUDA_OK(cudaMalloc(&scratch_, static_cast<size_t>(scratch_bytes_)));
@@ -91,17 +99,23 @@ void CudaContext::MemoryInfo(int device, int64_t* free_bytes, int64_t* total_byt
 }
 
 DeviceBuffer::DeviceBuffer(int64_t bytes) {
+  const std::lock_guard lock(DeviceAllocation());
   void* data = nullptr;
   if (cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 16))) != cudaSuccess) {
     cudaGetLastError();
     return;
   }
-  CUDA_OK(cudaMemset(data, 0, static_cast<size_t>(std::max<int64_t>(bytes, 16))));
-  CUDA_OK(cudaDeviceSynchronize());
+  CUDA_OK(cudaMemsetAsync(data, 0, static_cast<size_t>(std::max<int64_t>(bytes, 16)),
+                          cudaStreamPerThread));
+  CUDA_OK(cudaStreamSynchronize(cudaStreamPerThread));
   data_ = static_cast<std::byte*>(data);
   bytes_ = bytes;
 }
-DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
+DeviceBuffer::~DeviceBuffer() {
+  if (data_ == nullptr) return;
+  const std::lock_guard lock(DeviceAllocation());
+  CUDA_OK(cudaFree(data_));
+}
 DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 
 namespace worker {
@@ -41,6 +42,10 @@ class CudaContext {
   void* scratch_ = nullptr;
   int64_t scratch_bytes_ = 0;
 };
+
+// Held while memory is taken or given back, libraries are started, or a graph is captured: CUDA
+// forbids what would wait for the whole device while any stream of the process is captured.
+std::mutex& DeviceAllocation();
 
 // Device memory. Move-only.
 class DeviceBuffer {

@@ -44,10 +44,11 @@ std::unique_ptr<CudaParameters> CudaParameters::Create(const Parameters& layout)
   p->compute_ = DeviceBuffer(total * 2);
   if (p->compute_.get() == nullptr) return nullptr;
   if (total > 0) {
-    FillRandom<<<Blocks(total), 256>>>(reinterpret_cast<float*>(p->master_.get()),
-                                       reinterpret_cast<bf16*>(p->compute_.get()), total);
+    FillRandom<<<Blocks(total), 256, 0, cudaStreamPerThread>>>(
+        reinterpret_cast<float*>(p->master_.get()), reinterpret_cast<bf16*>(p->compute_.get()),
+        total);
     CUDA_LAUNCHED("fill_random");
-    CUDA_OK(cudaDeviceSynchronize());
+    CUDA_OK(cudaStreamSynchronize(cudaStreamPerThread));
   }
   return p;
 }
@@ -142,7 +143,9 @@ std::unique_ptr<CudaProgram> CudaProgram::Create(const Graph* graph, CudaParamet
         if (base == nullptr) return nullptr;
         if (t.storage == Storage::kConst) {
           const std::vector<float> values(t.constant.begin(), t.constant.end());
-          CUDA_OK(cudaMemcpy(base, values.data(), values.size() * 4, cudaMemcpyHostToDevice));
+          CUDA_OK(cudaMemcpyAsync(base, values.data(), values.size() * 4, cudaMemcpyHostToDevice,
+                                  context->handles().stream));
+          context->Synchronize();
         }
       }
     }
@@ -189,10 +192,14 @@ std::vector<float> CudaProgram::Download(TensorId id) {
   context_->Synchronize();
   if (t.element == Element::kReal && t.storage != Storage::kConst) {
     std::vector<bf16> narrow(n);
-    CUDA_OK(cudaMemcpy(narrow.data(), base_[id], n * 2, cudaMemcpyDeviceToHost));
+    CUDA_OK(cudaMemcpyAsync(narrow.data(), base_[id], n * 2, cudaMemcpyDeviceToHost,
+                            context_->handles().stream));
+    context_->Synchronize();
     for (int64_t i = 0; i < n; ++i) out[i] = __bfloat162float(narrow[i]);
   } else {
-    CUDA_OK(cudaMemcpy(out.data(), base_[id], n * 4, cudaMemcpyDeviceToHost));
+    CUDA_OK(cudaMemcpyAsync(out.data(), base_[id], n * 4, cudaMemcpyDeviceToHost,
+                            context_->handles().stream));
+    context_->Synchronize();
   }
   return out;
 }
@@ -242,7 +249,9 @@ const void* CudaProgram::Constant(int node, const void* host, int64_t bytes) {
   if (kept.empty()) {
     kept.emplace_back(bytes);
     SWEEP_CHECK(kept[0].get() != nullptr);
-    CUDA_OK(cudaMemcpy(kept[0].get(), host, bytes, cudaMemcpyHostToDevice));
+    CUDA_OK(cudaMemcpyAsync(kept[0].get(), host, bytes, cudaMemcpyHostToDevice,
+                            context_->handles().stream));
+    context_->Synchronize();
   }
   return kept[0].get();
 }

@@ -72,9 +72,13 @@ template <typename T>
 class PinnedArray {
  public:
   explicit PinnedArray(int64_t n) {
+    const std::lock_guard lock(DeviceAllocation());
     CUDA_OK(cudaMallocHost(&data_, static_cast<size_t>(n) * sizeof(T)));
   }
-  ~PinnedArray() { cudaFreeHost(data_); }
+  ~PinnedArray() {
+    const std::lock_guard lock(DeviceAllocation());
+    CUDA_OK(cudaFreeHost(data_));
+  }
   PinnedArray(const PinnedArray&) = delete;
   T* get() const { return static_cast<T*>(data_); }
 
@@ -125,6 +129,7 @@ struct StepLoop::Impl {
     cudaGraph_t captured;
     cudaGraphExec_t exec;
     const cudaStream_t stream = context->handles().stream;
+    const std::lock_guard lock(DeviceAllocation());
     CUDA_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
     enqueue();
     CUDA_OK(cudaStreamEndCapture(stream, &captured));
@@ -194,8 +199,8 @@ std::unique_ptr<StepLoop> StepLoop::Create(CudaContext* context, CudaProgram* mi
     s.add_exec = s.Capture([&] { s.EnqueueMicro(true); });
     s.update_exec = s.Capture([&] { s.EnqueueUpdate(); });
   }
-  CUDA_OK(cudaMemset(s.counters.get(), 0, sizeof(Counters)));
-  CUDA_OK(cudaDeviceSynchronize());
+  CUDA_OK(cudaMemsetAsync(s.counters.get(), 0, sizeof(Counters), context->handles().stream));
+  context->Synchronize();
   return loop;
 }
 
