@@ -135,8 +135,8 @@ def train_step(tokens, hyper, w, m, v, members, tables):
 
 def captured(step, tokens, hyper):
     """`step` of these two buffers as one CUDA graph. The warm-up changes weights and moments: load them afterwards."""
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
         for _ in range(3):
             step(tokens, hyper)
     torch.cuda.synchronize()
