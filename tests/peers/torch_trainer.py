@@ -4,7 +4,9 @@
 Model, loss, optimisers, schedule and held-out score are written anew from DESIGN.md; it shares no code with the native
 trainer. Initial weights and data order are not the subject, so `sweep-worker inputs` writes them (SWEEP_WORKER names the
 program, else PATH). "bf16-mixed": bf16 autocast over f32 weights, f32 residual stream, norms, logits and optimiser.
-    torch_trainer.py [--every N]     report the loss every N steps; default: a hundredth of the run
+    torch_trainer.py [--every N] [--f64]
+--every: report the loss every N steps; default: a hundredth of the run. --f64: compute a plan of f32 in f64, to see whose
+rounding it is when two f32 trainers part.
 """
 import json, math, os, select, subprocess, sys, tempfile, time
 import torch
@@ -17,6 +19,7 @@ plan = json.load(open(env["SWEEP_PLAN"]))
 config = plan["model"]["config"]
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 mixed = {"f32": False, "bf16-mixed": True}[plan["numerics"]]
+real = torch.float64 if "--f64" in sys.argv else torch.float32
 groups, batch, length, steps = plan["optimizer"], plan["batch"], plan["seq_len"], plan["steps"]
 
 
@@ -39,16 +42,16 @@ def rotary_tables():
         smooth = ((original / wavelength - low) / (high - low)).clamp(0, 1)
         freq = (1 - smooth) * freq / scaling["factor"] + smooth * freq
     angle = torch.arange(length, dtype=torch.float64)[:, None] * freq
-    return tuple(f(torch.cat([angle, angle], -1)).float().to(device) for f in (torch.cos, torch.sin))
+    return tuple(f(torch.cat([angle, angle], -1)).to(real).to(device) for f in (torch.cos, torch.sin))
 
 
 def rms_norm(x, gain):
-    x = x.float()
+    x = x.to(real)
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + config["rms_norm_eps"]) * gain
 
 
 def rotate(x, cos, sin):  # (B, H, T, D)
-    a, b = x.float().chunk(2, -1)
+    a, b = x.to(real).chunk(2, -1)
     return x * cos + torch.cat([-b, a], -1) * sin
 
 
@@ -99,7 +102,7 @@ def hyper_table():
     so that a step asks nothing of the host and can be captured."""
     rows = [[[g["peak_lr"] * schedule_factor(k), 1 / (1 - g["beta1"] ** (k + 1)), 1 / (1 - g["beta2"] ** (k + 1))]
              for g in groups] for k in range(steps)]
-    return torch.tensor(rows, dtype=torch.float64).float().to(device)
+    return torch.tensor(rows, dtype=torch.float64).to(real).to(device)
 
 
 @torch.no_grad()
@@ -161,7 +164,7 @@ def read_safetensors(path):
         if name != "__metadata__":
             begin, stop = entry["data_offsets"]
             yield name, torch.frombuffer(raw, dtype=torch.float32, count=(stop - begin) // 4,
-                                         offset=end + begin).reshape(entry["shape"]).clone()
+                                         offset=end + begin).reshape(entry["shape"]).to(real, copy=True)
 
 
 def read_inputs():
