@@ -15,7 +15,8 @@ a, b = (json.load(open(path)) for path in given.files)
 assert len(a["train_losses"]) == len(b["train_losses"]), "the curves have different lengths"
 pairs = list(zip(a["train_losses"], b["train_losses"]))
 for step in sorted({1, 2, 5, 10, len(pairs) // 4, len(pairs) // 2, len(pairs)}):
-    print(f"step {step:5d}  {pairs[step - 1][0]:.6f}  {pairs[step - 1][1]:.6f}  {pairs[step - 1][1] - pairs[step - 1][0]:+.2e}")
+    ours, theirs = pairs[step - 1]
+    print(f"step {step:5d}  {ours:.6f}  {theirs:.6f}  {theirs - ours:+.2e}")
 gaps = [abs(x - y) for x, y in pairs[given.first - 1:]]
 mean, most = sum(gaps) / len(gaps), max(gaps)
 print(f"steps {given.first} to {len(pairs)}: mean absolute difference {mean:.2e} nats, largest {most:.2e}; "

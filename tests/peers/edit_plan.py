@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A plan file like another one, but with another depth, batch, length of run, precision or seed; canonical bytes on stdout.
+"""A plan file like another one but for depth, batch, length, precision, seeds or rate; canonical bytes on stdout.
 
-    edit_plan.py PLAN [layers=2] [batch=8] [steps=200] [numerics=f32] [init_seed=0] [data_seed=0] [tied=1]
-Hyper-parameters stay: the result is a test, not a recipe's plan.
+    edit_plan.py PLAN [layers=2] [batch=8] [steps=200] [numerics=f32] [init_seed=0] [data_seed=0] [tied=1] [lr=0.1]
+lr is a factor on every learning rate; other hyper-parameters stay: the result is a test, not a recipe's plan.
 """
 import json, sys
 
@@ -48,6 +48,9 @@ def main():
             c["num_hidden_layers"] = int(value)
         elif key == "tied":
             c["tie_word_embeddings"] = value == "1"
+        elif key == "lr":
+            for group in plan["optimizer"]:
+                group["peak_lr"] *= float(value)
         elif key in ("batch", "steps", "init_seed", "data_seed"):
             plan[key] = int(value)
         elif key == "numerics":
@@ -59,7 +62,8 @@ def main():
             group["roles"] = [role for role in group["roles"] if role != "head"]
     steps = plan["steps"]
     plan["phases"][0]["steps"] = steps
-    plan["schedule"].update(warmup_steps=steps // 10, stable_steps=steps - steps // 10 - steps // 5, decay_steps=steps // 5)
+    warmup, decay = steps // 10, steps // 5
+    plan["schedule"].update(warmup_steps=warmup, stable_steps=steps - warmup - decay, decay_steps=decay)
     plan["tokens"] = steps * plan["batch"] * plan["seq_len"]
     plan["params"], plan["params_no_embedding"] = count(c)
     plan["params_no_qk_norm"] = plan["params"] - (2 * c["head_dim"] * c["num_hidden_layers"] if c["qk_norm"] else 0)

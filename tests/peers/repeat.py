@@ -2,8 +2,9 @@
 """Does a trial repeat to the bit, alone and packed with neighbours? Needs a GPU.
 
     repeat.py PLAN DATA_DIR GEMM_TABLE [SWEEP.db] [--worker sweep-worker-cuda]
-Trains the plan twice alone with the pinned algorithms and compares every training loss and the held-out sum exactly; with
-a database, also with what the same trial reached there, packed, under the same table (`<db>.worker/gpu-0/gemm-table.txt`).
+Trains the plan twice alone with the pinned algorithms and compares every training loss and the held-out sum exactly;
+with a database, also with what the same trial reached there, packed, under the same table
+(`<db>.worker/gpu-0/gemm-table.txt`).
 """
 import argparse, hashlib, json, sqlite3, subprocess, sys
 
@@ -25,8 +26,9 @@ if open(given.table, "rb").read() != table:
 if given.db:
     trial = hashlib.sha256(open(given.plan, "rb").read()).hexdigest()
     db = sqlite3.connect(f"file:{given.db}?mode=ro", uri=True)
-    (packed,) = db.execute("SELECT sum_nats FROM v_observations WHERE trial_id=?", (trial,)).fetchone()
-    how = db.execute("SELECT packing, device FROM v_attempts WHERE trial_id=? AND outcome='COMPLETED'", (trial,)).fetchone()
-    print(f"packed ({how[0]}; {how[1]}): {packed!r} is {'equal to the bit' if packed == runs[0]['sum_nats'] else 'NOT EQUAL'}")
-    same = same and packed == runs[0]["sum_nats"]
+    packed, packing, device = db.execute("""SELECT sum_nats, packing, device FROM v_observations JOIN v_attempts
+        USING(trial_id) WHERE trial_id=? AND outcome='COMPLETED'""", (trial,)).fetchone()
+    equal = packed == runs[0]["sum_nats"]
+    print(f"packed ({packing}; {device}): {packed!r} is {'equal to the bit' if equal else 'NOT EQUAL'}")
+    same = same and equal
 sys.exit(not same)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Runs an outside trainer's command on one plan without coordinator; prints what `sweep-worker run --losses` prints.
 
-    run_outside.py PLAN DATA_DIR [--stop-at STEP] -- COMMAND...     e.g. -- python3 tests/peers/torch_trainer.py --every 1
+    run_outside.py PLAN DATA_DIR [--stop-at STEP] -- COMMAND...    e.g. -- python3 tests/peers/torch_trainer.py --every 1
 --stop-at: ask it to save and stop once it reports that step, then start it again from its checkpoint.
 """
 import json, os, socket, subprocess, sys, tempfile
 
 
 def attempt(plan, data, folder, resume_from, command, losses, stop_at):
-    """One process; (last message, its newest checkpoint)."""
+    """One process; (last message, last evaluation, newest checkpoint)."""
     ours, theirs = socket.socketpair()
     env = {"SWEEP_PLAN": plan, "SWEEP_DATA_DIR": data, "SWEEP_CHECKPOINT_DIR": folder, "SWEEP_RESUME_FROM": resume_from,
            "SWEEP_FD": str(theirs.fileno()), "SWEEP_TRIAL_ID": "-", "SWEEP_THREADS": str(os.cpu_count())}
@@ -42,7 +42,8 @@ def main():
             stop_at = 0
     if last["type"] != "done":
         sys.exit(f"the trial ended as {last}")
-    print(json.dumps({"steps": last["step"], "sum_nats": score["sum_nats"], "loss": score["sum_nats"] / score["scored_tokens"],
+    print(json.dumps({"steps": last["step"], "sum_nats": score["sum_nats"],
+                      "loss": score["sum_nats"] / score["scored_tokens"],
                       "train_losses": [losses[step] for step in sorted(losses)]}))
 
 

@@ -31,8 +31,6 @@ def say(kind, **fields):
     os.write(int(env["SWEEP_FD"]), (json.dumps({"type": kind, **fields}, allow_nan=False) + "\n").encode())
 
 
-# ---------------------------------------------------------------- the model
-
 def rotary_tables():
     dim = config["head_dim"]
     freq = config["rope_theta"] ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
@@ -81,8 +79,6 @@ def logits_of(tokens, w, tables):
     tied = config.get("tie_word_embeddings", False)
     return F.linear(x, w["model.embed_tokens.weight" if tied else "lm_head.weight"])
 
-
-# ---------------------------------------------------------------- one step
 
 def schedule_factor(k):
     s = plan["schedule"]
@@ -154,8 +150,6 @@ def captured(step, tokens, hyper):
         return loss
     return replay
 
-
-# ---------------------------------------------------------------- files
 
 def read_safetensors(path):
     raw = bytearray(open(path, "rb").read())

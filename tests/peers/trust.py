@@ -41,8 +41,9 @@ for (width, tokens), losses in sorted(cells.items()):
     print(f"seed deviation at width {width}, {tokens} tokens: {deviation[width, tokens]:.5f} nats "
           f"({100 * deviation[width, tokens] / statistics.mean(losses):.3f} %) of {len(losses)} seeds")
 mean = statistics.mean(differences)
+error = statistics.stdev(differences) / len(differences) ** 0.5
 passed = len(pairs) > 0 and abs(mean) <= given.mean and beyond == 0
-print(f"{len(pairs)} pairs of {len(torch)}; native less PyTorch: mean {mean:+.4f} % (limit {given.mean} %), mean absolute "
-      f"{statistics.mean(map(abs, differences)):.4f} %, largest {max(differences, key=abs):+.4f} %; {beyond} beyond "
+print(f"{len(pairs)} pairs of {len(torch)}; native less PyTorch: mean {mean:+.4f} +- {error:.4f} % (limit {given.mean} %), mean "
+      f"absolute {statistics.mean(map(abs, differences)):.4f} %, largest {max(differences, key=abs):+.4f} %; {beyond} beyond "
       f"{given.deviations:g} seed deviations: {'PASSED' if passed else 'FAILED'}")
 sys.exit(not passed or len(pairs) != len(torch))

@@ -25,8 +25,8 @@ absl::Status WriteWeights(const std::string& path, const recipes::Plan& plan,
   Parameters layout;
   RETURN_IF_ERROR(BuildStep(plan, 1, false, &layout).status());
   if (layout.total() != plan.params) {
-    return absl::InvalidArgumentError(fmt::format("the model has {} parameters, the plan says {}",
-                                                  layout.total(), plan.params));
+    return absl::InvalidArgumentError(
+        fmt::format("the model has {} parameters, the plan says {}", layout.total(), plan.params));
   }
   CpuParameters<float> parameters(layout);
   RETURN_IF_ERROR(InitializeWeights(plan, layout, parameters));
