@@ -1,6 +1,6 @@
-// sweep-worker: `agent` leases and reports, `run` trains one plan by itself, `train` is the native
-// trainer, `exec` runs an outside trainer so that it dies with the agent. The last two are started
-// by the agent, not by people.
+// sweep-worker: `agent` leases and reports, `run` trains one plan by itself, `inputs` writes what
+// another trainer needs to repeat a plan, `train` is the native trainer, `exec` runs an outside
+// trainer so that it dies with the agent. The last two are started by the agent, not by people.
 #include <signal.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -23,6 +23,7 @@
 #include "worker/runtime/cuda/device_probe.h"
 #include "worker/trainer/run_plan.h"
 #include "worker/trainer/train_options.h"
+#include "worker/trainer/write_inputs.h"
 
 namespace {
 
@@ -111,6 +112,13 @@ int main(int argc, char** argv) {
   run->add_option("--threads", run_options.threads, "CPU threads; never changes the result")
       ->check(CLI::Range(1, 4096));
   run->add_flag("--losses", run_options.print_losses, "every step's training loss, too");
+  worker::WriteInputsOptions inputs_options;
+  CLI::App* inputs = app.add_subcommand(
+      "inputs", "write a plan's initial weights and token sequences for another trainer");
+  inputs->add_option("--plan", inputs_options.plan_path, "file of `sweepctl show TRIAL --plan`")
+      ->required();
+  inputs->add_option("--data", inputs_options.data_dir, "prepared data folder")->required();
+  inputs->add_option("--out", inputs_options.out_dir, "folder for the two files")->required();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -120,8 +128,9 @@ int main(int argc, char** argv) {
     DieWithParent();
     return worker::TrainerMain(train_options);
   }
-  if (run->parsed()) {
-    const absl::Status status = worker::RunPlan(run_options);
+  if (run->parsed() || inputs->parsed()) {
+    const absl::Status status =
+        run->parsed() ? worker::RunPlan(run_options) : worker::WriteInputs(inputs_options);
     if (!status.ok())
       std::fprintf(stderr, "sweep-worker: %s\n", std::string(status.message()).c_str());
     return status.ok() ? 0 : 65;

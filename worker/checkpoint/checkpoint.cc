@@ -14,10 +14,6 @@ namespace {
 const char* const kFiles[] = {"model.safetensors", "config.json", "optimizer.safetensors",
                               "state.json", "plan.json"};
 
-std::vector<int64_t> ShapeOf(const ParameterView& view) {
-  return view.vector ? std::vector<int64_t>{view.rows} : std::vector<int64_t>{view.rows, view.cols};
-}
-
 // A file of the folder as a JSON object. DATA_LOSS when it is none: it was one when it was written.
 absl::StatusOr<core::Json> ReadObject(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, core::ReadFile(path));
@@ -53,11 +49,11 @@ absl::StatusOr<CheckpointInfo> WriteCheckpoint(const std::string& parent, int64_
   auto write = [&]() -> absl::StatusOr<std::string> {
     std::vector<TensorToWrite> weights, moments;
     for (const ParameterView& view : layout.views()) {
-      weights.push_back({view.name, ShapeOf(view), parameters.view(view)});
+      weights.push_back({view.name, view.shape(), parameters.view(view)});
       moments.push_back(
-          {"m." + view.name, ShapeOf(view), parameters.moment1[view.block].data() + view.offset});
+          {"m." + view.name, view.shape(), parameters.moment1[view.block].data() + view.offset});
       moments.push_back(
-          {"v." + view.name, ShapeOf(view), parameters.moment2[view.block].data() + view.offset});
+          {"v." + view.name, view.shape(), parameters.moment2[view.block].data() + view.offset});
     }
     const std::string trial_id = core::Sha256Hex(plan_bytes);
     RETURN_IF_ERROR(WriteSafetensors(temporary + "/model.safetensors", weights,

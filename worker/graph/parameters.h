@@ -20,6 +20,10 @@ struct ParameterView {
   int block = -1;
   int64_t offset = 0;  // elements into the block
   int64_t elements() const { return rows * cols; }
+  // As files hold it.
+  std::vector<int64_t> shape() const {
+    return vector ? std::vector<int64_t>{rows} : std::vector<int64_t>{rows, cols};
+  }
 };
 
 struct ParameterBlock {

@@ -22,6 +22,7 @@
 #include "worker/trainer/listen.h"
 #include "worker/trainer/run_plan.h"
 #include "worker/trainer/trainer.h"
+#include "worker/trainer/write_inputs.h"
 
 namespace worker {
 namespace {
@@ -130,10 +131,13 @@ int Serve(int fd) {
 
 }  // namespace worker
 
-// main.cc names it; the fake trains no plan.
+// main.cc names them; the fake trains no plan.
 namespace worker {
 absl::Status RunPlan(const RunPlanOptions&) {
   return absl::UnimplementedError("the fake trainer runs no plan");
+}
+absl::Status WriteInputs(const WriteInputsOptions&) {
+  return absl::UnimplementedError("the fake trainer knows no plan");
 }
 int TrainerMain(const TrainerOptions& options) {
   if (options.connections == 0) return Serve(options.fd);
