@@ -75,7 +75,8 @@ AttemptVerdict AfterAttempt(AttemptEnd end, StopRequest requested, const RetryCo
   // Whatever ended the attempt, a cancelled trial is not tried again.
   if (requested == StopRequest::kCancel && verdict.next == TrialState::kPending)
     verdict.next = TrialState::kCancelled;
-  verdict.run_alone = verdict.counts.failures >= 2;
+  // Twice failed: perhaps by a neighbour. Out of memory: alone there is more of it.
+  verdict.run_alone = verdict.counts.failures >= 2 || verdict.counts.out_of_memory >= 1;
   return verdict;
 }
 

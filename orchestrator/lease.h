@@ -69,7 +69,8 @@ struct AttemptVerdict {
   TrialState next = TrialState::kPending;
   RetryCounts counts;
   // The trial must be alone on its worker from now on: it was running twice when a trainer crashed,
-  // so it is the suspect, and its neighbours should not pay.
+  // so it is the suspect, and its neighbours should not pay; or a share of the memory was too
+  // small.
   bool run_alone = false;
 };
 

@@ -222,5 +222,15 @@ TEST(AfterAttemptTest, PauseCostsNoRetryAndCancelIsNotTriedAgain) {
             TrialState::kCompleted);
 }
 
+TEST(AfterAttemptTest, WhatRanOutOfMemoryIsTriedAgainAlone) {
+  const RetryLimits limits{2, 100, 1};
+  const auto first = AfterAttempt(AttemptEnd::kOutOfMemory, StopRequest::kNone, {}, limits);
+  EXPECT_EQ(first.next, TrialState::kPending);
+  EXPECT_TRUE(first.run_alone);
+  EXPECT_EQ(AfterAttempt(AttemptEnd::kOutOfMemory, StopRequest::kNone, first.counts, limits).next,
+            TrialState::kOutOfMemory);
+  EXPECT_FALSE(AfterAttempt(AttemptEnd::kFailed, StopRequest::kNone, {}, limits).run_alone);
+}
+
 }  // namespace
 }  // namespace orchestrator

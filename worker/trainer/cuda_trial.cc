@@ -124,10 +124,11 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
     microbatch_ = m;
     if (needed <= limit) break;
   }
-  if (needed > limit) {
-    return absl::ResourceExhaustedError(
-        fmt::format("the trial needs {} on the GPU with one sequence a micro-step, and {} are free",
-                    core::FormatBytes(needed), core::FormatBytes(limit)));
+  if (needed > (options.alone ? free_bytes : limit)) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "the trial needs {} on the GPU with one sequence a micro-step, and {} {}",
+        core::FormatBytes(needed), core::FormatBytes(options.alone ? free_bytes : limit),
+        options.alone ? "are free" : "are its share beside other trials"));
   }
   if (layout_.total() != plan_.params) {
     return absl::InvalidArgumentError(fmt::format("the model has {} parameters, the plan says {}",

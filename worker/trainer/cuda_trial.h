@@ -13,6 +13,8 @@ struct CudaTrialOptions {
   int device = 0;
   // What the trial may allocate; 0: what is free.
   int64_t memory_limit_bytes = 0;
+  // No other trial is in this process: one that needs more than its share may take what is free.
+  bool alone = true;
 };
 
 // RESOURCE_EXHAUSTED with the prediction when even a microbatch of one sequence needs more than the

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -70,6 +71,7 @@ struct Process {
   TrainerOptions options;
   CudaIdentity cuda;
   int64_t memory_share_bytes = 0;  // of the GPU, a connection
+  std::atomic<int> trials{0};      // that hold memory now
 };
 
 void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
@@ -108,7 +110,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenVerified(const std::string& data_di
 // Serves one connection.
 class Trainer {
  public:
-  Trainer(const Process& process, int fd) : process_(process), socket_(fd) {}
+  Trainer(Process& process, int fd) : process_(process), socket_(fd) {}
 
   int Serve() {
     FromTrainer ready;
@@ -140,7 +142,9 @@ class Trainer {
     FromTrainer message;
     sweep::v1::Finished* finished = message.mutable_finished();
     train_ms_ = 0;
+    ++process_.trials;
     const absl::Status status = Train(start, finished);
+    --process_.trials;
     if (gone_) return false;
     if (!status.ok()) {
       finished->set_outcome(absl::IsResourceExhausted(status) && out_of_memory_
@@ -270,7 +274,8 @@ class Trainer {
     if (process_.options.cuda_device >= 0) {
       auto trial = CreateCudaTrial(start.plan(), dataset,
                                    {.device = process_.options.cuda_device,
-                                    .memory_limit_bytes = process_.memory_share_bytes});
+                                    .memory_limit_bytes = process_.memory_share_bytes,
+                                    .alone = process_.trials == 1});
       if (trial.ok() && !process_.options.gemm_table.empty()) {
         const absl::Status saved = SaveCudaAlgorithms(process_.options.gemm_table);
         if (!saved.ok()) Warn(saved);
@@ -329,7 +334,7 @@ class Trainer {
       send("grad_norm." + plan.optimizer[g].name, result.grad_norms[g]);
   }
 
-  const Process& process_;
+  Process& process_;
   FrameSocket socket_;
   bool gone_ = false, out_of_memory_ = false;
   int64_t train_ms_ = 0;
