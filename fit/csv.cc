@@ -65,8 +65,8 @@ bool ReadRecord(std::string_view text, size_t& position, int64_t& line,
 const std::vector<std::string>& KnownFields() {
   static const auto* const fields = [] {
     auto* list = new std::vector<std::string>{
-        "flops", "params", "tokens", "loss",         "budget_flops", "params_no_embedding",
-        "seed",  "id",     "clamps", "unique_tokens"};
+        "flops", "params", "tokens", "loss",          "budget_flops", "params_no_embedding",
+        "seed",  "id",     "clamps", "unique_tokens", "hard"};
     list->insert(list->end(), CohortKeys().begin(), CohortKeys().end());
     return list;
   }();
@@ -133,6 +133,20 @@ absl::StatusOr<double> PositiveNumber(const CsvTable& table, std::string_view or
                   value.ok() ? "must be above 0" : "not a finite number"));
 }
 
+// nullopt for an empty cell.
+absl::StatusOr<std::optional<double>> Share(const CsvTable& table, std::string_view origin,
+                                            size_t row, size_t column) {
+  const std::string_view text = Trim(table.rows[row][column]);
+  if (text.empty()) return std::optional<double>();
+  const absl::StatusOr<double> value = core::ParseNumber(text);
+  if (value.ok() && *value >= 0 && *value <= 1) return std::optional<double>(*value);
+  return absl::InvalidArgumentError(
+      fmt::format("{}:{}: column '{}' holds '{}', {}; correct the row or leave it out with --where",
+                  origin, table.lines[row], Shown(table.header[column]), Shown(text),
+                  value.ok() ? "a share must lie between 0 and 1 (divide percent by 100)"
+                             : "not a finite number"));
+}
+
 absl::StatusOr<int64_t> Integer(const CsvTable& table, std::string_view origin, size_t row,
                                 size_t column) {
   const std::string_view text = Trim(table.rows[row][column]);
@@ -197,18 +211,28 @@ absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::
   ASSIGN_OR_RETURN(const CsvTable table, ParseCsv(text, origin));
   const Columns columns(table, origin, options);
 
-  std::vector<std::pair<size_t, std::string>> filters;
+  std::map<size_t, std::set<std::string>> filters;
   std::string filter_text;
   for (const auto& [column, value] : options.where) {
     ASSIGN_OR_RETURN(const size_t index, columns.ByName(column));
-    filters.emplace_back(index, value);
+    filters[index].insert(value);
     filter_text += fmt::format(" --where {}={}", column, value);
   }
-  ASSIGN_OR_RETURN(const size_t params, columns.Required("params"));
-  ASSIGN_OR_RETURN(const size_t tokens, columns.Required("tokens"));
+  const bool curve = !options.input.empty();
+  std::optional<size_t> input;
+  if (curve) {
+    ASSIGN_OR_RETURN(input, columns.ByName(options.input));
+  }
+  const auto size_column = [&](const char* field) {
+    return curve ? absl::StatusOr<size_t>(*input) : columns.Required(field);
+  };
+  ASSIGN_OR_RETURN(const size_t params, size_column("params"));
+  ASSIGN_OR_RETURN(const size_t tokens, size_column("tokens"));
   ASSIGN_OR_RETURN(const size_t loss, columns.Required("loss"));
-  std::optional<size_t> flops;
-  ASSIGN_OR_RETURN(flops, columns.OfField("flops"));
+  std::optional<size_t> flops = input;
+  if (!curve) {
+    ASSIGN_OR_RETURN(flops, columns.OfField("flops"));
+  }
   if (!flops.has_value() && !options.assume_6nd) {
     ASSIGN_OR_RETURN(flops, columns.Required("flops"));
   }
@@ -216,6 +240,7 @@ absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::
   ASSIGN_OR_RETURN(const std::optional<size_t> no_embedding,
                    columns.OfField("params_no_embedding"));
   ASSIGN_OR_RETURN(const std::optional<size_t> unique, columns.OfField("unique_tokens"));
+  ASSIGN_OR_RETURN(const std::optional<size_t> hard, columns.OfField("hard"));
   ASSIGN_OR_RETURN(const std::optional<size_t> seed, columns.OfField("seed"));
   ASSIGN_OR_RETURN(const std::optional<size_t> id, columns.OfField("id"));
   ASSIGN_OR_RETURN(const std::optional<size_t> clamps, columns.OfField("clamps"));
@@ -230,7 +255,7 @@ absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::
   for (size_t row = 0; row < table.rows.size(); ++row) {
     const std::vector<std::string>& cells = table.rows[row];
     if (std::any_of(filters.begin(), filters.end(),
-                    [&](const auto& f) { return cells[f.first] != f.second; })) {
+                    [&](const auto& f) { return f.second.count(cells[f.first]) == 0; })) {
       ++filtered;
       continue;
     }
@@ -252,6 +277,9 @@ absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::
     }
     if (unique.has_value() && !Trim(cells[*unique]).empty()) {
       ASSIGN_OR_RETURN(o.unique_tokens, PositiveNumber(table, origin, row, *unique));
+    }
+    if (hard.has_value()) {
+      ASSIGN_OR_RETURN(o.hard, Share(table, origin, row, *hard));
     }
     if (seed.has_value()) {
       ASSIGN_OR_RETURN(o.seed, Integer(table, origin, row, *seed));

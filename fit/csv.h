@@ -26,12 +26,16 @@ absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin
 
 struct CsvOptions {
   // Our field -> column of the file, as `--column loss=loss_c4_val`. Fields: flops, params, tokens,
-  // loss (required), budget_flops, params_no_embedding, unique_tokens, seed, id, clamps (separated
-  // by ';') and the cohort keys. A field that is not mapped is read from the column of its own
-  // name.
+  // loss (required), budget_flops, params_no_embedding, unique_tokens, hard (0 to 1, may be empty),
+  // seed, id, clamps (separated by ';') and the cohort keys. A field that is not mapped is read
+  // from the column of its own name.
   std::map<std::string, std::string> columns;
-  // Keep rows whose column holds exactly this text, as `--where experiment=NAME`; all must hold.
+  // Keep rows whose column holds exactly this text, as `--where experiment=NAME`. Texts of one
+  // column are alternatives; every column named must hold one of its own.
   std::vector<std::pair<std::string, std::string>> where;
+  // The input of a curve, in any unit: stands for flops, params and tokens, whose columns are then
+  // not read. Only laws in C alone can use such rows.
+  std::string input;
   // Without a flops column: C = 6 N D. Only when asked, because small models are far from it.
   bool assume_6nd = false;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "fit/jet.h"
 #include "fit/linear_starts.h"
@@ -23,21 +24,35 @@ std::vector<double> Measured(const std::vector<FitPoint>& points) {
   return y;
 }
 
+// A curve between two levels: places of the middle from a little before the data to well beyond
+// them, steepnesses from one rise over the data to many.
+std::vector<StartCell> LevelCells(const std::vector<FitPoint>& points,
+                                  const std::vector<double>& weights,
+                                  const std::function<StartCell(double x0, double k)>& cell) {
+  const auto [low, high] = InputRange(points, weights);
+  const double width = std::max(high - low, 1e-6);
+  std::vector<StartCell> cells;
+  for (int place = -16; place <= 20; ++place)
+    for (const double k : GeometricGrid(0.5 / width, 60 / width, 12))
+      cells.push_back(cell(low + width * place / 12, k));
+  return cells;
+}
+
 class Sigmoid final : public FromTemplate<Sigmoid, 4, Equation> {
  public:
-  enum { kA, kX0, kLnK, kB };
+  enum { kFloor, kX0, kLnK, kB };
   template <typename T>
   static T At(const T* theta, const Inputs& x) {
     // 1 / (1 + e^-z) = e^-softplus(-z): no overflow on either side.
     const T z = Exp(theta[kLnK]) * (x[0] - theta[kX0]);
-    return theta[kA] * Exp(-Softplus(-z)) + theta[kB];
+    return theta[kB] + (theta[kFloor] - theta[kB]) * Exp(-Softplus(-z));
   }
 
   std::string_view name() const override { return "sigmoid"; }
   std::string_view equation() const override { return "y = a / (1 + exp(-k (x - x0))) + b"; }
   const std::vector<Coordinate>& coordinates() const override {
     static const auto* const list =
-        new std::vector<Coordinate>{{"a", -1, 0, "parameter-at-bound"},
+        new std::vector<Coordinate>{{"floor", 0, 1, ""},
                                     {"x0", -1e3, 1e3, "parameter-at-bound"},
                                     {"lnk", std::log(1e-3), std::log(1e3), "parameter-at-bound"},
                                     {"b", 0, 1, ""}};
@@ -47,28 +62,111 @@ class Sigmoid final : public FromTemplate<Sigmoid, 4, Equation> {
   std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,
                                           const std::vector<double>& weights,
                                           int count) const override {
-    const auto [low, high] = InputRange(points, weights);
-    const double width = std::max(high - low, 1e-6);
     const std::vector<double> y = Measured(points);
-    std::vector<double> lost;  // 1 - y, so that all coefficients are positive
-    for (const double v : y) lost.push_back(1 - v);
-    std::vector<StartCell> cells;
-    for (int place = -8; place <= 20; ++place) {
-      const double x0 = low + width * place / 12;
-      for (const double k : GeometricGrid(0.5 / width, 60 / width, 12)) {
-        std::vector<std::vector<double>> columns(2, std::vector<double>(points.size(), 1));
-        for (size_t i = 0; i < points.size(); ++i)
-          columns[1][i] = 1 / (1 + std::exp(-k * (points[i].x[0] - x0)));
-        const NonNegativeFit fit = NonNegativeLeastSquares(columns, lost, weights);
-        cells.push_back(
-            {fit.rss, {-fit.coefficients[1], x0, std::log(k), 1 - fit.coefficients[0]}});
+    std::vector<std::vector<double>> columns(2, std::vector<double>(points.size()));
+    auto cells = LevelCells(points, weights, [&](double x0, double k) {
+      for (size_t i = 0; i < points.size(); ++i) {
+        columns[0][i] = 1 / (1 + std::exp(-k * (points[i].x[0] - x0)));
+        columns[1][i] = 1 - columns[0][i];
       }
+      const NonNegativeFit fit = NonNegativeLeastSquares(columns, y, weights);
+      return StartCell{fit.rss, {fit.coefficients[0], x0, std::log(k), fit.coefficients[1]}};
+    });
+    return ChooseStarts(std::move(cells), count, coordinates());
+  }
+
+  NamedValues Report(const std::vector<double>& theta) const override {
+    return {{"a", theta[kFloor] - theta[kB]},
+            {"x0", theta[kX0]},
+            {"k", std::exp(theta[kLnK])},
+            {"b", theta[kB]},
+            {"floor", theta[kFloor]}};
+  }
+};
+
+class LogSigmoid final : public FromTemplate<LogSigmoid, 4, Equation> {
+ public:
+  enum { kFloor, kX0, kLnK, kA };
+  template <typename T>
+  static T At(const T* theta, const Inputs& x) {
+    const T y = 1.0 + theta[kA] * Softplus(Exp(theta[kLnK]) * (x[0] - theta[kX0]));
+    return ValueOf(y) < ValueOf(theta[kFloor]) ? theta[kFloor] : y;
+  }
+
+  std::string_view name() const override { return "log-sigmoid"; }
+  std::string_view equation() const override {
+    return "y = max(floor, 1 - a ln(1 - 1/(1 + exp(-k (x - x0)))))";
+  }
+  const std::vector<Coordinate>& coordinates() const override {
+    static const auto* const list =
+        new std::vector<Coordinate>{{"floor", 0, 0, ""},
+                                    {"x0", -1e3, 1e3, "parameter-at-bound"},
+                                    {"lnk", std::log(1e-3), std::log(1e3), "parameter-at-bound"},
+                                    {"a", -100, 0, "parameter-at-bound"}};
+    return *list;
+  }
+
+  std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,
+                                          const std::vector<double>& weights,
+                                          int count) const override {
+    std::vector<double> lost;
+    for (const FitPoint& p : points) lost.push_back(1 - p.y);
+    std::vector<std::vector<double>> columns(1, std::vector<double>(points.size()));
+    auto cells = LevelCells(points, weights, [&](double x0, double k) {
+      for (size_t i = 0; i < points.size(); ++i)
+        columns[0][i] = Softplus(k * (points[i].x[0] - x0));
+      const NonNegativeFit fit = NonNegativeLeastSquares(columns, lost, weights);
+      return StartCell{fit.rss, {0, x0, std::log(k), -fit.coefficients[0]}};
+    });
+    return ChooseStarts(std::move(cells), count, coordinates());
+  }
+
+  NamedValues Report(const std::vector<double>& theta) const override {
+    return {{"a", theta[kA]},
+            {"x0", theta[kX0]},
+            {"k", std::exp(theta[kLnK])},
+            {"floor", theta[kFloor]}};
+  }
+};
+
+class Compute final : public FromTemplate<Compute, 3, Equation> {
+ public:
+  enum { kE, kLnA, kP };
+  template <typename T>
+  static T At(const T* theta, const Inputs& x) {
+    return theta[kE] + Exp(theta[kLnA] - theta[kP] * x[0]);
+  }
+
+  std::string_view name() const override { return "compute"; }
+  std::string_view equation() const override { return "y = E + A C^-p"; }
+  const std::vector<Coordinate>& coordinates() const override {
+    static const auto* const list = new std::vector<Coordinate>{{"E", 0, 1e9, "asymptote-at-bound"},
+                                                                {"lnA", -50, 300, ""},
+                                                                {"p", 0, 3, "parameter-at-bound"}};
+    return *list;
+  }
+
+  std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,
+                                          const std::vector<double>& weights,
+                                          int count) const override {
+    const double x0 = InputMean(points, weights, 0);
+    const std::vector<double> y = Measured(points);
+    std::vector<double> relative;
+    for (size_t i = 0; i < points.size(); ++i) relative.push_back(weights[i] / (y[i] * y[i]));
+    std::vector<std::vector<double>> columns(2, std::vector<double>(points.size(), 1));
+    std::vector<StartCell> cells;
+    for (const double p : GeometricGrid(0.003, 1.5, 64)) {
+      for (size_t i = 0; i < points.size(); ++i)
+        columns[1][i] = std::exp(-p * (points[i].x[0] - x0));
+      const NonNegativeFit fit = NonNegativeLeastSquares(columns, y, relative);
+      const double log_a = std::log(std::max(fit.coefficients[1], 1e-9)) + p * x0;
+      cells.push_back({fit.rss, {fit.coefficients[0], log_a, p}});
     }
     return ChooseStarts(std::move(cells), count, coordinates());
   }
 
   NamedValues Report(const std::vector<double>& theta) const override {
-    return {{"a", theta[kA]}, {"x0", theta[kX0]}, {"k", std::exp(theta[kLnK])}, {"b", theta[kB]}};
+    return {{"E", theta[kE]}, {"A", std::exp(theta[kLnA])}, {"p", theta[kP]}};
   }
 };
 
@@ -120,6 +218,14 @@ class ExponentialError final : public FromTemplate<ExponentialError, 3, Equation
 
 const Equation& SigmoidCurve() {
   static const auto* const curve = new Sigmoid;
+  return *curve;
+}
+const Equation& LogSigmoidCurve() {
+  static const auto* const curve = new LogSigmoid;
+  return *curve;
+}
+const Equation& ComputeCurve() {
+  static const auto* const curve = new Compute;
   return *curve;
 }
 const Equation& ExponentialErrorCurve() {

@@ -8,11 +8,26 @@ namespace fit {
 
 // y = a / (1 + exp(-k (x - x0))) + b
 // b      y at small x, in [0, 1]: 1 for an accuracy that a perfect model reaches
-// a      what is lost from there to chance, in [-1, 0]; b + a is the chance floor
-// x0     the middle, where half of it is lost;  k   steepness there, in (0, 1e3]
-// Solved in theta = (a, x0, ln k, b). Conditionally linear in (a, b).
+// floor  y at large x, in [0, 1]: chance, where it is known (hold it by the box);  a = floor - b
+// x0     the middle between them;  k   steepness there, in (0, 1e3]
+// Solved in theta = (floor, x0, ln k, b). Conditionally linear in (floor, b).
 // **Source:** Bhagia et al. 2024 (arXiv:2412.04403), eq. 3.
 const Equation& SigmoidCurve();
+
+// y = max(floor, 1 - a ln(1 - 1/(1 + exp(-k (x - x0))))),   a <= 0
+// a      points lost per e-fold beyond x0: the curve falls from 1 and then goes on falling linearly
+// floor  chance, in [0, 1]; 0 unless it is held, because the published curve has none
+// x0, k  as of the sigmoid
+// Solved in theta = (floor, x0, ln k, a).
+// **Source:** the log-sigmoid of allenai/OLMo-ladder, for the log-probability of the right choice
+// (arXiv:2412.04403, appendix); the floor is ours: without it accuracies fall below chance.
+const Equation& LogSigmoidCurve();
+
+// y = E + A exp(-p x),   x = ln C: a loss along a series of budgets
+// E    limit for unlimited compute, >= 0;  A > 0;  p in [0, 3]
+// Solved in theta = (E, ln A, p). Conditionally linear in (E, A).
+// **Source:** Marin's first step from compute to a soft metric (reference/delphi.md section 10).
+const Equation& ComputeCurve();
 
 // y = eps - k exp(-gamma x): the average error of tasks against loss.
 // eps    error of a model that knows nothing, in [0, 10];  k > 0;  gamma in (0, 20]

@@ -11,8 +11,11 @@
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fit/average.h"
+#include "fit/bnsl.h"
+#include "fit/checkpoints.h"
 #include "fit/chinchilla.h"
 #include "fit/data_constrained.h"
+#include "fit/farseer.h"
 #include "fit/frontier_model.h"
 #include "fit/kaplan.h"
 #include "fit/overtrain.h"
@@ -30,14 +33,19 @@ const std::vector<std::unique_ptr<Law>>& AllLaws() {
     auto* list = new std::vector<std::unique_ptr<Law>>;
     list->push_back(MakeIsoflopModel());
     list->push_back(MakeFrontierModel());
+    list->push_back(MakeEnvelopeModel());
     list->push_back(MakeSurfaceModel(ChinchillaLaw()));
     list->push_back(MakeSurfaceModel(OvertrainLaw()));
     list->push_back(MakeSurfaceModel(DataConstrainedLaw()));
     list->push_back(MakeSurfaceModel(KaplanLaw()));
+    list->push_back(MakeSurfaceModel(FarseerLaw()));
+    list->push_back(MakeSurfaceModel(BnslLaw()));
     return list;
   }();
   return *laws;
 }
+
+constexpr std::string_view kTwoStep = "two-step";
 
 absl::StatusOr<std::vector<const Law*>> SelectLaws(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
@@ -57,7 +65,7 @@ absl::StatusOr<std::vector<const Law*>> SelectLaws(const std::vector<std::string
     };
     if (std::any_of(names.begin(), names.end(), is_wanted)) selected.push_back(law.get());
   }
-  if (selected.empty()) return absl::InvalidArgumentError("no law was asked for");
+  if (names.empty()) return absl::InvalidArgumentError("no law was asked for");
   return selected;
 }
 
@@ -122,7 +130,7 @@ absl::Status UseNoEmbedding(std::vector<Observation>& observations) {
 // C against k N D: the closed-form optimum is only as good as this relation.
 void CheckFlopConvention(const std::vector<Observation>& observations, const LawOptions& options,
                          std::vector<Warning>& warnings) {
-  if (options.flops_relation) return;
+  if (options.flops_relation || observations.empty()) return;
   std::vector<double> ratios;
   for (const Observation& o : observations)
     ratios.push_back(std::log(o.flops) - std::log(options.flops_per_param_token) -
@@ -166,6 +174,30 @@ void CheckCoverage(const LawOptions& options, FitSummary& summary) {
     for (Forecast& forecast : summary.predictions)
       if (forecast.law == law) forecast.warnings.push_back(warning);
   }
+}
+
+bool WantsTwoStep(const std::vector<std::string>& names,
+                  const std::vector<Observation>& observations) {
+  const auto named = [&](std::string_view name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  return named(kTwoStep) ||
+         (named("all") && std::any_of(observations.begin(), observations.end(),
+                                      [](const Observation& o) { return o.hard.has_value(); }));
+}
+
+absl::StatusOr<TwoStepSummary> TwoStepOf(const std::vector<Observation>& observations,
+                                         const std::vector<RunRows>& runs,
+                                         const FitOptions& options) {
+  std::vector<TwoStepTarget> targets;
+  for (const double flops : options.predict) targets.push_back({flops, 0, 0});
+  targets.insert(targets.end(), options.models.begin(), options.models.end());
+  TwoStepOptions steps;
+  steps.soft = options.law.loss;
+  steps.bootstrap = options.law.bootstrap;
+  TwoStepRequest request = options.two_step;
+  if (!options.backtest) request.backtest_cuts = 0;
+  return RunTwoStep(observations, runs, request, steps, options.law.flops_per_param_token, targets);
 }
 
 // What the primary forecasts would be without the points where a recipe limit bit.
@@ -217,6 +249,7 @@ const std::vector<std::string>& LawNames() {
   static const auto* const names = [] {
     auto* list = new std::vector<std::string>;
     for (const auto& law : AllLaws()) list->emplace_back(law->name());
+    list->emplace_back(kTwoStep);
     return list;
   }();
   return *names;
@@ -239,6 +272,13 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   for (const Observation& o : observations) RETURN_IF_ERROR(Validate(o, "observations"));
 
   FitSummary summary;
+  summary.input = options.input;
+  if (options.input != "FLOPs")
+    for (const Law* law : laws)
+      if (!law->in_compute())
+        return absl::InvalidArgumentError(fmt::format(
+            "{} is a law of params and tokens, and rows of {} have none; --law bnsl fits a curve",
+            law->name(), options.input));
   ASSIGN_OR_RETURN(summary.cohort, CheckCohort(observations, options.allow_mixed));
   if (!summary.cohort.mixed.empty())
     summary.warnings.push_back(
@@ -252,12 +292,35 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
         Warn(kDroppedRows, fmt::format("{} rows left out: {}", e.count, e.reason)));
   if (options.n_convention == NConvention::kNoEmbedding)
     RETURN_IF_ERROR(UseNoEmbedding(observations));
-  CheckFlopConvention(observations, options.law, summary.warnings);
-  // A table of optima has one row a budget, whatever the values: no buckets.
-  if (options.law.observations_are_optima)
+  if (options.input == "FLOPs") CheckFlopConvention(observations, options.law, summary.warnings);
+  // A table of optima, or of points of a curve, has one row a budget, whatever the values: no
+  // buckets.
+  if (options.law.observations_are_optima || options.input != "FLOPs")
     for (Observation& o : observations)
       if (o.budget_flops == 0) o.budget_flops = o.flops;
 
+  ASSIGN_OR_RETURN(const std::vector<RunRows> runs, GroupRuns(observations, options.checkpoints));
+  absl::Status failure;
+  const bool two_step = WantsTwoStep(options.laws, observations);
+  if (two_step) {
+    auto one = TwoStepOf(observations, runs, options);
+    if (one.ok()) {
+      summary.two_step = *std::move(one);
+    } else {
+      failure = one.status();
+      summary.warnings.push_back(Warn(kNotFitted, std::string(failure.message())));
+    }
+  }
+  const std::vector<Observation> rows = observations;  // with every checkpoint
+  if (runs.size() < observations.size()) {
+    summary.warnings.push_back(Warn(
+        kCheckpoints, fmt::format("{} rows are checkpoints of {} runs: laws of final losses see "
+                                  "the last of each",
+                                  observations.size(), runs.size())));
+    observations = LastRows(observations, runs);
+  }
+  LawOptions law_options = options.law;
+  law_options.checkpoints = options.checkpoints;
   summary.observations = observations.size();
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;
@@ -267,9 +330,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (options.spent_flops > 0) summary.spent_flops = options.spent_flops;
 
   std::vector<std::unique_ptr<FittedLaw>> fitted;
-  absl::Status failure;
   for (const Law* law : laws) {
-    auto one = law->Fit(observations, options.law);
+    auto one = law->Fit(law->uses_checkpoints() ? rows : observations, law_options);
     if (one.ok()) {
       fitted.push_back(*std::move(one));
     } else {
@@ -277,7 +339,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
       summary.warnings.push_back(Warn(kNotFitted, std::string(one.status().message())));
     }
   }
-  if (fitted.empty()) return failure;
+  if (fitted.empty() && !summary.two_step.has_value()) return failure;
   std::vector<const FittedLaw*> views;
   for (const auto& law : fitted) {
     views.push_back(law.get());
@@ -292,7 +354,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   }
   if (options.backtest)
     for (const Law* law : laws)
-      for (BacktestRow& row : Backtest(*law, observations, options.law, options.backtest_options))
+      for (BacktestRow& row : Backtest(*law, law->uses_checkpoints() ? rows : observations,
+                                       law_options, options.backtest_options))
         summary.backtest.push_back(std::move(row));
   if (PrimaryLaw(views) == "average")
     for (BacktestRow& row :

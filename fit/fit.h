@@ -2,6 +2,7 @@
 // forecasts from one set of observations; everything a report prints is in the summary.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,19 +14,28 @@
 #include "fit/law.h"
 #include "fit/observation.h"
 #include "fit/sensitivity.h"
+#include "fit/two_step_run.h"
 
 namespace fit {
 
 enum class NConvention { kParams, kNoEmbedding };
 
 struct FitOptions {
-  // Names of LawNames(), "default" (isoflop, frontier, chinchilla) or "all". The order of the
-  // result is that of LawNames().
+  // Names of LawNames(), "default" (isoflop, frontier, chinchilla) or "all" (two-step only where
+  // the observations have a hard metric). The order of the result is that of LawNames().
   std::vector<std::string> laws = {"default"};
   LawOptions law;
-  std::vector<double> predict;  // training FLOPs to forecast at; > 0
+  std::vector<double> predict;        // training FLOPs to forecast at; > 0
+  std::vector<TwoStepTarget> models;  // two-step: models to forecast, all of their fields > 0
+  TwoStepRequest two_step;
+  // Rows of one id are checkpoints of one run: laws are fitted to the last row of each, but for
+  // those that use the way there.
+  bool checkpoints = false;
   NConvention n_convention = NConvention::kParams;
   std::vector<std::string> allow_mixed;  // cohort keys that may differ
+  // What flops stands for where the rows are points of a curve in something else
+  // (CsvOptions::input): only laws in C alone are fitted then.
+  std::string input = "FLOPs";
   double spent_flops = 0;  // everything spent, for leverage; 0: the sum over observations
   bool backtest = true;
   BacktestOptions backtest_options;
@@ -40,6 +50,8 @@ struct FitSummary {
   std::vector<Warning> warnings;  // of the data and of laws that could not be fitted
   std::vector<Exclusion> excluded;
   std::vector<Sensitivity> sensitivities;
+  std::optional<TwoStepSummary> two_step;
+  std::string input;  // as of FitOptions
   Cohort cohort;
   BudgetGrouping grouping = BudgetGrouping::kNominal;
   size_t observations = 0;                       // after exclusions
@@ -48,9 +60,10 @@ struct FitSummary {
   double elapsed_s = 0;
 };
 
-// isoflop, frontier, chinchilla, overtrain, data-constrained, kaplan.
+// Everything that FitOptions::laws may name but "default" and "all".
 const std::vector<std::string>& LawNames();
-// nullptr when there is none of that name. Lives for ever.
+// nullptr when there is none of that name, and for two-step, which forecasts no loss
+// (two_step_run.h). Lives for ever.
 const Law* LawByName(std::string_view name);
 
 // `excluded`: what the reader of the observations left out already; it is reported again.

@@ -35,8 +35,10 @@ void Mix(const std::vector<const Forecast*>& members, const std::vector<double>&
   std::vector<MixturePart> parts;
   for (size_t i = 0; i < members.size(); ++i) {
     const Interval& own = interval_of(*members[i]);
-    parts.push_back({weights[i], value(*members[i]), own.lo, own.hi});
+    // A law in C alone says nothing about sizes.
+    if (value(*members[i]) > 0) parts.push_back({weights[i], value(*members[i]), own.lo, own.hi});
   }
+  if (parts.empty()) return;
   const Interval& first = interval_of(*members[0]);
   const MixturePart mixture = Mixture(parts, first.level);
   *mixed = mixture.loss;

@@ -6,8 +6,10 @@
 #include <set>
 
 #include "core/clock.h"
+#include "core/status_macros.h"
 #include "core/units.h"
 #include "fit/asymptote.h"
+#include "fit/envelope.h"
 #include "fit/frontier.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
@@ -25,10 +27,17 @@ enum { kLogAN, kAlphaN, kLogAD, kAlphaD, kE, kA, kP, kConstants };
 
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 
+// isoflop: how the optimum moves; frontier: its loss too; envelope: both, from the lower envelope
+// of all runs instead of the minima of budgets.
+enum class Kind { kIsoflop, kFrontier, kEnvelope };
+constexpr std::string_view Text(Kind kind) {
+  return kind == Kind::kIsoflop ? "isoflop" : kind == Kind::kFrontier ? "frontier" : "envelope";
+}
+
 class FrontierModelFit final : public FittedLaw {
  public:
-  FrontierModelFit(bool with_loss, const LawOptions& options)
-      : with_loss_(with_loss), options_(options) {
+  FrontierModelFit(Kind kind, const LawOptions& options)
+      : kind_(kind), with_loss_(kind != Kind::kIsoflop), options_(options) {
     asymptotic_.pinned_E = options.pinned_E;
     asymptotic_.residual = options.loss.residual;
   }
@@ -37,25 +46,33 @@ class FrontierModelFit final : public FittedLaw {
 
   absl::Status Run(const std::vector<Observation>& observations) {
     const int64_t started_ms = core::SystemClock().MonotonicMs();
-    groups_ = GroupByBudget(observations).groups;
-    frontier_ = Refit(groups_, {});
+    if (kind_ == Kind::kEnvelope) {
+      observations_ = observations;
+      ASSIGN_OR_RETURN(runs_, GroupRuns(observations_, options_.checkpoints));
+      envelope_ = LowerEnvelope(observations_, runs_);
+      frontier_ = FitEnvelope(envelope_, asymptotic_);
+    } else {
+      groups_ = GroupByBudget(observations).groups;
+      frontier_ = Refit(groups_, {});
+    }
     const size_t good = std::set<double>(frontier_.flops.begin(), frontier_.flops.end()).size();
     const size_t wanted = !with_loss_ || options_.pinned_E.has_value() ? 2 : 3;
-    fit_.law = with_loss_ ? "frontier" : "isoflop";
+    fit_.law = Text(kind_);
+    if (good < wanted && kind_ == Kind::kEnvelope)
+      return absl::FailedPreconditionError(
+          fmt::format("envelope: {} points of it lie between smaller and larger models, {} are "
+                      "needed; add sizes",
+                      good, wanted));
     if (good < wanted)
       return absl::FailedPreconditionError(
           fmt::format("{}: {} of {} budgets have a usable minimum, {} are needed{}", fit_.law, good,
                       groups_.size(), wanted, Refusals()));
     if (with_loss_ && !frontier_.loss_law.has_value())
       return absl::FailedPreconditionError(
-          fmt::format("frontier: pinned E = {:g} is not below every optimum loss (lowest {:g})",
+          fmt::format("{}: pinned E = {:g} is not below every optimum loss (lowest {:g})", fit_.law,
                       options_.pinned_E.value_or(0),
                       *std::min_element(frontier_.losses.begin(), frontier_.losses.end())));
-    if (with_loss_)
-      profile_ = options_.pinned_E.has_value()
-                     ? std::nullopt
-                     : ProfileAsymptote(frontier_.flops, frontier_.losses, asymptotic_,
-                                        options_.bootstrap.level);
+    if (with_loss_) profile_ = options_.pinned_E.has_value() ? std::nullopt : Profile();
     CollectNoise();
     Bootstrap();
     WidenProfile();
@@ -109,8 +126,15 @@ class FrontierModelFit final : public FittedLaw {
 
   std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
     std::vector<TestPoint> tests;
-    const FrontierFit truth = FitFrontier(GroupByBudget(later).groups, options_.isoflop, {},
-                                          options_.observations_are_optima);
+    FrontierFit truth;
+    if (kind_ == Kind::kEnvelope) {
+      const auto runs = GroupRuns(later, options_.checkpoints);
+      if (!runs.ok()) return tests;
+      truth = FitEnvelope(LowerEnvelope(later, *runs), {});
+    } else {
+      truth = FitFrontier(GroupByBudget(later).groups, options_.isoflop, {},
+                          options_.observations_are_optima);
+    }
     for (size_t i = 0; i < truth.flops.size(); ++i)
       if (auto test = TestAt(truth.flops[i], truth.losses[i])) tests.push_back(*test);
     return tests;
@@ -128,6 +152,7 @@ class FrontierModelFit final : public FittedLaw {
   }
 
   std::string Method() const {
+    if (kind_ == Kind::kEnvelope) return "bootstrap of runs";
     if (options_.observations_are_optima) return "bootstrap of optima";
     return options_.within_budget == WithinBudget::kResiduals ? "residual bootstrap within budgets"
                                                               : "case bootstrap within budgets";
@@ -156,6 +181,22 @@ class FrontierModelFit final : public FittedLaw {
     return text;
   }
 
+  std::optional<AsymptoteProfile> Profile() const {
+    if (kind_ != Kind::kEnvelope)
+      return ProfileAsymptote(frontier_.flops, frontier_.losses, asymptotic_,
+                              options_.bootstrap.level);
+    // Neighbours on one run's curve are one fact: its middle stands for them.
+    std::vector<double> flops, losses;
+    for (size_t i = 0; i < envelope_.size();) {
+      size_t end = i;
+      while (end < envelope_.size() && envelope_[end].params == envelope_[i].params) ++end;
+      const EnvelopePoint& middle = envelope_[(i + end) / 2];
+      flops.push_back(middle.flops), losses.push_back(middle.loss);
+      i = end;
+    }
+    return ProfileAsymptote(flops, losses, asymptotic_, options_.bootstrap.level);
+  }
+
   // Scatter of single runs around the law: the residuals of the parabolas, or those of the loss
   // law where they are larger (lack of fit). Relative, widened for the fitted constants.
   void CollectNoise() {
@@ -172,6 +213,9 @@ class FrontierModelFit final : public FittedLaw {
   }
 
   FrontierFit OneResample(core::Rng& rng) const {
+    if (kind_ == Kind::kEnvelope)
+      return FitEnvelope(LowerEnvelope(observations_, runs_, CaseWeights(rng, runs_.size())),
+                         asymptotic_);
     std::vector<IsoflopGroup> groups = groups_;
     std::vector<std::vector<double>> weights(groups.size());
     if (options_.observations_are_optima) {
@@ -191,7 +235,7 @@ class FrontierModelFit final : public FittedLaw {
 
   void Bootstrap() {
     // Without a single residual every resample would equal the data: no interval is the truth.
-    if (!options_.observations_are_optima && pool_.empty() &&
+    if (kind_ != Kind::kEnvelope && !options_.observations_are_optima && pool_.empty() &&
         options_.within_budget == WithinBudget::kResiduals)
       return;
     draws_ = RunBootstrap(options_.bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
@@ -310,6 +354,12 @@ class FrontierModelFit final : public FittedLaw {
            fmt::format("{} of {} budgets have fewer than 3 different sizes and are left "
                        "out: {}",
                        few_count, frontier_.minima.size(), few));
+    std::set<double> models;
+    for (const EnvelopePoint& point : envelope_) models.insert(point.params);
+    if (kind_ == Kind::kEnvelope && models.size() < 6)
+      warn(kFewDegreesOfFreedom,
+           fmt::format("the envelope consists of {} models: its laws step from one to the next",
+                       models.size()));
     const int constants = !with_loss_ || options_.pinned_E.has_value() ? 2 : 3;
     if (static_cast<int>(good) - constants < 3)
       warn(kFewDegreesOfFreedom, fmt::format("{} budgets for {} constants", good, constants));
@@ -339,9 +389,13 @@ class FrontierModelFit final : public FittedLaw {
                                            core::FormatFlops(worst_budget), 100 * worst));
   }
 
+  Kind kind_;
   bool with_loss_;
   LawOptions options_;
   AsymptoticOptions asymptotic_;
+  std::vector<Observation> observations_;  // envelope
+  std::vector<RunRows> runs_;
+  std::vector<EnvelopePoint> envelope_;
   std::vector<IsoflopGroup> groups_;
   FrontierFit frontier_;
   std::optional<AsymptoteProfile> profile_;
@@ -353,26 +407,32 @@ class FrontierModelFit final : public FittedLaw {
 
 class FrontierModel final : public Law {
  public:
-  explicit FrontierModel(bool with_loss) : with_loss_(with_loss) {}
-  std::string_view name() const override { return with_loss_ ? "frontier" : "isoflop"; }
+  explicit FrontierModel(Kind kind) : kind_(kind) {}
+  std::string_view name() const override { return Text(kind_); }
+  bool uses_checkpoints() const override { return kind_ == Kind::kEnvelope; }
   // One budget more than constants: an exact interpolation has no error to learn from.
   size_t backtest_budgets(const LawOptions& options) const override {
     return options.pinned_E.has_value() ? 3 : 4;
   }
   absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& observations,
                                                  const LawOptions& options) const override {
-    auto fitted = std::make_unique<FrontierModelFit>(with_loss_, options);
+    auto fitted = std::make_unique<FrontierModelFit>(kind_, options);
     if (absl::Status status = fitted->Run(observations); !status.ok()) return status;
     return std::unique_ptr<FittedLaw>(std::move(fitted));
   }
 
  private:
-  bool with_loss_;
+  Kind kind_;
 };
 
 }  // namespace
 
-std::unique_ptr<Law> MakeIsoflopModel() { return std::make_unique<FrontierModel>(false); }
-std::unique_ptr<Law> MakeFrontierModel() { return std::make_unique<FrontierModel>(true); }
+std::unique_ptr<Law> MakeIsoflopModel() { return std::make_unique<FrontierModel>(Kind::kIsoflop); }
+std::unique_ptr<Law> MakeFrontierModel() {
+  return std::make_unique<FrontierModel>(Kind::kFrontier);
+}
+std::unique_ptr<Law> MakeEnvelopeModel() {
+  return std::make_unique<FrontierModel>(Kind::kEnvelope);
+}
 
 }  // namespace fit

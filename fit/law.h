@@ -36,6 +36,7 @@ struct LawOptions {
   bool profile = true;       // surface laws: profile every constant, not the asymptote alone
   double unique_tokens = 0;  // different tokens there are, for laws of repeated data; 0: no limit
   bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
+  bool checkpoints = false;              // rows of one id are one run (checkpoints.h); envelope
   double flops_per_param_token = 6;      // C = k N D where a law must turn C into (N, D)
   FlopsRelation flops_relation;          // replaces the constant when set
 };
@@ -128,6 +129,10 @@ class Law {
   virtual std::string_view name() const = 0;
   // Letters of the constants that LawOptions::hold may give.
   virtual std::vector<std::string> constants() const { return {}; }
+  // Whether it is a curve in C that says nothing about params and tokens.
+  virtual bool in_compute() const { return false; }
+  // Whether it wants all checkpoints of a run, not the last alone.
+  virtual bool uses_checkpoints() const { return false; }
   // Fewest budgets from which a backtest may start.
   virtual size_t backtest_budgets(const LawOptions& options) const = 0;
   // FAILED_PRECONDITION when the observations cannot determine the law; the message says what is

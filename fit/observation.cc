@@ -38,11 +38,13 @@ absl::Status Validate(const Observation& observation, std::string_view origin) {
 }
 
 int64_t RemoveExactDuplicates(std::vector<Observation>& observations) {
-  std::set<std::tuple<double, double, double, double, double, int64_t, std::string>> seen;
+  std::set<std::tuple<double, double, double, double, double, double, int64_t, std::string>> seen;
   std::vector<Observation> kept;
   kept.reserve(observations.size());
   for (Observation& o : observations) {
-    if (seen.emplace(o.flops, o.params, o.tokens, o.loss, o.budget_flops, o.seed, o.id).second)
+    if (seen.emplace(o.flops, o.params, o.tokens, o.loss, o.budget_flops, o.hard.value_or(-1),
+                     o.seed, o.id)
+            .second)
       kept.push_back(std::move(o));
   }
   const auto removed = static_cast<int64_t>(observations.size() - kept.size());

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,9 @@ struct Observation {
   double budget_flops = 0;  // nominal budget the run belongs to; 0 = not given
   double params_no_embedding = 0;  // 0 = not given
   double unique_tokens = 0;  // U, of which `tokens` are repetitions; 0 = every token seen once
+  // A benchmark's score, a share in [0, 1]: the hard metric of two_step.h, whose soft one is
+  // `loss`.
+  std::optional<double> hard;
   int64_t seed = 0;
   std::string id;  // trial id or run name; empty = not given
   std::vector<std::string>

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/units.h"
+#include "fit/two_step_report.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -104,8 +105,8 @@ Json ForecastJson(const Forecast& f) {
           {"loss", Number(f.loss)},
           {"interval", IntervalJson(f.interval)},
           {"mean_interval", IntervalJson(f.mean_interval)},
-          {"params", Number(f.params)},
-          {"tokens", Number(f.tokens)},
+          {"params", f.params > 0 ? Number(f.params) : Json(nullptr)},
+          {"tokens", f.tokens > 0 ? Number(f.tokens) : Json(nullptr)},
           {"params_interval", IntervalJson(f.params_interval)},
           {"tokens_interval", IntervalJson(f.tokens_interval)},
           {"reach", f.reach},
@@ -245,6 +246,7 @@ Json FitJson(const FitSummary& summary) {
                                      {"exponents_before", before},
                                      {"failed", s.failed}});
   }
+  if (summary.two_step.has_value()) json["two_step"] = TwoStepJson(*summary.two_step);
   for (const Exclusion& e : summary.excluded)
     json["excluded"].push_back({{"reason", e.reason}, {"count", e.count}});
   return json;
@@ -252,9 +254,13 @@ Json FitJson(const FitSummary& summary) {
 
 std::string FitText(const FitSummary& summary) {
   std::string out =
-      fmt::format("{} observations, {}, largest budget {} FLOPs, spent {} FLOPs\n",
-                  summary.observations, Text(summary.grouping),
-                  core::FormatFlops(summary.largest_flops), core::FormatFlops(summary.spent_flops));
+      summary.input == "FLOPs"
+          ? fmt::format("{} observations, {}, largest budget {} FLOPs, spent {} FLOPs\n",
+                        summary.observations, Text(summary.grouping),
+                        core::FormatFlops(summary.largest_flops),
+                        core::FormatFlops(summary.spent_flops))
+          : fmt::format("{} observations, C is {}, largest {}\n", summary.observations,
+                        summary.input, core::FormatFlops(summary.largest_flops));
   if (const std::string cohort = CohortText(summary.cohort); !cohort.empty())
     out += fmt::format("cohort: {}\n", cohort);
   AppendWarnings(summary.warnings, out);
@@ -293,17 +299,19 @@ std::string FitText(const FitSummary& summary) {
     out += "\n";
   }
   for (const Forecast& f : summary.predictions) {
-    out += fmt::format("\nforecast at {} FLOPs by {}{}: {} {}, {}\n", core::FormatFlops(f.flops),
-                       f.law, f.primary ? " (primary)" : "", f.metric, Loss(f.loss),
+    out += fmt::format("\nforecast at {} {} by {}{}: {} {}, {}\n", core::FormatFlops(f.flops),
+                       summary.input, f.law, f.primary ? " (primary)" : "", f.metric, Loss(f.loss),
                        Described(f.interval, Loss));
     out += fmt::format("  method: {}", f.interval.method);
     for (const auto& [law, weight] : f.weights) out += fmt::format(", {} {:.2f}", law, weight);
     out += "\n";
     out += fmt::format("  an average run: {} ({})\n", Described(f.mean_interval, Loss),
                        f.mean_interval.method);
-    out += fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),
-                       Described(f.params_interval, core::FormatCount), core::FormatCount(f.tokens),
-                       Described(f.tokens_interval, core::FormatCount), f.params_interval.method);
+    if (f.params > 0)
+      out +=
+          fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),
+                      Described(f.params_interval, core::FormatCount), core::FormatCount(f.tokens),
+                      Described(f.tokens_interval, core::FormatCount), f.params_interval.method);
     out += fmt::format("  reach {:.3g}, leverage {:.3g}\n", f.reach, f.leverage);
     if (f.asymptote.has_value())
       out += fmt::format("  E, {} ({}), moves it from {} to {}\n", Described(f.asymptote->E, Loss),
@@ -311,6 +319,7 @@ std::string FitText(const FitSummary& summary) {
                          Loss(f.asymptote->loss_at_E_hi));
     AppendWarnings(f.warnings, out);
   }
+  if (summary.two_step.has_value()) out += TwoStepText(*summary.two_step);
   return out;
 }
 

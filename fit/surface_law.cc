@@ -1,6 +1,7 @@
 #include "fit/surface_law.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace fit {
@@ -27,15 +28,16 @@ Optimum Search(const SurfaceLaw& law, const double* theta, const LogTokens& log_
     const double d = log_tokens(log_params);
     return law.Value(theta, {log_params, d, std::min(d, most_unique)});
   };
-  // A coarse scan first: golden section alone could settle in a wrong valley.
+  // A coarse scan first: golden section alone could settle in a wrong valley. Only valleys count:
+  // far from all data a rich law may fall without end.
   constexpr int kScan = 166;
   const double step = (kLogParamsMax - kLogParamsMin) / kScan;
+  std::array<double, kScan + 1> scan{};
+  for (int i = 0; i <= kScan; ++i) scan[static_cast<size_t>(i)] = loss_at(kLogParamsMin + i * step);
+  const auto at = [&](int i) { return scan[static_cast<size_t>(i)]; };
   int best = 0;
-  double best_loss = 0;
-  for (int i = 0; i <= kScan; ++i) {
-    const double loss = loss_at(kLogParamsMin + i * step);
-    if (i == 0 || loss < best_loss) best = i, best_loss = loss;
-  }
+  for (int i = 1; i < kScan; ++i)
+    if (at(i) <= at(i - 1) && at(i) < at(i + 1) && (best == 0 || at(i) < at(best))) best = i;
   double low = kLogParamsMin + std::max(best - 1, 0) * step;
   double high = kLogParamsMin + std::min(best + 1, kScan) * step;
   constexpr double kGolden = 0.6180339887498949;

@@ -23,7 +23,7 @@ FlopsRelation ProportionalFlops(double flops_per_param_token);
 // The compute-optimal model at a budget.
 struct Optimum {
   double params = 0, tokens = 0, loss = 0;
-  bool found = false;  // false: the loss falls to the edge of the searched range of N
+  bool found = false;  // false: the searched range of N holds no valley
 };
 
 class SurfaceLaw : public Equation {
@@ -38,11 +38,15 @@ class SurfaceLaw : public Equation {
   // Index of the coordinate that is the asymptote itself, -1 where there is none to pin or profile.
   virtual int asymptote_coordinate() const { return -1; }
 
+  // Whether it is a curve in C instead: its input is x[0] = ln C, its points are the lowest runs of
+  // the budgets, and it says nothing about N and D.
+  virtual bool in_compute() const { return false; }
+
   // Whether L depends on U. Other laws must not be fitted to repeated data.
   virtual bool knows_repetition() const { return false; }
 
-  // argmin over (N, D) with k N D = flops; by search (golden section over ln N in [0, 41.5], 1 to
-  // 1e18 parameters) unless a law has a closed form.
+  // The deepest valley over (N, D) with k N D = flops; by search (golden section over ln N in
+  // [0, 41.5], 1 to 1e18 parameters) unless a law has a closed form.
   virtual Optimum ComputeOptimal(const std::vector<double>& theta, double flops,
                                  double flops_per_param_token) const;
   // The same with at most `unique_tokens` different tokens: beyond them, data are repeated.

@@ -21,6 +21,16 @@ constexpr uint64_t kNoiseStream = uint64_t{1} << 40;
 constexpr double kCollinearCorrelation = 0.99;
 constexpr double kFewStartsShare = 0.1;
 
+// The lowest-loss run of every budget.
+std::vector<Observation> LowestRuns(const std::vector<Observation>& observations) {
+  std::vector<Observation> lowest;
+  for (const IsoflopGroup& group : GroupByBudget(observations).groups)
+    lowest.push_back(observations[*std::min_element(
+        group.members.begin(), group.members.end(),
+        [&](size_t a, size_t b) { return observations[a].loss < observations[b].loss; })]);
+  return lowest;
+}
+
 double Correlation(const std::vector<FitPoint>& points) {
   double n = 0, d = 0, nn = 0, dd = 0, nd = 0;
   for (const FitPoint& p : points) n += p.x[0], d += p.x[1];
@@ -52,7 +62,7 @@ class SurfaceModelFit final : public FittedLaw {
 
   void Run(const std::vector<Observation>& observations) {
     const int64_t started_ms = core::SystemClock().MonotonicMs();
-    const std::vector<FitPoint> points = SurfacePoints(observations);
+    const std::vector<FitPoint> points = Points(observations);
     const std::vector<double> ones(points.size(), 1);
     const std::vector<std::vector<double>> starts = law_.Starts(points, ones, options_.starts);
     EquationFit best = FitGlobally(law_, points, ones, options_.loss, starts, &box_);
@@ -139,12 +149,13 @@ class SurfaceModelFit final : public FittedLaw {
 
   std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
     std::vector<TestPoint> tests;
-    for (const Observation& o : later) tests.push_back(*TestRun(o));
+    for (const Observation& o : law_.in_compute() ? LowestRuns(later) : later)
+      tests.push_back(*TestRun(o));
     return tests;
   }
 
   std::optional<TestPoint> TestRun(const Observation& o) const override {
-    const Inputs x = SurfacePoints({o})[0].x;
+    const Inputs x = Points({o})[0].x;
     const double loss = law_.Value(theta_.data(), x);
     std::vector<double> mean_draws, draws;
     for (size_t i = 0; i < draws_.rows.size(); ++i) {
@@ -161,6 +172,14 @@ class SurfaceModelFit final : public FittedLaw {
   }
 
  private:
+  std::vector<FitPoint> Points(const std::vector<Observation>& observations) const {
+    std::vector<FitPoint> points = SurfacePoints(observations);
+    if (law_.in_compute())
+      for (size_t i = 0; i < points.size(); ++i)
+        points[i].x = {std::log(observations[i].flops), 0, 0};
+    return points;
+  }
+
   std::string Method() const {
     return options_.cluster_by_budget ? "bootstrap of budgets" : "case bootstrap";
   }
@@ -175,6 +194,7 @@ class SurfaceModelFit final : public FittedLaw {
   }
 
   Optimum OptimumAt(const std::vector<double>& theta, double flops) const {
+    if (law_.in_compute()) return {0, 0, law_.Value(theta.data(), {std::log(flops), 0, 0}), true};
     if (law_.knows_repetition() && options_.unique_tokens > 0 && !options_.flops_relation)
       return law_.ComputeOptimalLimited(theta, flops, options_.flops_per_param_token,
                                         options_.unique_tokens);
@@ -342,7 +362,7 @@ class SurfaceModelFit final : public FittedLaw {
         warn(c.bound_warning, fmt::format("{} = {:.6g} sits on its bound [{:g}, {:g}]", c.name,
                                           theta_[i], c.lower, c.upper));
     }
-    if (law_.asymptote_coordinate() < 0)
+    if (law_.asymptote_coordinate() < 0 && !(law_.Asymptote(theta_) > 0))
       warn(kNoAsymptote, fmt::format("{} pins no irreducible loss: far out it tends to promise too "
                                      "much",
                                      law_.name()));
@@ -358,13 +378,13 @@ class SurfaceModelFit final : public FittedLaw {
            fmt::format("{} observations for {} parameters", points.size(), free_));
     const auto repeated = std::count_if(points.begin(), points.end(),
                                         [](const FitPoint& p) { return p.x[2] < p.x[1] - 1e-9; });
-    if (repeated > 0 && !law_.knows_repetition())
+    if (repeated > 0 && !law_.knows_repetition() && !law_.in_compute())
       warn(kRepeatedData, fmt::format("{} of {} runs repeat their data, which {} does not know; "
                                       "data-constrained does",
                                       repeated, points.size(), law_.name()));
     WarnOfWeakIdentification();
     const double correlation = Correlation(points);
-    if (std::fabs(correlation) > kCollinearCorrelation)
+    if (std::fabs(correlation) > kCollinearCorrelation && !law_.in_compute())
       warn(kCollinear,
            fmt::format("ln N and ln D have correlation {:.4f}: their terms cannot be told "
                        "apart; vary tokens per parameter",
@@ -393,6 +413,7 @@ class SurfaceModel final : public Law {
  public:
   explicit SurfaceModel(const SurfaceLaw& law) : law_(law) {}
   std::string_view name() const override { return law_.name(); }
+  bool in_compute() const override { return law_.in_compute(); }
   size_t backtest_budgets(const LawOptions&) const override { return 3; }
   std::vector<std::string> constants() const override {
     std::vector<std::string> letters;
@@ -401,8 +422,9 @@ class SurfaceModel final : public Law {
     return letters;
   }
 
-  absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& observations,
+  absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& all,
                                                  const LawOptions& options) const override {
+    const std::vector<Observation> observations = law_.in_compute() ? LowestRuns(all) : all;
     for (const Coordinate& c : law_.coordinates()) {
       const bool log = c.name.starts_with("ln");
       const auto held = options.hold.find(log ? c.name.substr(2) : c.name);
@@ -420,12 +442,13 @@ class SurfaceModel final : public Law {
           "there",
           law_.name()));
     std::set<std::pair<double, double>> different;
-    for (const Observation& o : observations) different.emplace(o.params, o.tokens);
+    for (const Observation& o : observations)
+      law_.in_compute() ? different.emplace(o.flops, 0) : different.emplace(o.params, o.tokens);
     if (different.size() <
         law_.coordinates().size() - std::min(law_.coordinates().size(), options.hold.size()))
-      return absl::FailedPreconditionError(
-          fmt::format("{}: {} different (params, tokens) pairs for {} parameters; add runs",
-                      law_.name(), different.size(), law_.coordinates().size()));
+      return absl::FailedPreconditionError(fmt::format(
+          "{}: {} different {} for {} parameters; add runs", law_.name(), different.size(),
+          law_.in_compute() ? "budgets" : "(params, tokens) pairs", law_.coordinates().size()));
     auto fitted = std::make_unique<SurfaceModelFit>(law_, options);
     fitted->Run(observations);
     if (fitted->fit().params.empty())

@@ -5,6 +5,8 @@
 #include <limits>
 
 #include "core/check.h"
+#include "fit/stats.h"
+#include "fit/surface_law.h"
 #include "fmt/format.h"
 
 namespace fit {
@@ -12,6 +14,7 @@ namespace {
 
 constexpr LossSpec kLeastSquares{LossKind::kL2, 0, ResidualKind::kLinear};
 constexpr uint64_t kNoiseStream = uint64_t{1} << 42;
+constexpr double kScattersAboveFloor = 3, kWidestShare = 0.5;
 
 std::vector<FitPoint> WithKnown(const TwoStepData& data) {
   std::vector<FitPoint> points = data.pairs;
@@ -19,9 +22,63 @@ std::vector<FitPoint> WithKnown(const TwoStepData& data) {
   return points;
 }
 
+std::vector<Coordinate> CurveBox(const Equation& curve, std::optional<double> chance) {
+  std::vector<Coordinate> box = curve.coordinates();
+  for (Coordinate& c : box)
+    if (c.name == "floor" && chance.has_value()) c.lower = c.upper = *chance;
+  return box;
+}
+
+std::optional<double> Named(const NamedValues& values, std::string_view name) {
+  for (const auto& [key, value] : values)
+    if (key == name) return value;
+  return std::nullopt;
+}
+
 }  // namespace
 
-absl::StatusOr<TwoStep> TwoStep::Fit(const SurfaceLaw& law, const Equation& curve,
+TwoStepData MakeTwoStepData(const std::vector<Observation>& observations,
+                            const std::vector<RunRows>& runs, bool by_flops,
+                            const CheckpointPolicy& policy) {
+  TwoStepData data;
+  for (size_t r = 0; r < runs.size(); ++r) {
+    const RunRows& rows = runs[r];
+    // Means over the rows that end at `last`, none of them before `first`.
+    const auto from = [&](size_t first, size_t last) {
+      return std::max(first, last + 1 - std::min(policy.average, last + 1));
+    };
+    const auto mean = [&](size_t first, size_t last, const auto& value) {
+      const size_t start = from(first, last);
+      double sum = 0;
+      for (size_t i = start; i <= last; ++i) sum += value(observations[rows[i]]);
+      return sum / static_cast<double>(last + 1 - start);
+    };
+    const auto soft_of = [](const Observation& o) { return o.loss; };
+    const auto hard_of = [](const Observation& o) { return *o.hard; };
+    const Observation& end = observations[rows.back()];
+    FitPoint point = SurfacePoints({end})[0];
+    if (by_flops) point.x = {std::log(end.flops), 0, 0};
+    point.y = mean(0, rows.size() - 1, soft_of);
+    point.log_y = std::log(point.y);
+    data.soft.push_back(point);
+    data.soft_run.push_back(r);
+    // A run of one row is that row.
+    const size_t first =
+        std::min(static_cast<size_t>(std::ceil(policy.drop * static_cast<double>(rows.size()))),
+                 rows.size() - 1);
+    for (size_t i = first; i < rows.size(); ++i) {
+      if (!std::all_of(rows.begin() + static_cast<std::ptrdiff_t>(from(first, i)),
+                       rows.begin() + static_cast<std::ptrdiff_t>(i + 1),
+                       [&](size_t row) { return observations[row].hard.has_value(); }))
+        continue;
+      data.pairs.push_back({{mean(first, i, soft_of)}, mean(first, i, hard_of), 0});
+      data.pair_run.push_back(r);
+    }
+  }
+  return data;
+}
+
+absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
                                      const TwoStepData& data, const TwoStepOptions& options) {
   SWEEP_CHECK(data.soft.size() == data.soft_run.size());
   SWEEP_CHECK(data.pairs.size() == data.pair_run.size());
@@ -33,26 +90,32 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const SurfaceLaw& law, const Equation& curv
   TwoStep fit(law, curve);
   fit.bootstrap_ = options.bootstrap;
   const std::vector<FitPoint> pairs = WithKnown(data);
+  const std::vector<Coordinate> box = CurveBox(curve, options.chance);
   const std::vector<double> soft_ones(data.soft.size(), 1), pair_ones(pairs.size(), 1);
   fit.soft_ = FitEquation(law, data.soft, soft_ones, options.soft,
                           law.Starts(data.soft, soft_ones, options.starts));
   fit.hard_ = FitEquation(curve, pairs, pair_ones, kLeastSquares,
-                          curve.Starts(pairs, pair_ones, options.starts));
+                          curve.Starts(pairs, pair_ones, options.starts), &box);
   if (fit.soft_.theta.empty() || fit.hard_.theta.empty())
-    return absl::FailedPreconditionError("two-step: no start gave a finite objective");
+    return absl::FailedPreconditionError(
+        "two-step: no start gave a finite objective; check the data for extreme values");
   fit.lowest_ = fit.highest_ = data.pairs[0].x[0];
   for (const FitPoint& p : data.pairs) {
     fit.lowest_ = std::min(fit.lowest_, p.x[0]);
     fit.highest_ = std::max(fit.highest_, p.x[0]);
-    fit.noise_.push_back(p.y - curve.Value(fit.hard_.theta.data(), p.x));
+    fit.hard_noise_.push_back(p.y - curve.Value(fit.hard_.theta.data(), p.x));
   }
+  // Widened for the constants that the residuals paid for.
+  const double n = static_cast<double>(data.soft.size());
+  const double k = static_cast<double>(law.coordinates().size());
+  const double widen = n > k ? std::sqrt(n / (n - k)) : 1;
+  for (const FitPoint& p : data.soft)
+    fit.soft_noise_.push_back((p.log_y - std::log(law.Value(fit.soft_.theta.data(), p.x))) * widen);
 
   size_t runs = 0;
   for (const size_t run : data.soft_run) runs = std::max(runs, run + 1);
   for (const size_t run : data.pair_run) runs = std::max(runs, run + 1);
-  const size_t softs = fit.soft_.theta.size();
-  const BootstrapDraws draws = RunBootstrap(options.bootstrap, [&](core::Rng& rng,
-                                                                   std::vector<double>& row) {
+  fit.draws_ = RunBootstrap(options.bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
     const std::vector<double> drawn = CaseWeights(rng, runs);
     std::vector<double> soft, pair;
     size_t used = 0;
@@ -61,43 +124,103 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const SurfaceLaw& law, const Equation& curv
       if (drawn[run] > 0) ++used;
     }
     for (const size_t run : data.pair_run) pair.push_back(drawn[run]);
+    if (std::none_of(pair.begin(), pair.end(), [](double w) { return w > 0; })) return false;
     pair.insert(pair.end(), data.known.size(), 1.0);
     if (used <= law.coordinates().size()) return false;
-    const EquationFit first = FitEquation(law, data.soft, soft, options.soft, {fit.soft_.theta});
-    const EquationFit second = FitEquation(curve, pairs, pair, kLeastSquares, {fit.hard_.theta});
-    if (first.theta.empty() || second.theta.empty()) return false;
-    row = first.theta;
-    row.insert(row.end(), second.theta.begin(), second.theta.end());
+    row = Refit(law, data.soft, soft, options.soft, {fit.soft_.theta});
+    const std::vector<double> second =
+        Refit(curve, pairs, pair, kLeastSquares, {fit.hard_.theta}, &box);
+    if (row.empty() || second.empty()) return false;
+    row.insert(row.end(), second.begin(), second.end());
     return true;
   });
-  for (const std::vector<double>& row : draws.rows) {
-    const auto cut = row.begin() + static_cast<std::ptrdiff_t>(softs);
-    fit.draws_.push_back({{row.begin(), cut}, {cut, row.end()}});
-  }
   return fit;
+}
+
+double TwoStep::scatter() const { return RootMeanSquare(hard_noise_); }
+
+std::vector<std::pair<std::string, Interval>> TwoStep::SoftIntervals() const {
+  std::vector<std::pair<std::string, Interval>> intervals;
+  const NamedValues names = law_->Report(soft_.theta);
+  for (size_t i = 0; i < names.size(); ++i) {
+    std::vector<double> values;
+    for (const std::vector<double>& row : draws_.rows)
+      values.push_back(law_->Report({row.begin(), row.begin() + static_cast<std::ptrdiff_t>(
+                                                                    soft_.theta.size())})[i]
+                           .second);
+    intervals.emplace_back(names[i].first,
+                           PercentileInterval(values, bootstrap_.level, IntervalKind::kParameter,
+                                              "bootstrap of runs"));
+  }
+  return intervals;
+}
+
+std::vector<std::pair<std::string, Interval>> TwoStep::HardIntervals() const {
+  std::vector<std::pair<std::string, Interval>> intervals;
+  const NamedValues names = curve_->Report(hard_.theta);
+  for (size_t i = 0; i < names.size(); ++i) {
+    std::vector<double> values;
+    for (const std::vector<double>& row : draws_.rows)
+      values.push_back(curve_
+                           ->Report({row.begin() + static_cast<std::ptrdiff_t>(soft_.theta.size()),
+                                     row.end()})[i]
+                           .second);
+    intervals.emplace_back(names[i].first,
+                           PercentileInterval(values, bootstrap_.level, IntervalKind::kParameter,
+                                              "bootstrap of runs"));
+  }
+  return intervals;
 }
 
 HardForecast TwoStep::At(const Inputs& x) const {
   HardForecast forecast;
   forecast.soft = law_->Value(soft_.theta.data(), x);
   forecast.hard = curve_->Value(hard_.theta.data(), {forecast.soft});
-  std::vector<double> values;
-  for (size_t i = 0; i < draws_.size(); ++i) {
+  std::vector<double> soft_values, values;
+  for (size_t i = 0; i < draws_.rows.size(); ++i) {
     core::Rng rng(bootstrap_.seed, kNoiseStream + i);
-    const double soft = law_->Value(draws_[i].soft.data(), x);
-    values.push_back(curve_->Value(draws_[i].hard.data(), {soft}) +
-                     noise_[rng.Below(noise_.size())]);
+    const double* theta = draws_.rows[i].data();
+    const double soft =
+        law_->Value(theta, x) * std::exp(soft_noise_[rng.Below(soft_noise_.size())]);
+    const double hard = curve_->Value(theta + soft_.theta.size(), {soft}) +
+                        hard_noise_[rng.Below(hard_noise_.size())];
+    soft_values.push_back(soft);
+    values.push_back(std::clamp(hard, 0.0, 1.0));
   }
-  forecast.interval = PercentileInterval(values, bootstrap_.level, IntervalKind::kPrediction,
-                                         "bootstrap of runs through both steps + residuals");
-  for (const auto& [name, middle] : curve_->Report(hard_.theta)) {
-    if (name != "x0" || (middle >= lowest_ && middle <= highest_)) continue;
-    forecast.abstains = fmt::format(
-        "the middle of the {} lies at {:.4g}, outside the {:.4g} .. {:.4g} that the runs "
-        "span: the curve beyond them is a guess",
-        curve_->name(), middle, lowest_, highest_);
-  }
+  forecast.soft_interval = PercentileInterval(
+      soft_values, bootstrap_.level, IntervalKind::kPrediction, "bootstrap of runs + residuals");
+  forecast.interval =
+      PercentileInterval(values, bootstrap_.level, IntervalKind::kPrediction,
+                         "bootstrap of runs through both steps + residuals of both");
+  forecast.abstains = WhyNot(forecast);
   return forecast;
+}
+
+std::string TwoStep::WhyNot(const HardForecast& forecast) const {
+  const NamedValues constants = curve_->Report(hard_.theta);
+  const std::optional<double> floor = Named(constants, "floor"), middle = Named(constants, "x0");
+  if (!floor.has_value() || !middle.has_value()) return "";
+  const double best = curve_->Value(hard_.theta.data(), {lowest_});
+  if (std::fabs(best - *floor) < kScattersAboveFloor * scatter())
+    return fmt::format(
+        "the best run's {:.4g} is less than {:g} times the scatter {:.2g} away from the floor "
+        "{:.4g}: "
+        "no run shows the curve's rise",
+        best, kScattersAboveFloor, scatter(), *floor);
+  if (*middle < lowest_ && forecast.soft < *middle)
+    return fmt::format(
+        "the curve's middle {:.4g} lies beyond the runs ({:.4g} .. {:.4g}) and the forecast {:.4g} "
+        "beyond the middle: no run has seen that side",
+        *middle, lowest_, highest_, forecast.soft);
+  const double far = curve_->Value(hard_.theta.data(), {std::min(0.0, lowest_)});
+  const double width = forecast.interval.hi - forecast.interval.lo;
+  if (width > kWidestShare * std::fabs(far - *floor))
+    return fmt::format(
+        "the {:.4g} % interval {:.4g} .. {:.4g} is wider than half of the way from the floor "
+        "{:.4g} to "
+        "{:.4g}",
+        100 * bootstrap_.level, forecast.interval.lo, forecast.interval.hi, *floor, far);
+  return "";
 }
 
 }  // namespace fit

@@ -1,25 +1,27 @@
 // From model and data to a benchmark in two steps, with the errors of both:
-//   soft metric = law(N, D)          a loss surface on the task's bits per byte
-//   hard metric = curve(soft)        accuracy or error, by a curve of curve.h
-// Both are refitted in every bootstrap resample of whole runs, so that an error of the first step
-// goes through the second, and a scatter about the curve is added.
-// **Source:** Bhagia et al. 2024 (arXiv:2412.04403), sections 3 and 4.
+//   soft metric = law(x)             a loss surface in (N, D), or a curve in C, on the task's bits
+//   per byte hard metric = curve(soft)        accuracy or error, by a curve of curve.h
+// Both are refitted in every bootstrap resample of whole runs, and the scatter of single runs about
+// each is added, so that an error of the first step goes through the second.
+// A forecast abstains where the runs do not identify it; HardForecast::abstains states the rule.
+// **Source:** Bhagia et al. 2024 (arXiv:2412.04403), sections 3 and 4; the abstention is ours.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "fit/bootstrap.h"
+#include "fit/checkpoints.h"
 #include "fit/equation_fit.h"
-#include "fit/surface_law.h"
 
 namespace fit {
 
 // What is fitted. `run` names the run (0, 1, ...) that a point comes from; the points of one run
 // are resampled together.
 struct TwoStepData {
-  std::vector<FitPoint> soft;  // x as of a surface, y the soft metric, > 0
+  std::vector<FitPoint> soft;  // x of the law, y the soft metric, > 0
   std::vector<size_t> soft_run;
   std::vector<FitPoint> pairs;  // x[0] the soft metric, y the hard one
   std::vector<size_t> pair_run;
@@ -27,17 +29,35 @@ struct TwoStepData {
   std::vector<FitPoint> known;
 };
 
+// How a run's checkpoints become points: its soft metric is the mean over its last `average` rows;
+// pairs are trailing means over as many rows, without the first `drop` of the run. A run of one row
+// is that row.
+struct CheckpointPolicy {
+  double drop = 0.1;
+  size_t average = 5;
+};
+
+// x of the first step: (ln N, ln D, ln U) or, `by_flops`, ln C. Runs without a hard metric join the
+// first step only.
+TwoStepData MakeTwoStepData(const std::vector<Observation>& observations,
+                            const std::vector<RunRows>& runs, bool by_flops,
+                            const CheckpointPolicy& policy);
+
 struct TwoStepOptions {
-  LossSpec soft;    // of the first step; the second is least squares on the hard metric
-  int starts = 32;  // of each
+  LossSpec soft;                 // of the first step; the second is least squares
+  int starts = 32;               // of each
+  std::optional<double> chance;  // holds the curve's floor
   BootstrapOptions bootstrap;
 };
 
 struct HardForecast {
   double soft = 0, hard = 0;
+  Interval soft_interval;  // of the soft metric of one run, kind prediction
   Interval interval;  // of the hard metric of one run, kind prediction; NaN without a bootstrap
-  // Why the hard number must not be used; empty when it may. The pool does not span the middle of
-  // the curve: its steepness and its floor are then guesses.
+  // Why the hard number must not be used; empty when it may. The first of:
+  //   no run lies above the curve's floor by 3 times the scatter about the curve
+  //   the curve's middle lies beyond the best run, and the forecast beyond the middle
+  //   the interval is wider than half of the way from the floor to the curve's other end
   std::string abstains;
 };
 
@@ -45,26 +65,34 @@ class TwoStep {
  public:
   // `law` and `curve` live for ever. FAILED_PRECONDITION when there are fewer points than constants
   // or no start converges. REQUIRES: finite numbers, sizes that agree.
-  static absl::StatusOr<TwoStep> Fit(const SurfaceLaw& law, const Equation& curve,
+  static absl::StatusOr<TwoStep> Fit(const Equation& law, const Equation& curve,
                                      const TwoStepData& data, const TwoStepOptions& options);
 
   HardForecast At(const Inputs& x) const;
   const EquationFit& soft() const { return soft_; }
   const EquationFit& hard() const { return hard_; }
+  // The soft metric over the runs that the curve was fitted to.
+  double lowest() const { return lowest_; }
+  double highest() const { return highest_; }
+  // Root mean square of the hard metric about the curve.
+  double scatter() const;
+  // 90 % intervals (or whatever the level) of the reported constants of each step.
+  std::vector<std::pair<std::string, Interval>> SoftIntervals() const;
+  std::vector<std::pair<std::string, Interval>> HardIntervals() const;
+  const BootstrapDraws& draws() const { return draws_; }
 
  private:
-  struct Draw {
-    std::vector<double> soft, hard;
-  };
-  TwoStep(const SurfaceLaw& law, const Equation& curve) : law_(&law), curve_(&curve) {}
+  TwoStep(const Equation& law, const Equation& curve) : law_(&law), curve_(&curve) {}
+  std::string WhyNot(const HardForecast& forecast) const;
 
-  const SurfaceLaw* law_;
+  const Equation* law_;
   const Equation* curve_;
   EquationFit soft_, hard_;
-  std::vector<Draw> draws_;
-  std::vector<double> noise_;  // of the hard metric about the curve
+  BootstrapDraws draws_;            // theta of the law, then of the curve
+  std::vector<double> soft_noise_;  // ln soft - ln law
+  std::vector<double> hard_noise_;  // hard - curve
   BootstrapOptions bootstrap_;
-  double lowest_ = 0, highest_ = 0;  // soft metric of the pool
+  double lowest_ = 0, highest_ = 0;
 };
 
 }  // namespace fit

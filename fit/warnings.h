@@ -41,6 +41,8 @@ inline constexpr std::string_view kNotFitted = "not-fitted";
 inline constexpr std::string_view kLawsDisagree = "laws-disagree";
 inline constexpr std::string_view kFlopConvention = "flop-convention";
 inline constexpr std::string_view kTargetsIncluded = "targets-included";
+inline constexpr std::string_view kAbstains = "abstains";
+inline constexpr std::string_view kCheckpoints = "checkpoints";
 
 inline Warning Warn(std::string_view code, std::string text) {
   return {std::string(code), std::move(text)};

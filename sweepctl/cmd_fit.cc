@@ -26,6 +26,9 @@ struct FitArgs {
   std::vector<std::string> columns, where, laws = {"default"}, predict, allow_mixed;
   std::vector<std::string> hold;
   std::string loss = "huber", residual = "log", delta, pinned_E, level, unique_tokens;
+  std::string input, soft, hard, curve = "sigmoid", chance, soft_by = "params-tokens";
+  std::vector<std::string> models;
+  bool checkpoints = false, no_perfect_model = false;
   int resamples = fit::BootstrapOptions().resamples;
   uint64_t seed = 0;
   bool assume_6nd = false, include_targets = false, no_backtest = false;
@@ -54,6 +57,45 @@ absl::StatusOr<double> NumberOf(const std::string& text, std::string_view option
   const auto number = core::ParseNumber(text);
   if (number.ok()) return *number;
   return UsageError(fmt::format("{} takes a number as 1e18, not '{}'", option, text));
+}
+
+// "7e9:4e12" or, with its own FLOPs, "7e9:4e12:1.8e23".
+absl::StatusOr<fit::TwoStepTarget> ModelOf(const std::string& text) {
+  fit::TwoStepTarget model;
+  const size_t first = text.find(':'), second = text.find(':', first + 1);
+  if (first == std::string::npos)
+    return UsageError(fmt::format("--model takes PARAMS:TOKENS[:FLOPS], not '{}'", text));
+  ASSIGN_OR_RETURN(model.params, NumberOf(text.substr(0, first), "--model"));
+  ASSIGN_OR_RETURN(model.tokens, NumberOf(text.substr(first + 1, second - first - 1), "--model"));
+  model.flops = 6 * model.params * model.tokens;
+  if (second != std::string::npos) {
+    ASSIGN_OR_RETURN(model.flops, NumberOf(text.substr(second + 1), "--model"));
+  }
+  if (!(model.params > 0 && model.tokens > 0 && model.flops > 0))
+    return UsageError(fmt::format("--model {}: all numbers must be above 0", text));
+  return model;
+}
+
+// What --hard and its company ask for.
+absl::Status TwoStepOptionsOf(const FitArgs& args, fit::FitOptions& options) {
+  options.checkpoints = args.checkpoints;
+  options.two_step.curve = args.curve;
+  options.two_step.by_flops = args.soft_by == "flops";
+  options.two_step.perfect_model = !args.no_perfect_model;
+  if (!args.chance.empty()) {
+    ASSIGN_OR_RETURN(options.two_step.chance, NumberOf(args.chance, "--chance"));
+  }
+  for (const std::string& text : args.models) {
+    ASSIGN_OR_RETURN(options.models.emplace_back(), ModelOf(text));
+  }
+  if (!args.input.empty()) {
+    options.input = args.input;
+    if (args.laws == std::vector<std::string>{"default"}) options.laws = {"bnsl"};
+  }
+  // A benchmark is asked for where its column is named.
+  if (!args.hard.empty() && args.laws == std::vector<std::string>{"default"})
+    options.laws = {"two-step"};
+  return absl::OkStatus();
 }
 
 absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
@@ -104,6 +146,7 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
   if (args.n_convention == "no-embedding") options.n_convention = fit::NConvention::kNoEmbedding;
   options.allow_mixed = args.allow_mixed;
   options.backtest = !args.no_backtest;
+  RETURN_IF_ERROR(TwoStepOptionsOf(args, options));
   return options;
 }
 
@@ -116,6 +159,9 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
     ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--column"));
     options.columns[pair.first] = pair.second;
   }
+  options.input = args.input;
+  if (!args.soft.empty()) options.columns["loss"] = args.soft;
+  if (!args.hard.empty()) options.columns["hard"] = args.hard;
   for (const std::string& text : args.where) {
     ASSIGN_OR_RETURN(options.where.emplace_back(), KeyValue(text, "--where"));
   }
@@ -127,8 +173,11 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
 }
 
 absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& global) {
-  if (!args.columns.empty() || !args.where.empty() || args.assume_6nd)
-    return UsageError("--column, --where and --assume-6nd belong to --csv FILE");
+  if (!args.columns.empty() || !args.where.empty() || args.assume_6nd || !args.soft.empty() ||
+      !args.input.empty() || !args.hard.empty() || args.checkpoints)
+    return UsageError(
+        "--column, --where, --assume-6nd, --x, --soft, --hard and --checkpoints belong to --csv "
+        "FILE");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
   ASSIGN_OR_RETURN(const orchestrator::SweepInfo sweep, ChooseSweep(*reader, args.sweep));
   ASSIGN_OR_RETURN(SweepObservations read, ObservationsOf(*reader, sweep.sweep));
@@ -243,7 +292,7 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
                     "--include-targets adds them",
                     input.targets_left_out));
   }
-  if (args.predict.empty()) {
+  if (args.predict.empty() && args.models.empty()) {
     Note(fmt::format(
         "next: sweepctl fit{} --predict {}",
         input.sweep.empty() ? " --csv " + args.csv : " --sweep " + input.sweep + DbFlag(global),
@@ -266,14 +315,36 @@ void AddFitVerb(CLI::App& app, Session& session) {
       ->type_name("FILE");
   verb->add_option("--column", args->columns, "which column holds a field; may be repeated")
       ->type_name("FIELD=COLUMN");
-  verb->add_option("--where", args->where, "keep rows whose column holds this; may be repeated")
+  verb->add_option("--where", args->where,
+                   "keep rows whose column holds this; repeated for one column: one of these")
       ->type_name("COLUMN=TEXT");
   verb->add_flag("--assume-6nd", args->assume_6nd, "without a flops column: C = 6 N D");
   verb->add_option(
           "--law", args->laws,
-          "default (isoflop, frontier, chinchilla), overtrain, data-constrained, kaplan, all")
+          "default (isoflop, frontier, chinchilla), envelope, overtrain, data-constrained, kaplan, "
+          "farseer, bnsl, two-step, all")
       ->delimiter(',')
       ->type_name("LAW,...");
+  verb->add_option("--x", args->input, "a curve's input, of any unit, instead of flops: --law bnsl")
+      ->type_name("COLUMN");
+  verb->add_option("--hard", args->hard,
+                   "a benchmark's score (0 to 1): two-step forecasts it through the loss")
+      ->type_name("COLUMN");
+  verb->add_option("--soft", args->soft, "the loss that the score follows; as --column loss=COLUMN")
+      ->type_name("COLUMN");
+  verb->add_option("--soft-by", args->soft_by, "two-step's first step: params-tokens or flops")
+      ->check(CLI::IsMember({"params-tokens", "flops"}))
+      ->capture_default_str();
+  verb->add_option("--curve", args->curve, "two-step's second step: sigmoid or log-sigmoid")
+      ->check(CLI::IsMember({"sigmoid", "log-sigmoid"}))
+      ->capture_default_str();
+  verb->add_option("--chance", args->chance, "the score of a guess is given; else fitted")
+      ->type_name("SHARE");
+  verb->add_flag("--no-perfect-model", args->no_perfect_model,
+                 "two-step: without the pair (loss 0, score 1)");
+  verb->add_option("--model", args->models, "two-step: a model to forecast; repeatable")
+      ->type_name("PARAMS:TOKENS[:FLOPS]");
+  verb->add_flag("--checkpoints", args->checkpoints, "rows of one id are checkpoints of one run");
   verb->add_option("--predict", args->predict, "training FLOPs to forecast at")
       ->delimiter(',')
       ->type_name("C,...");

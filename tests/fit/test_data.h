@@ -1,7 +1,9 @@
-// Published data for the tests of fit/. Kept outside the project (shared/data; some sets have no
-// licence), so a test that needs them is skipped where they are absent.
+// Published data for the tests of fit/. Kept outside the project (shared/data beside it, or the
+// folder that SWEEP_SHARED_DATA names; some sets have no licence), so a test that needs them is
+// skipped where they are absent.
 #pragma once
 
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <string>
@@ -14,6 +16,8 @@
 namespace fit {
 
 inline std::string SharedData(const std::string& name) {
+  if (const char* folder = std::getenv("SWEEP_SHARED_DATA"); folder != nullptr)
+    return std::string(folder) + "/" + name;
   return std::string(SWEEP_SOURCE_DIR) + "/../shared/data/" + name;
 }
 inline bool Present(const std::string& path) { return std::ifstream(path).good(); }

@@ -1,0 +1,140 @@
+#include "fit/two_step_report.h"
+
+#include <cmath>
+
+#include "core/units.h"
+#include "fmt/format.h"
+
+namespace fit {
+namespace {
+
+using core::Json;
+
+Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json IntervalJson(const Interval& interval) {
+  return {{"lo", Number(interval.lo)},
+          {"hi", Number(interval.hi)},
+          {"level", interval.level},
+          {"kind", std::string(Name(interval.kind))},
+          {"method", interval.method}};
+}
+
+Json StepJson(const TwoStepStep& step) {
+  Json params = Json::object(), intervals = Json::object();
+  for (const auto& [name, value] : step.params) params[name] = Number(value);
+  for (const auto& [name, interval] : step.intervals) intervals[name] = IntervalJson(interval);
+  return {{"law", step.name},
+          {"equation", step.equation},
+          {"params", params},
+          {"intervals", intervals},
+          {"objective", Number(step.objective)},
+          {"n", step.n},
+          {"starts", step.starts},
+          {"starts_at_best", step.starts_at_best}};
+}
+
+std::string Range(const Interval& interval) {
+  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) return "no interval";
+  return fmt::format("{:.4g} % {} interval {:.4f} .. {:.4f}", 100 * interval.level,
+                     Name(interval.kind), interval.lo, interval.hi);
+}
+
+void AppendStep(const char* title, const TwoStepStep& step, std::string& out) {
+  out += fmt::format("  {}: {}   {}, n = {}, objective {:.6g}, {} of {} starts agree\n", title,
+                     step.name, step.equation, step.n, step.objective, step.starts_at_best,
+                     step.starts);
+  for (size_t i = 0; i < step.params.size(); ++i) {
+    out += fmt::format("    {:<8} {:>12.6g}", step.params[i].first, step.params[i].second);
+    const Interval& interval = step.intervals[i].second;
+    if (std::isfinite(interval.lo))
+      out += fmt::format("   {:.4g} % interval {:.5g} .. {:.5g}", 100 * interval.level, interval.lo,
+                         interval.hi);
+    out += "\n";
+  }
+}
+
+std::string ModelText(const TwoStepTarget& target) {
+  std::string text = core::FormatFlops(target.flops) + " FLOPs";
+  if (target.tokens > 0)
+    text += fmt::format(" (N {}, D {})", core::FormatCount(target.params),
+                        core::FormatCount(target.tokens));
+  return text;
+}
+
+}  // namespace
+
+Json TwoStepJson(const TwoStepSummary& summary) {
+  Json json = {{"soft", StepJson(summary.soft)},
+               {"hard", StepJson(summary.hard)},
+               {"runs", summary.runs},
+               {"soft_range", {summary.lowest_soft, summary.highest_soft}},
+               {"scatter", Number(summary.scatter)},
+               {"perfect_model", summary.perfect_model},
+               {"chance", summary.chance.has_value() ? Json(*summary.chance) : Json(nullptr)},
+               {"resamples", summary.resamples},
+               {"resamples_failed", summary.resamples_failed},
+               {"forecasts", Json::array()},
+               {"backtest", Json::array()},
+               {"warnings", Json::array()}};
+  for (const TwoStepForecast& f : summary.forecasts)
+    json["forecasts"].push_back(
+        {{"budget_flops", f.target.flops},
+         {"params", f.target.params > 0 ? Json(f.target.params) : Json(nullptr)},
+         {"tokens", f.target.tokens > 0 ? Json(f.target.tokens) : Json(nullptr)},
+         {"reach", f.reach},
+         {"soft", Number(f.at.soft)},
+         {"soft_interval", IntervalJson(f.at.soft_interval)},
+         {"hard", Number(f.at.hard)},
+         {"interval", IntervalJson(f.at.interval)},
+         {"abstains", f.at.abstains.empty() ? Json(nullptr) : Json(f.at.abstains)}});
+  for (const TwoStepBacktestRow& row : summary.backtest)
+    json["backtest"].push_back({{"cut_flops", row.cut_flops},
+                                {"n_train", row.n_train},
+                                {"n_test", row.n_test},
+                                {"abstained", row.abstained},
+                                {"rms", Number(row.rms)},
+                                {"max", Number(row.max)},
+                                {"bias", Number(row.bias)},
+                                {"coverage", Number(row.coverage)}});
+  for (const Warning& w : summary.warnings)
+    json["warnings"].push_back({{"code", w.code}, {"text", w.text}});
+  return json;
+}
+
+std::string TwoStepText(const TwoStepSummary& summary) {
+  std::string out = fmt::format("\ntwo-step   hard = {}(soft), soft = {}({})\n", summary.hard.name,
+                                summary.soft.name, summary.soft.name == "compute" ? "C" : "N, D");
+  AppendStep("step 1", summary.soft, out);
+  AppendStep("step 2", summary.hard, out);
+  out += fmt::format(
+      "  {} runs, soft metric {:.4f} .. {:.4f}, scatter of the hard metric about the curve "
+      "{:.4f}{}{}\n",
+      summary.runs, summary.lowest_soft, summary.highest_soft, summary.scatter,
+      summary.perfect_model ? ", with the pair of a perfect model" : "",
+      summary.chance.has_value() ? fmt::format(", floor held at {:g}", *summary.chance) : "");
+  for (const Warning& w : summary.warnings)
+    if (w.code != kAbstains) out += fmt::format("  ! {}: {}\n", w.code, w.text);
+  if (!summary.backtest.empty())
+    out += fmt::format(
+        "  backtest: fitted to runs at or below the cut, in points of the hard metric\n"
+        "  {:>10} {:>6} {:>6} {:>7} {:>7} {:>7} {:>9} {:>10}\n",
+        "cut", "train", "test", "rms", "max", "bias", "coverage", "abstained");
+  for (const TwoStepBacktestRow& r : summary.backtest)
+    out += fmt::format(
+        "  {:>10} {:>6} {:>6} {:>7.2f} {:>7.2f} {:>7.2f} {:>9} {:>10}\n",
+        core::FormatFlops(r.cut_flops), r.n_train, r.n_test, 100 * r.rms, 100 * r.max, 100 * r.bias,
+        std::isfinite(r.coverage) ? fmt::format("{:.0f} %", 100 * r.coverage) : "-", r.abstained);
+  for (const TwoStepForecast& f : summary.forecasts) {
+    out += fmt::format("  forecast at {}, reach {:.3g}: soft {:.4f}, {}\n", ModelText(f.target),
+                       f.reach, f.at.soft, Range(f.at.soft_interval));
+    if (f.at.abstains.empty())
+      out += fmt::format("    hard {:.4f}, {} ({})\n", f.at.hard, Range(f.at.interval),
+                         f.at.interval.method);
+    else
+      out += fmt::format("    hard: not determined, {}\n", f.at.abstains);
+  }
+  return out;
+}
+
+}  // namespace fit

@@ -1,0 +1,78 @@
+// The two-step forecast as `sweepctl fit --law two-step` runs it: from observations with a hard
+// metric to both steps, forecasts at targets and a backtest over the runs.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "fit/two_step.h"
+#include "fit/warnings.h"
+
+namespace fit {
+
+struct TwoStepRequest {
+  bool by_flops = false;          // the first step in C alone (ComputeCurve) instead of in (N, D)
+  std::string curve = "sigmoid";  // or "log-sigmoid"
+  std::optional<double> chance;   // the curve's floor, in [0, 1]; absent: fitted
+  // A perfect model (soft metric 0) is right: the pair (0, 1), or (0, 0) where the hard metric is
+  // an error. The published procedure adds it for the sigmoid; the log-sigmoid is 1 there by
+  // itself.
+  bool perfect_model = true;
+  CheckpointPolicy checkpoints;
+  int backtest_cuts = 4;  // the last so many; 0: none
+};
+
+// A model to forecast: with tokens 0, the compute-optimal one at `flops` by the first step.
+struct TwoStepTarget {
+  double flops = 0, params = 0, tokens = 0;
+};
+
+struct TwoStepForecast {
+  TwoStepTarget target;  // params and tokens 0 where the first step is in C alone
+  double reach = 0;      // flops / the largest run's
+  HardForecast at;
+};
+
+// Errors in the hard metric's own unit, a share.
+struct TwoStepBacktestRow {
+  double cut_flops = 0;
+  size_t n_train = 0, n_test = 0, abstained = 0;  // runs; of the tests
+  double rms = 0, max = 0, bias = 0;              // forecast minus measured; of all tests
+  double coverage = 0;                            // of the tests' intervals; NaN without
+};
+
+struct TwoStepStep {
+  std::string name, equation;
+  NamedValues params;
+  std::vector<std::pair<std::string, Interval>> intervals;
+  double objective = 0;
+  size_t n = 0;
+  int starts = 0, starts_at_best = 0;
+};
+
+struct TwoStepSummary {
+  TwoStepStep soft, hard;
+  size_t runs = 0;
+  double lowest_soft = 0, highest_soft = 0;  // of the pairs
+  double scatter = 0;                        // rms of the hard metric about the curve
+  bool perfect_model = false;
+  std::optional<double> chance;
+  int resamples = 0, resamples_failed = 0;
+  std::vector<TwoStepForecast> forecasts;
+  std::vector<TwoStepBacktestRow> backtest;
+  std::vector<Warning> warnings;
+};
+
+// `runs` as of GroupRuns. INVALID_ARGUMENT: an unknown curve, chance outside [0, 1];
+// FAILED_PRECONDITION: no hard metric, too few runs. Deterministic.
+absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observations,
+                                          const std::vector<RunRows>& runs,
+                                          const TwoStepRequest& request,
+                                          const TwoStepOptions& options,
+                                          double flops_per_param_token,
+                                          const std::vector<TwoStepTarget>& targets);
+
+}  // namespace fit

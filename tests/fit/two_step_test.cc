@@ -1,0 +1,203 @@
+// The two-step chain on planted runs: what it recovers, what its intervals hold, when it abstains.
+#include <cmath>
+
+#include "core/rng.h"
+#include "fit/chinchilla.h"
+#include "fit/csv.h"
+#include "fit/curve.h"
+#include "fit/fit.h"
+#include "fit/report.h"
+#include "fit/two_step_run.h"
+#include "gtest/gtest.h"
+
+namespace fit {
+namespace {
+
+const std::vector<double> kSoftTruth = {std::log(60.), std::log(150.), .55, .24, .26};
+
+// A ladder of 16 runs of one row each; accuracy from `floor` at a bad soft metric to 0.98.
+struct PlantedTask {
+  double floor = .25, middle = .95, steepness = 7;
+  double soft_noise = 0, hard_noise = 0;
+
+  double Soft(double params, double tokens) const {
+    return ChinchillaLaw().Loss(kSoftTruth.data(), std::log(params), std::log(tokens));
+  }
+  double Hard(double soft) const {
+    return SigmoidCurve().Value(std::vector<double>{floor, middle, std::log(steepness), .98}.data(),
+                                {soft});
+  }
+  std::vector<Observation> Draw(uint64_t seed) const {
+    core::Rng rng(seed);
+    std::vector<Observation> runs;
+    for (const double n : {1.9e8, 3.7e8, 7.6e8, 1.3e9, 3e9})
+      for (const double ratio : {20., 40., 100., 200.}) {
+        Observation o;
+        o.params = n, o.tokens = ratio * n, o.flops = 6 * n * o.tokens;
+        o.loss = Soft(n, o.tokens) * std::exp(soft_noise * rng.Normal());
+        o.hard = std::clamp(Hard(o.loss) + hard_noise * rng.Normal(), 0., 1.);
+        runs.push_back(o);
+      }
+    return runs;
+  }
+};
+
+absl::StatusOr<TwoStepSummary> Chain(const std::vector<Observation>& runs, TwoStepRequest request,
+                                     int resamples, const TwoStepTarget& target,
+                                     uint64_t seed = 0) {
+  TwoStepOptions options;
+  options.bootstrap.resamples = resamples;
+  options.bootstrap.seed = seed;
+  options.starts = 16;
+  request.perfect_model = false;
+  return RunTwoStep(runs, *GroupRuns(runs, false), request, options, 6, {target});
+}
+
+TEST(TwoStepTest, NoiseFreeRunsGiveBothStepsBack) {
+  const PlantedTask task;
+  const double params = 7e9, tokens = 4e12;
+  const auto summary = Chain(task.Draw(1), {}, 0, {6 * params * tokens, params, tokens});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const TwoStepForecast& forecast = summary->forecasts[0];
+  EXPECT_NEAR(forecast.at.soft / task.Soft(params, tokens), 1, 1e-8);
+  EXPECT_NEAR(forecast.at.hard / task.Hard(task.Soft(params, tokens)), 1, 1e-6);
+  for (const auto& [name, value] : summary->hard.params) {
+    if (name == "floor") {
+      EXPECT_NEAR(value, task.floor, 1e-6);
+    } else if (name == "x0") {
+      EXPECT_NEAR(value, task.middle, 1e-6);
+    }
+  }
+}
+
+// The compute-optimal model of the first step when only FLOPs are given, or a curve in C.
+TEST(TwoStepTest, ATargetInFlopsIsTheOptimumOfTheFirstStep) {
+  const PlantedTask task;
+  const double flops = 1e23;
+  const Optimum best = ChinchillaLaw().ComputeOptimal(kSoftTruth, flops, 6);
+  const auto summary = Chain(task.Draw(1), {}, 0, {flops, 0, 0});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_NEAR(summary->forecasts[0].target.params / best.params, 1, 1e-6);
+  EXPECT_NEAR(summary->forecasts[0].at.soft / best.loss, 1, 1e-8);
+
+  std::vector<Observation> optimal;
+  for (const double c : {1e19, 3e19, 1e20, 3e20, 1e21, 3e21}) {
+    const Optimum at = ChinchillaLaw().ComputeOptimal(kSoftTruth, c, 6);
+    Observation o;
+    o.flops = c, o.params = at.params, o.tokens = at.tokens, o.loss = at.loss;
+    o.hard = task.Hard(at.loss);
+    optimal.push_back(o);
+  }
+  TwoStepRequest by_flops;
+  by_flops.by_flops = true;
+  const auto curve = Chain(optimal, by_flops, 0, {flops, 0, 0});
+  ASSERT_TRUE(curve.ok()) << curve.status();
+  EXPECT_NEAR(curve->forecasts[0].at.soft / best.loss, 1, 1e-8);
+  EXPECT_NEAR(curve->forecasts[0].at.hard, task.Hard(best.loss), 1e-6);
+}
+
+// 80 planted ladders, a new run 30 times the largest: 90 % intervals through both steps. Binomial
+// (80, 0.9) lies in 63 .. 79 with probability 0.998.
+TEST(TwoStepTest, IntervalsThroughBothStepsHoldWhatTheyPromise) {
+  constexpr int kSets = 80;
+  int inside = 0, soft_inside = 0;
+  double width = 0;
+  const double params = 1.3e10, tokens = 2.6e12;
+  for (uint64_t set = 0; set < kSets; ++set) {
+    PlantedTask task;
+    task.soft_noise = 0.004, task.hard_noise = 0.006;
+    const auto summary =
+        Chain(task.Draw(50 + set), {}, 120, {6 * params * tokens, params, tokens}, set);
+    ASSERT_TRUE(summary.ok()) << summary.status();
+    core::Rng rng(9, set);
+    const double soft = task.Soft(params, tokens) * std::exp(task.soft_noise * rng.Normal());
+    const double hard = task.Hard(soft) + task.hard_noise * rng.Normal();
+    const HardForecast& at = summary->forecasts[0].at;
+    EXPECT_EQ(at.interval.kind, IntervalKind::kPrediction);
+    soft_inside += at.soft_interval.lo <= soft && soft <= at.soft_interval.hi;
+    inside += at.interval.lo <= hard && hard <= at.interval.hi;
+    width += (at.interval.hi - at.interval.lo) / kSets;
+  }
+  std::printf("two-step: soft inside %d, hard inside %d of %d, mean width %.1f points\n",
+              soft_inside, inside, kSets, 100 * width);
+  EXPECT_GE(inside, 63);
+  EXPECT_GE(soft_inside, 63);
+  EXPECT_LT(width, 0.15);
+}
+
+TEST(TwoStepTest, ItAbstainsWhereNoRunShowsTheRise) {
+  PlantedTask task;
+  task.middle = .4, task.steepness = 25;  // all runs at chance
+  task.soft_noise = 0.004, task.hard_noise = 0.006;
+  const auto summary = Chain(task.Draw(3), {}, 100, {1.6e23, 7e9, 4e12});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_FALSE(summary->forecasts[0].at.abstains.empty());
+  EXPECT_TRUE(Has(summary->warnings, kAbstains));
+}
+
+TEST(TwoStepTest, AKnownChanceHoldsTheFloor) {
+  PlantedTask task;
+  task.hard_noise = 0.01;
+  TwoStepRequest request;
+  request.chance = .25;
+  const auto summary = Chain(task.Draw(4), request, 0, {1.6e23, 7e9, 4e12});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  for (const auto& [name, value] : summary->hard.params) {
+    if (name == "floor") {
+      EXPECT_EQ(value, .25);
+    }
+  }
+  request.chance = 1.25;
+  EXPECT_FALSE(Chain(task.Draw(4), request, 0, {1.6e23, 7e9, 4e12}).ok());
+}
+
+// From a CSV file of checkpoints, through the entry point that the command line uses.
+TEST(TwoStepTest, ACsvOfCheckpointsGoesThroughTheWholeFit) {
+  PlantedTask task;
+  task.hard_noise = 0.004;
+  std::string text = "run,flops,params,tokens,bpb,acc\n";
+  core::Rng rng(5);
+  int run = 0;
+  for (const Observation& o : task.Draw(5)) {
+    ++run;
+    for (int i = 1; i <= 10; ++i) {
+      const double soft = o.loss * (1 + .3 * (1 - i / 10.) * (1 - i / 10.));
+      text += "r" + std::to_string(run) + "," + std::to_string(o.flops * i / 10) + "," +
+              std::to_string(o.params) + "," + std::to_string(o.tokens * i / 10) + "," +
+              std::to_string(soft) + "," +
+              std::to_string(task.Hard(soft) + task.hard_noise * rng.Normal()) + "\n";
+    }
+  }
+  CsvOptions csv;
+  csv.columns = {{"loss", "bpb"}, {"hard", "acc"}, {"id", "run"}};
+  const auto read = ObservationsFromCsv(text, "ladder.csv", csv);
+  ASSERT_TRUE(read.ok()) << read.status();
+  FitOptions options;
+  options.laws = {"two-step"};
+  options.checkpoints = true;
+  options.law.bootstrap.resamples = 60;
+  options.predict = {1e23};
+  options.models = {{1.68e23, 7e9, 4e12}};
+  const auto summary = RunFit(read->observations, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_TRUE(summary->fits.empty());
+  EXPECT_EQ(summary->observations, 20u);
+  ASSERT_EQ(summary->two_step->forecasts.size(), 2u);
+  EXPECT_FALSE(summary->two_step->backtest.empty());
+  EXPECT_NEAR(summary->two_step->forecasts[1].at.hard, task.Hard(task.Soft(7e9, 4e12)), .03);
+  const core::Json json = FitJson(*summary);
+  EXPECT_EQ(json["two_step"]["forecasts"].size(), 2u);
+  EXPECT_NE(FitText(*summary).find("two-step"), std::string::npos);
+
+  csv.columns["hard"] = "flops";
+  const auto bad = ObservationsFromCsv(text, "ladder.csv", csv);
+  EXPECT_NE(std::string(bad.status().message()).find("between 0 and 1"), std::string::npos);
+  options.laws = {"two-step"};
+  std::vector<Observation> unscored = read->observations;
+  for (Observation& o : unscored) o.hard.reset();
+  EXPECT_NE(std::string(RunFit(unscored, options).status().message()).find("--hard"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace fit
