@@ -321,6 +321,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   }
   LawOptions law_options = options.law;
   law_options.checkpoints = options.checkpoints;
+  law_options.rows_are_curve = options.input != "FLOPs";
   summary.observations = observations.size();
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;

@@ -24,7 +24,8 @@ bool BearsOnForecast(const Warning& warning) {
 // Whether a law joins the average.
 bool IsDetermined(const LawFit& fit) {
   return fit.law != "isoflop" && !Has(fit.warnings, kCollinear) &&
-         !Has(fit.warnings, kNotConverged) && !Has(fit.warnings, kNoAsymptote) &&
+         !Has(fit.warnings, kNotConverged) && !Has(fit.warnings, kParameterAtBound) &&
+         !Has(fit.warnings, kNoAsymptote) &&
          (fit.law == "frontier" || !Has(fit.warnings, kFewDegreesOfFreedom));
 }
 

@@ -1,6 +1,7 @@
 // From the forecasts of single laws to the one that is registered.
 // The primary forecast is `average`, the mixture of average.h, when at least two laws are
-// determined by the data (no collinear N and D, enough degrees of freedom); else `frontier` when it
+// determined by the data (no collinear N and D, no constant on its bound, enough degrees of
+// freedom); else `frontier` when it
 // rests on at least 3 good budgets; else the first law that forecasts at all. The single laws stand
 // beside it; where one lies outside the primary interval, both say so. The rule knows neither the
 // forecasts nor the target.

@@ -36,6 +36,7 @@ struct LawOptions {
   bool profile = true;       // surface laws: profile every constant, not the asymptote alone
   double unique_tokens = 0;  // different tokens there are, for laws of repeated data; 0: no limit
   bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
+  bool rows_are_curve = false;           // laws in C alone: every row is a point of the curve
   bool checkpoints = false;              // rows of one id are one run (checkpoints.h); envelope
   double flops_per_param_token = 6;      // C = k N D where a law must turn C into (N, D)
   FlopsRelation flops_relation;          // replaces the constant when set

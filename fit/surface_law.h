@@ -38,8 +38,8 @@ class SurfaceLaw : public Equation {
   // Index of the coordinate that is the asymptote itself, -1 where there is none to pin or profile.
   virtual int asymptote_coordinate() const { return -1; }
 
-  // Whether it is a curve in C instead: its input is x[0] = ln C, its points are the lowest runs of
-  // the budgets, and it says nothing about N and D.
+  // Whether it is a curve in C instead: its input is x[0] = ln C, its points are the lower envelope
+  // of the runs (envelope.h), and it says nothing about N and D.
   virtual bool in_compute() const { return false; }
 
   // Whether L depends on U. Other laws must not be fitted to repeated data.

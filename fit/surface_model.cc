@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "fit/asymptote.h"
+#include "fit/envelope.h"
 #include "fit/equation_fit.h"
 #include "fit/profile.h"
 #include "fit/referee.h"
@@ -21,13 +22,17 @@ constexpr uint64_t kNoiseStream = uint64_t{1} << 40;
 constexpr double kCollinearCorrelation = 0.99;
 constexpr double kFewStartsShare = 0.1;
 
-// The lowest-loss run of every budget.
-std::vector<Observation> LowestRuns(const std::vector<Observation>& observations) {
+// What a curve in C is about: the lower envelope of the runs; rows of a curve, all of them.
+std::vector<Observation> OnCurve(const std::vector<Observation>& rows, const LawOptions& options) {
+  const auto runs = GroupRuns(rows, false);
+  if (options.rows_are_curve || !runs.ok()) return rows;
   std::vector<Observation> lowest;
-  for (const IsoflopGroup& group : GroupByBudget(observations).groups)
-    lowest.push_back(observations[*std::min_element(
-        group.members.begin(), group.members.end(),
-        [&](size_t a, size_t b) { return observations[a].loss < observations[b].loss; })]);
+  for (const EnvelopePoint& point : LowerEnvelope(rows, *runs)) {
+    Observation o;
+    o.flops = o.budget_flops = point.flops;
+    o.params = point.params, o.tokens = point.tokens, o.loss = point.loss;
+    lowest.push_back(std::move(o));
+  }
   return lowest;
 }
 
@@ -149,7 +154,7 @@ class SurfaceModelFit final : public FittedLaw {
 
   std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
     std::vector<TestPoint> tests;
-    for (const Observation& o : law_.in_compute() ? LowestRuns(later) : later)
+    for (const Observation& o : law_.in_compute() ? OnCurve(later, options_) : later)
       tests.push_back(*TestRun(o));
     return tests;
   }
@@ -424,7 +429,7 @@ class SurfaceModel final : public Law {
 
   absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& all,
                                                  const LawOptions& options) const override {
-    const std::vector<Observation> observations = law_.in_compute() ? LowestRuns(all) : all;
+    const std::vector<Observation> observations = law_.in_compute() ? OnCurve(all, options) : all;
     for (const Coordinate& c : law_.coordinates()) {
       const bool log = c.name.starts_with("ln");
       const auto held = options.hold.find(log ? c.name.substr(2) : c.name);
