@@ -80,11 +80,8 @@ void Bench(const Shape& s, int threads, bool profile) {
   auto step = BuildStep(plan, s.sequences, true, &layout);
   auto update = BuildUpdate(plan, layout);
   CpuParameters<float> parameters(layout);
-  for (const ParameterView& view : layout.views()) {
-    std::vector<double> values;
-    (void)InitialValues(plan, view, &values);
-    std::copy(values.begin(), values.end(), parameters.view(view));
-  }
+  for (const ParameterView& view : layout.views())
+    (void)InitialValues(plan, view, threads, parameters.view(view));
   CpuRuntime rt(threads);
   CpuProgram<float> train(&(*step)->graph, &parameters, &rt),
       optimise(&(*update)->graph, &parameters, &rt);

@@ -1,8 +1,11 @@
 // A whole training step on a GPU by shape: tokens/s, MFU (model FLOPs over 989 TFLOP/s), share of
 // the no-overlap roof, peak memory, time to the first step of a new shape, and the error of loss
-// and gradients against the f32 CPU reference. One table, then one JSON line a shape.
-//   train_bench [--configs "h,L,heads,ffn,V,S,B;..."] [--packed K] [--seconds s] [--profile]
-//               [--no-error]
+// and gradients against the f32 CPU reference; with --peer, the ratio to PyTorch, which is run
+// after ours in the same call. One table, then one JSON line a shape.
+//   train_bench [--configs "h,L,heads,ffn,V,S,B;..."] [--packed K,K,...] [--seconds s] [--profile]
+//               [--no-error] [--peer "python3 torch_baseline.py"]
+// --profile: seconds of every kind of op beside its own roof: its matrix FLOPs or the bytes of its
+// tensors, whichever takes longer.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -14,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/canonical_json.h"
 #include "core/rng.h"
 #include "tests/worker/test_plan.h"
 #include "worker/graph/op.h"
@@ -166,9 +170,47 @@ void ErrorOf(const Config& c, double* loss_error, double* grad_error) {
   *grad_error = std::sqrt(dd / ww);
 }
 
+// The least time one node can take: its products, or each of its tensors crossing memory once.
+double RoofSeconds(const Graph& graph, const Node& node) {
+  const std::string name = node.op->Name();
+  int64_t rows = 0;  // of a lookup
+  double bytes = 0;
+  auto count = [&](TensorId id, bool output) {
+    if (id == kNoTensor) return;
+    const Tensor& t = graph.tensor(id);
+    double size = static_cast<double>(NumElements(t.dims));
+    const bool state = t.storage == Storage::kMoment1 || t.storage == Storage::kMoment2;
+    if (name.rfind("embedding", 0) == 0 &&
+        (t.storage == Storage::kParam || t.storage == Storage::kGrad))
+      size = std::min(size, static_cast<double>(rows));
+    if (t.storage == Storage::kParam && output) {
+      bytes += size * (8 + 2);  // master read and written, and the bf16 copy
+    } else if (state) {
+      bytes += size * 8;
+    } else if (t.element == Element::kReal && t.storage != Storage::kGrad &&
+               t.storage != Storage::kConst) {
+      bytes += size * 2;
+    } else {
+      bytes += size * 4;
+    }
+    if (t.element == Element::kReal && t.storage == Storage::kActivation)
+      rows = std::max(rows, NumElements(t.dims));
+  };
+  for (int pass = 0; pass < 2; ++pass) {
+    bytes = 0;
+    for (TensorId id : node.inputs) count(id, false);
+    for (TensorId id : node.outputs) count(id, true);
+  }
+  return std::max(bytes / kBandwidth, node.op->MatmulFlops(graph, node) / kGemmFlops);
+}
+
 void Profile(const Config& c, BenchTrial& t) {
-  double total = 0;
-  std::map<std::string, std::pair<double, int>> by_name;
+  struct Kind {
+    double seconds = 0, roof = 0;
+    int nodes = 0;
+  };
+  double total = 0, roof = 0;
+  std::map<std::string, Kind> by_name;
   for (auto [program, graph] :
        {std::pair(t.micro.get(), &t.step->graph), std::pair(t.optimise.get(), &t.update->graph)}) {
     const std::vector<double> seconds = program->Profile(false, 10);
@@ -181,19 +223,24 @@ void Profile(const Config& c, BenchTrial& t) {
         name += " " + std::to_string(in.back()) + "x" +
                 std::to_string(graph->tensor(other).dims.back());
       }
-      auto& entry = by_name[name];
-      entry.first += seconds[i];
-      ++entry.second;
+      Kind& kind = by_name[name];
+      kind.seconds += seconds[i];
+      kind.roof += RoofSeconds(*graph, node);
+      ++kind.nodes;
       total += seconds[i];
+      roof += RoofSeconds(*graph, node);
     }
   }
   std::vector<std::pair<double, std::string>> order;
-  for (const auto& [name, entry] : by_name) order.push_back({-entry.first, name});
+  for (const auto& [name, kind] : by_name) order.push_back({-kind.seconds, name});
   std::sort(order.begin(), order.end());
-  std::printf("  ops of %s, one step, alone: %.3f ms\n", c.text.c_str(), total * 1e3);
+  std::printf("  ops of %s, one step, one after the other: %.3f ms, %.0f%% of the roof\n",
+              c.text.c_str(), total * 1e3, 100 * roof / total);
   for (const auto& [minus, name] : order) {
-    std::printf("    %-36s x%-4d %9.1f us %5.1f%%\n", name.c_str(), by_name[name].second,
-                -minus * 1e6, -100 * minus / total);
+    const Kind& kind = by_name[name];
+    std::printf("    %-36s x%-4d %9.1f us %5.1f%% of the step %5.0f%% of its roof\n", name.c_str(),
+                kind.nodes, kind.seconds * 1e6, 100 * kind.seconds / total,
+                100 * kind.roof / kind.seconds);
   }
 }
 
@@ -207,7 +254,13 @@ double RoofTokensPerSecond(const Config& c, double flops_per_token, double param
   return 1 / (flops_per_token / kGemmFlops + (activations + logits + optimizer) / kBandwidth);
 }
 
-void Alone(const Config& c, double seconds, bool profile, bool error, std::string* json) {
+struct Row {
+  std::string config;
+  double tokens_per_s = 0, loss_error = 0, grad_error = 0;
+};
+
+void Alone(const Config& c, double seconds, bool profile, bool error, std::string* json,
+           std::vector<Row>* rows) {
   auto t = BenchTrial::Make(c, c.seq, c.batch, c.batch);
   if (t == nullptr) {
     std::printf("%-34s does not fit\n", c.text.c_str());
@@ -254,6 +307,44 @@ void Alone(const Config& c, double seconds, bool profile, bool error, std::strin
       flops_per_token * tokens / step / kPeakFlops, tokens / step / roof, first, loss_error,
       grad_error);
   *json += line;
+  rows->push_back({c.text, tokens / step, loss_error, grad_error});
+}
+
+// Runs the peer over the same shapes and prints the ratios. The peer prints a JSON line a shape:
+// config, and variants {"adamh+...": {"tok_s": ...}, "adamw+...": ...}.
+bool ComparePeer(const std::string& command, const std::string& configs,
+                 const std::vector<Row>& rows) {
+  FILE* out = popen((command + " --opt adamh,adamw --configs \"" + configs + "\"").c_str(), "r");
+  if (out == nullptr) return false;
+  std::map<std::string, std::map<std::string, double>> peer;  // config -> optimiser -> tokens/s
+  std::string line;
+  for (int c; (c = std::fgetc(out)) != EOF;) {
+    if (c != '\n') {
+      line += static_cast<char>(c);
+      continue;
+    }
+    const core::Json json = core::Json::parse(line, nullptr, false);
+    line.clear();
+    if (!json.is_object() || !json.contains("config")) continue;
+    std::string config;
+    for (const core::Json& part : json["config"])
+      config += (config.empty() ? "" : ",") + part.dump();
+    const core::Json variants = json.value("variants", core::Json::object());
+    for (const auto& [name, variant] : variants.items()) {
+      double& best = peer[config][name.substr(0, name.find('+'))];
+      best = std::max(best, variant.value("tok_s", 0.0));
+    }
+  }
+  if (pclose(out) != 0) std::printf("the peer '%s' failed\n", command.c_str());
+  std::printf("%-34s %11s %11s %6s %11s %6s %9s %9s\n", "beside the peer, tokens/s", "ours",
+              "AdamH", "ratio", "AdamW", "ratio", "d loss", "d grad");
+  for (const Row& row : rows) {
+    const double adamh = peer[row.config]["adamh"], adamw = peer[row.config]["adamw"];
+    std::printf("%-34s %11.0f %11.0f %6.3f %11.0f %6.3f %9.1e %9.1e\n", row.config.c_str(),
+                row.tokens_per_s, adamh, row.tokens_per_s / adamh, adamw, row.tokens_per_s / adamw,
+                row.loss_error, row.grad_error);
+  }
+  return !peer.empty();
 }
 
 void Packed(const Config& c, int trials, double seconds, std::string* json) {
@@ -294,7 +385,8 @@ void Packed(const Config& c, int trials, double seconds, std::string* json) {
 }  // namespace worker
 
 int main(int argc, char** argv) {
-  std::string configs = worker::kDefault, packed;
+  std::string configs = worker::kDefault, packed, peer;
+  std::vector<worker::Row> rows;
   double seconds = 2;
   bool profile = false, error = true;
   for (int i = 1; i < argc; ++i) {
@@ -305,6 +397,8 @@ int main(int argc, char** argv) {
       packed = argv[++i];
     } else if (arg == "--seconds" && i + 1 < argc) {
       seconds = std::atof(argv[++i]);
+    } else if (arg == "--peer" && i + 1 < argc) {
+      peer = argv[++i];
     } else if (arg == "--profile") {
       profile = true;
     } else if (arg == "--no-error") {
@@ -312,7 +406,7 @@ int main(int argc, char** argv) {
     } else {
       std::fprintf(stderr,
                    "usage: train_bench [--configs h,L,heads,ffn,V,S,B;...] [--packed 1,4,8] "
-                   "[--seconds s] [--profile] [--no-error]\n");
+                   "[--seconds s] [--profile] [--no-error] [--peer COMMAND]\n");
       return 2;
     }
   }
@@ -332,7 +426,7 @@ int main(int argc, char** argv) {
       return 2;
     }
     if (packed.empty()) {
-      worker::Alone(c, seconds, profile, error, &json);
+      worker::Alone(c, seconds, profile, error, &json, &rows);
       continue;
     }
     std::istringstream counts(packed);
@@ -340,6 +434,7 @@ int main(int argc, char** argv) {
     while (std::getline(counts, count, ','))
       worker::Packed(c, std::atoi(count.c_str()), seconds, &json);
   }
+  if (!peer.empty() && !worker::ComparePeer(peer, configs, rows)) return 1;
   std::printf("%s", json.c_str());
   return 0;
 }

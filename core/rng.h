@@ -27,7 +27,9 @@ inline std::array<uint32_t, 4> Philox4x32(uint64_t key, uint64_t stream, uint64_
 // A sequence of draws from one (seed, stream). Cheap to make; not thread-safe.
 class Rng {
  public:
-  explicit Rng(uint64_t seed, uint64_t stream = 0) : seed_(seed), stream_(stream) {}
+  // `block`: how many blocks of four words to skip.
+  explicit Rng(uint64_t seed, uint64_t stream = 0, uint64_t block = 0)
+      : seed_(seed), stream_(stream), counter_(block) {}
 
   uint32_t Next32() {
     if (used_ == 4) {
@@ -49,7 +51,8 @@ class Rng {
     while (x >= limit) x = Next64();
     return x % n;
   }
-  // Standard normal (Box-Muller, one of the pair).
+  // Standard normal (Box-Muller, one of the pair). Takes four words: one block, when nothing else
+  // is drawn.
   double Normal() {
     const double u = 1.0 - Uniform(), v = Uniform();
     return std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v);
@@ -57,7 +60,7 @@ class Rng {
 
  private:
   uint64_t seed_, stream_;
-  uint64_t counter_ = 0;
+  uint64_t counter_;
   std::array<uint32_t, 4> block_{};
   int used_ = 4;
 };

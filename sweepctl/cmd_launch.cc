@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 
 #include "core/file.h"
 #include "core/machine.h"
@@ -22,6 +23,7 @@
 #include "sweepctl/verbs.h"
 #include "sweeps/estimate.h"
 #include "sweeps/expand.h"
+#include "worker/runtime/cuda/device_probe.h"
 
 namespace sweepctl {
 namespace {
@@ -82,15 +84,28 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
                                                   core::FormatFlops(file.limit_flops)));
   }
   const int cores = core::ReadMachine().cores;
-  const int slots = args.slots > 0 ? args.slots : cores;
-  std::string estimate;
   const bool cuda = file.trainer_command.empty() && plans[0]->numerics == "bf16-mixed";
-  if (file.trainer_command.empty() && !cuda) {
-    ASSIGN_OR_RETURN(const Calibration calibration, Calibrate(plans, data.data_dir, slots, 2.0));
+  std::string why_no_gpu;
+  const int gpus =
+      cuda && !args.no_workers ? static_cast<int>(worker::ProbeDevices(&why_no_gpu).size()) : 0;
+  const int slots_each = args.slots > 0 ? args.slots : cuda ? kTrialsPerGpu : cores;
+  const int slots = slots_each * std::max(1, gpus);
+  std::string estimate;
+  std::optional<Calibration> measured;
+  if (gpus > 0) {
+    auto rates = CalibrateGpu(plans, data.data_dir, WorkerProgram() + "-cuda", db + ".worker",
+                              slots_each, 2.0);
+    if (rates.ok()) measured = *std::move(rates);
+    if (!rates.ok()) Note(fmt::format("no estimate: {}", std::string(rates.status().message())));
+  } else if (file.trainer_command.empty() && !cuda) {
+    ASSIGN_OR_RETURN(measured, Calibrate(plans, data.data_dir, slots, 2.0));
+  }
+  if (measured.has_value()) {
+    const Calibration& calibration = *measured;
     double seconds = EstimateWallSeconds(plans, calibration, slots);
     double target_seconds = 0;
     for (const recipes::Plan& target : targets) {
-      target_seconds += target.model_flops / calibration.Rate(target);
+      target_seconds += calibration.setup_seconds + target.model_flops / calibration.Rate(target);
     }
     estimate = fmt::format(", about {} on {} trials at once", core::FormatDuration(seconds), slots);
     if (target_seconds > 0) {

@@ -277,8 +277,8 @@ void CheckModel(recipes::Plan plan) {
   CpuParameters<double> parameters(layout);
   core::Rng rng(5);
   for (const ParameterView& view : layout.views()) {
-    std::vector<double> values;
-    ASSERT_TRUE(InitialValues(plan, view, &values).ok());
+    std::vector<double> values(view.elements());
+    ASSERT_TRUE(InitialValues(plan, view, 1, values.data()).ok());
     // Perturbed, so that gains are not all one and no gradient is zero by symmetry.
     for (int64_t i = 0; i < view.elements(); ++i)
       parameters.view(view)[i] = values[i] + 0.1 * rng.Normal();
@@ -308,8 +308,8 @@ TEST(PrecisionTest, SinglePrecisionLossAndGradientsAgreeWithDouble) {
   CpuParameters<float> narrow(layout);
   core::Rng rng(5);
   for (const ParameterView& view : layout.views()) {
-    std::vector<double> values;
-    ASSERT_TRUE(InitialValues(plan, view, &values).ok());
+    std::vector<double> values(view.elements());
+    ASSERT_TRUE(InitialValues(plan, view, 1, values.data()).ok());
     for (int64_t i = 0; i < view.elements(); ++i) {
       narrow.view(view)[i] = static_cast<float>(values[i] + 0.1 * rng.Normal());
       wide.view(view)[i] = narrow.view(view)[i];

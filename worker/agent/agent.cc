@@ -47,7 +47,7 @@ int ThreadsForTrial(int total_threads, int slots, int active, int64_t pending) {
 }
 
 Agent::Agent(AgentOptions options, std::unique_ptr<CoordinatorApi> api)
-    : options_(std::move(options)), api_(std::move(api)) {
+    : options_(std::move(options)), api_(std::move(api)), packing_(options_.slots) {
   if (api_ == nullptr) api_ = ConnectToCoordinator(options_.coordinator);
   if (options_.program.empty()) options_.program = "/proc/self/exe";
   if (options_.device.empty()) options_.device = CpuName();
@@ -103,6 +103,22 @@ bool Agent::Sleep(int64_t ms) {
 int Agent::Active() {
   return static_cast<int>(
       std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return !slot->idle(); }));
+}
+
+int Agent::Allowed() {
+  if (!options_.measure_packing) return options_.slots;
+  PackingSample sample{.now_ms = core::SystemClock().MonotonicMs()};
+  if (sample.now_ms - packing_sampled_ms_ >= 1000) {
+    packing_sampled_ms_ = sample.now_ms;
+    for (const auto& slot : slots_) {
+      const double rate = slot->FlopsPerSecond();
+      sample.flops_per_s += rate;
+      sample.running += rate > 0 ? 1 : 0;
+    }
+    const std::string said = packing_.Observe(sample);
+    if (!said.empty()) spdlog::info("packing: {}", said);
+  }
+  return packing_.allowed();
 }
 
 absl::Status Agent::Register() {
@@ -202,8 +218,8 @@ int Agent::Run() {
   std::thread heartbeats([this] { HeartbeatLoop(); });
   int64_t last_heard_ms = core::SystemClock().MonotonicMs();
   while (!stopping()) {
-    const int free = options_.slots - Active();
-    if (free == 0) {
+    const int free = Allowed() - Active();
+    if (free <= 0) {
       (void)Sleep(1000);  // woken when a slot gets free
       continue;
     }

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "core/mutex.h"
 #include "worker/agent/coordinator_api.h"
+#include "worker/agent/packing.h"
 #include "worker/agent/shared_trainer.h"
 #include "worker/agent/slot.h"
 
@@ -20,7 +21,9 @@ namespace worker {
 struct AgentOptions {
   // HOST:PORT, or "file:PATH" of a coordinator's lock file.
   std::string coordinator;
-  int slots = 1;         // trials at once, >= 1
+  int slots = 1;  // trials at once, >= 1
+  // Of a GPU: as many of the slots at once as measurement finds worthwhile (packing.h).
+  bool measure_packing = false;
   int threads = 1;       // CPU threads of all slots together, >= 1
   std::string work_dir;  // created
   std::string program;   // sweep-worker; empty: the running program
@@ -67,6 +70,8 @@ class Agent {
   void Heartbeat();
   void Place(const sweep::v1::AcquireResponse& response);
   int Active();
+  // Trials to have at once now.
+  int Allowed();
   bool stopping() EXCLUDES(mu_);
   // False when the agent was stopped meanwhile.
   bool Sleep(int64_t ms) EXCLUDES(mu_);
@@ -80,6 +85,8 @@ class Agent {
   bool stopping_ GUARDED_BY(mu_) = false;
   bool done_ GUARDED_BY(mu_) = false;
   std::atomic<int64_t> lease_ms_{30'000};
+  Packing packing_;  // Run() only
+  int64_t packing_sampled_ms_ = 0;
   std::unique_ptr<SharedTrainer> shared_;  // outlives the slots
   std::vector<std::unique_ptr<Slot>> slots_;
 };

@@ -21,14 +21,14 @@
 #include "fmt/format.h"
 #include "worker/agent/agent.h"
 #include "worker/runtime/cuda/device_probe.h"
-#include "worker/trainer/run_plan.h"
+#include "worker/trainer/run_plan_options.h"
 #include "worker/trainer/train_options.h"
 #include "worker/trainer/write_inputs.h"
 
 namespace {
 
-// Trials at once on a GPU: measured, see METRICS.md ("packing").
-constexpr int kGpuSlots = 4;
+// Most trials at once on a GPU; the agent measures how many of them are worthwhile.
+constexpr int kGpuSlots = 16;
 
 // The kernel kills this process when the agent's thread that started it ends.
 void DieWithParent() {
@@ -84,7 +84,10 @@ int main(int argc, char** argv) {
       ->add_option("--coordinator", options.coordinator,
                    "HOST:PORT, or file:PATH of the lock file beside the database")
       ->required();
-  agent->add_option("--slots", options.slots, "trials at once")->check(CLI::Range(1, 1024));
+  agent
+      ->add_option("--slots", options.slots,
+                   "trials at once; default: one, on a GPU as many as measurement finds worthwhile")
+      ->check(CLI::Range(1, 1024));
   agent->add_option("--threads", options.threads, "CPU threads of all trials together")
       ->check(CLI::Range(1, 4096));
   agent->add_option(
@@ -103,15 +106,9 @@ int main(int argc, char** argv) {
   worker::TrainerOptions train_options;
   worker::AddTrainOptions(*train, &train_options);
   worker::RunPlanOptions run_options;
-  CLI::App* run = app.add_subcommand("run", "train one plan here, without coordinator");
-  run->add_option("--plan", run_options.plan_path, "file of `sweepctl show TRIAL --plan`")
-      ->required();
-  run->add_option("--data", run_options.data_dir, "prepared data folder")->required();
-  run->add_option("--out", run_options.out_dir, "folder for the final checkpoint");
-  run->add_option("--resume-from", run_options.resume_from, "a checkpoint of this plan");
+  CLI::App* run = worker::AddRun(app, &run_options);
   run->add_option("--threads", run_options.threads, "CPU threads; never changes the result")
       ->check(CLI::Range(1, 4096));
-  run->add_flag("--losses", run_options.print_losses, "every step's training loss, too");
   worker::WriteInputsOptions inputs_options;
   CLI::App* inputs = app.add_subcommand(
       "inputs", "write a plan's initial weights and token sequences for another trainer");
@@ -145,7 +142,10 @@ int main(int argc, char** argv) {
     }
     options.device = "cuda: " + devices[options.cuda_device].name;
     options.cuda_program = core::SelfPath() + "-cuda";
-    if (agent->count("--slots") == 0) options.slots = kGpuSlots;
+    if (agent->count("--slots") == 0) {
+      options.slots = kGpuSlots;
+      options.measure_packing = true;
+    }
   }
   return RunAgent(options);
 }

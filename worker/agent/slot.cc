@@ -70,7 +70,13 @@ Slot::~Slot() {
 }
 
 void Slot::Assign(const v1::Lease& lease, int threads) {
+  const absl::StatusOr<core::Json> plan = core::ParseJson(lease.plan(), "plan");
+  const core::Json flops = plan.ok() ? PlanField(*plan, "model_flops") : core::Json();
+  const core::Json tokens = plan.ok() ? PlanField(*plan, "tokens") : core::Json();
   core::MutexLock lock(&mu_);
+  flops_per_token_ = flops.is_number() && tokens.is_number() && tokens.get<double>() > 0
+                         ? flops.get<double>() / tokens.get<double>()
+                         : 0;
   lease_ = lease;
   threads_ = threads;
   training_ = true;
@@ -99,6 +105,11 @@ std::optional<v1::HeartbeatRequest::Held> Slot::Held() {
   held.set_tokens_per_s(progress_.tokens_per_s());
   held.set_resident_bytes(progress_.resident_bytes());
   return held;
+}
+
+double Slot::FlopsPerSecond() {
+  core::MutexLock lock(&mu_);
+  return training_ ? progress_.tokens_per_s() * flops_per_token_ : 0;
 }
 
 void Slot::Stop(const std::string& trial_id, StopReason reason) {

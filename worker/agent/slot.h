@@ -55,6 +55,8 @@ class Slot {
   // What a heartbeat says about the trial; nullopt when idle. It stays held until the coordinator
   // has acknowledged its end.
   std::optional<sweep::v1::HeartbeatRequest::Held> Held() EXCLUDES(mu_);
+  // Model FLOPs a second of the running trial; 0 until it reports progress.
+  double FlopsPerSecond() EXCLUDES(mu_);
   // Stops the trial, if it is the one named (any, when empty).
   void Stop(const std::string& trial_id, StopReason reason) EXCLUDES(mu_);
   // The trainer process, -1 when there is none. For tests.
@@ -90,6 +92,7 @@ class Slot {
   bool ending_ GUARDED_BY(mu_) = false;
   std::optional<sweep::v1::Lease> lease_ GUARDED_BY(mu_);
   int threads_ GUARDED_BY(mu_) = 1;
+  double flops_per_token_ GUARDED_BY(mu_) = 0;
   bool training_ GUARDED_BY(mu_) = false;  // TrainLoop has the trial
   StopReason stop_ GUARDED_BY(mu_) = StopReason::kNone;
   // The coordinator refused what the trial produced: why.

@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // With n = s * rstd: ds = rstd * (g*dy - n * mean(g*dy*n)) + dsum. The gain's gradient: each lane
-// sums its channels over its rows, a block over its groups; ColumnSum over blocks.
+// sums its channels over its rows, a block over its groups, SumLater over blocks.
 template <int LANES, int VECTORS>
 __global__ void __launch_bounds__(kThreads)
     BackwardKernel(const bf16* __restrict__ sum, const float* __restrict__ gain,
@@ -169,7 +169,7 @@ void AddRmsNormBackwardOp::RunCuda(const CudaExec& exec) const {
     const int64_t blocks =
         std::min<int64_t>((rows + kRows - 1) / kRows,
                           exec.context.multiprocessors() * int64_t{channels <= 512 ? 4 : 2});
-    float* partial = exec.Scratch<float>(blocks * channels);
+    float* partial = exec.Partial(blocks * channels);
     const int shared = static_cast<int>(kRows * channels * 4);
     auto kernel = BackwardKernel<lanes.value, vectors.value>;
     if (shared > 48 * 1024) {
@@ -180,7 +180,7 @@ void AddRmsNormBackwardOp::RunCuda(const CudaExec& exec) const {
         static_cast<float>(scale_), exec.Out(0), exec.HasOut(1) ? exec.Out(1) : nullptr, partial,
         rows, static_cast<int>(channels));
     CUDA_LAUNCHED("add_rms_norm_backward");
-    ColumnSum(partial, blocks, channels, exec.Adds(2), exec.OutF32(2), exec.stream);
+    exec.SumLater(partial, blocks, channels, channels, 2);
   });
 }
 

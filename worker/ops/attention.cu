@@ -1,4 +1,9 @@
-// cuDNN's fused attention, planned once a shape; its plans are kept by the context.
+// cuDNN's fused attention, planned once a shape and process: planning compiles kernels.
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+
 #include "worker/ops/attention.h"
 #include "worker/runtime/cuda/cuda_exec.h"
 #include "worker/runtime/cuda/cudnn_attention.h"
@@ -27,21 +32,27 @@ cudnnContext* Cudnn(const CudaExec& exec) {
   return static_cast<cudnnContext*>(exec.context.handles().cudnn);
 }
 
-// Layers of equal shape share one plan.
-CudnnAttention& PlanOf(const CudaExec& exec, const AttentionShape& shape) {
-  const AttentionProblem problem = ProblemOf(exec.InDims(0), shape);
-  std::string name = "attention";
-  for (int64_t part :
-       {problem.batch, problem.heads, problem.kv_heads, problem.seq, problem.head_dim})
-    name += " " + std::to_string(part);
-  auto& plan = exec.context.handles().plans[name];
-  if (plan == nullptr) {
-    std::string error;
-    plan =
-        std::shared_ptr<CudnnAttention>(CudnnAttention::Create(Cudnn(exec), problem, true, &error));
-    if (plan == nullptr) CudaFail(__FILE__, __LINE__, "planning attention", error.c_str());
+// Layers and trials of equal shape share one plan; who meets a shape first plans it while others of
+// that shape wait.
+const CudnnAttention& PlanOf(const CudaExec& exec, const AttentionShape& shape) {
+  struct Entry {
+    std::once_flag made;
+    std::unique_ptr<CudnnAttention> plan;
+  };
+  static auto* mu = new std::mutex();
+  static auto* plans = new std::map<std::array<int64_t, 6>, Entry>();  // never moved or erased
+  const AttentionProblem p = ProblemOf(exec.InDims(0), shape);
+  Entry* entry;
+  {
+    const std::lock_guard lock(*mu);
+    entry = &(*plans)[{exec.context.device(), p.batch, p.heads, p.kv_heads, p.seq, p.head_dim}];
   }
-  return *static_cast<CudnnAttention*>(plan.get());
+  std::call_once(entry->made, [&] {
+    std::string error;
+    entry->plan = CudnnAttention::Create(Cudnn(exec), p, true, &error);
+    if (entry->plan == nullptr) CudaFail(__FILE__, __LINE__, "planning attention", error.c_str());
+  });
+  return *entry->plan;
 }
 
 }  // namespace

@@ -39,11 +39,13 @@ __device__ inline Float8 Load8(const float* p) {
   return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
 }
 
-// 8-byte aligned.
-__device__ inline void Load4(const bf16* p, float* out) {
-  const uint2 raw = *reinterpret_cast<const uint2*>(p);
+__device__ inline void Unpack4(uint2 raw, float* out) {
   Unpack(raw.x, out);
   Unpack(raw.y, out + 2);
+}
+// 8-byte aligned.
+__device__ inline void Load4(const bf16* p, float* out) {
+  Unpack4(*reinterpret_cast<const uint2*>(p), out);
 }
 __device__ inline void Store4(bf16* p, const float* x) {
   *reinterpret_cast<uint2*>(p) = make_uint2(Pack(x[0], x[1]), Pack(x[2], x[3]));
@@ -57,9 +59,5 @@ __device__ inline float GroupSum(float x) {
     x += __shfl_xor_sync(0xffffffffu, x, offset);
   return x;
 }
-
-// partial (parts, columns) -> out (columns), in part order; adds when told. Deterministic.
-void ColumnSum(const float* partial, int64_t parts, int64_t columns, bool add, float* out,
-               cudaStream_t stream);
 
 }  // namespace worker

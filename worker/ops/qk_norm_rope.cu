@@ -8,11 +8,21 @@ namespace worker {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kBackwardBlocks = 3;  // a multiprocessor: what the registers allow
 
 struct Sizes {
   int64_t units;  // rows * (heads + 2 kv_heads)
-  int length, heads, kv_heads, d;
+  uint32_t length;
+  int heads, kv_heads, d;
 };
+
+Sizes SizesOf(const CudaExec& exec, const AttentionShape& shape) {
+  const int64_t length = exec.InDims(0)[1], rows = exec.InDims(0)[0] * length;
+  const int64_t units = rows * (shape.heads + 2 * shape.kv_heads);
+  SWEEP_CHECK(units < int64_t{1} << 28);  // indices of threads are 32 bits
+  return {units, static_cast<uint32_t>(length), static_cast<int>(shape.heads),
+          static_cast<int>(shape.kv_heads), static_cast<int>(shape.head_dim)};
+}
 
 // A group of LANES >= D/8 lanes owns one head of one row: a lane holds 4 channels of each half, so
 // that the pairs of the rotation meet in one lane; lanes past D/8 only take part in sums. Heads in
@@ -26,9 +36,9 @@ __global__ void __launch_bounds__(kThreads)
                   Sizes size) {
   const int D = size.d, lane = threadIdx.x % LANES;
   const int per_row = size.heads + 2 * size.kv_heads;
-  const int64_t unit = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / LANES;
-  const bool live = unit < size.units && lane * 8 < D;
-  const int64_t row = live ? unit / per_row : 0;
+  const uint32_t index = (blockIdx.x * kThreads + threadIdx.x) / LANES;
+  const bool live = index < size.units && lane * 8 < D;
+  const int64_t unit = index, row = live ? index / static_cast<uint32_t>(per_row) : 0;
   const int head = live ? static_cast<int>(unit - row * per_row) : 0;
   float x[8] = {0, 0, 0, 0, 0, 0, 0, 0};
   if (live) {
@@ -53,7 +63,7 @@ __global__ void __launch_bounds__(kThreads)
   if (!live) return;
   bf16* out;
   if (head < size.heads + size.kv_heads) {
-    const int64_t at = (row % size.length) * (D / 2) + lane * 4;
+    const int at = static_cast<int>(static_cast<uint32_t>(row) % size.length) * (D / 2) + lane * 4;
     const float4 c4 = *reinterpret_cast<const float4*>(cosine + at);
     const float4 s4 = *reinterpret_cast<const float4*>(sine + at);
     const float c[4] = {c4.x, c4.y, c4.z, c4.w}, s[4] = {s4.x, s4.y, s4.z, s4.w};
@@ -72,10 +82,20 @@ __global__ void __launch_bounds__(kThreads)
   Store4(out + D / 2 + lane * 4, x + 4);
 }
 
+// Where the lanes' channels of one head of one row lie, and what the backward reads of them.
+struct Unit {
+  bool live, rotated, key;
+  uint32_t index;
+  uint2 d[2], x[2];  // four bf16 channels of each half
+  float4 c, s;
+  float inverse;
+};
+
 // The rotation is orthogonal, so its backward is the rotation by -theta; then RMSNorm's backward a
-// head. Gains: a lane sums its 8 channels of q and of k over its units; partial (blocks, 2, D).
+// head. Gains: a lane sums its 8 channels of q and of k over its units; partial (blocks, 2, D). The
+// next unit is on its way from memory while one is computed.
 template <int LANES>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBackwardBlocks)
     BackwardKernel(const bf16* __restrict__ qkv, const float* __restrict__ q_gain,
                    const float* __restrict__ k_gain, const float* __restrict__ cosine,
                    const float* __restrict__ sine, const float* __restrict__ rstd,
@@ -85,30 +105,50 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kGroups = kThreads / LANES;
   __shared__ float block_gain[kGroups][2 * LANES * 8];
   const int D = size.d, lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
-  const int per_row = size.heads + 2 * size.kv_heads;
-  const int64_t groups = static_cast<int64_t>(gridDim.x) * kGroups;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kGroups + group;
-  float gains[2][8] = {};
-  for (int64_t turn = 0; turn < (size.units + groups - 1) / groups; ++turn) {
-    const int64_t unit = first + turn * groups;
-    const bool live = unit < size.units && lane * 8 < D;
-    const int64_t row = live ? unit / per_row : 0;
-    const int head = live ? static_cast<int>(unit - row * per_row) : 0;
-    const bool rotated = live && head < size.heads + size.kv_heads;
-    float d[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    if (live) {
-      const bf16* from = head < size.heads ? dq + (row * size.heads + head) * D
-                         : rotated
-                             ? dk + (row * size.kv_heads + head - size.heads) * D
-                             : dv + (row * size.kv_heads + head - size.heads - size.kv_heads) * D;
-      Load4(from + lane * 4, d);
-      Load4(from + D / 2 + lane * 4, d + 4);
+  const uint32_t heads = size.heads, kv = size.kv_heads, per_row = heads + 2 * kv;
+  const uint32_t units = static_cast<uint32_t>(size.units), groups = gridDim.x * kGroups;
+  const bool norm = q_gain != nullptr;
+  auto fetch = [&](uint32_t index) {
+    Unit u;
+    u.index = index;
+    u.live = index < units && lane * 8 < D;
+    const uint32_t row = u.live ? index / per_row : 0, head = u.live ? index - row * per_row : 0;
+    u.rotated = u.live && head < heads + kv;
+    u.key = head >= heads;
+    u.inverse = 0;
+    if (!u.live) return u;
+    const bf16* from = head < heads ? dq + (static_cast<int64_t>(row) * heads + head) * D
+                       : u.rotated  ? dk + (static_cast<int64_t>(row) * kv + head - heads) * D
+                                    : dv + (static_cast<int64_t>(row) * kv + head - heads - kv) * D;
+    u.d[0] = *reinterpret_cast<const uint2*>(from + lane * 4);
+    u.d[1] = *reinterpret_cast<const uint2*>(from + D / 2 + lane * 4);
+    if (!u.rotated) return u;
+    const int at = static_cast<int>(row % size.length) * (D / 2) + lane * 4;
+    u.c = *reinterpret_cast<const float4*>(cosine + at);
+    u.s = *reinterpret_cast<const float4*>(sine + at);
+    if (!norm) return u;
+    const bf16* x = qkv + static_cast<int64_t>(index) * D + lane * 4;
+    u.x[0] = *reinterpret_cast<const uint2*>(x);
+    u.x[1] = *reinterpret_cast<const uint2*>(x + D / 2);
+    u.inverse = rstd[static_cast<int64_t>(row) * (heads + kv) + head];
+    return u;
+  };
+  float q_gains[8] = {}, k_gains[8] = {};
+  // Every lane of a warp takes the same number of turns, for the shuffles.
+  const uint32_t turns = (units + groups - 1) / groups;
+  uint32_t index = blockIdx.x * kGroups + group;
+  Unit next = fetch(index);
+  for (uint32_t turn = 0; turn < turns; ++turn) {
+    const Unit u = next;
+    index += groups;
+    if (turn + 1 < turns) next = fetch(index);
+    float d[8];
+    if (u.live) {
+      Unpack4(u.d[0], d);
+      Unpack4(u.d[1], d + 4);
     }
-    if (rotated) {
-      const int64_t at = (row % size.length) * (D / 2) + lane * 4;
-      const float4 c4 = *reinterpret_cast<const float4*>(cosine + at);
-      const float4 s4 = *reinterpret_cast<const float4*>(sine + at);
-      const float c[4] = {c4.x, c4.y, c4.z, c4.w}, s[4] = {s4.x, s4.y, s4.z, s4.w};
+    if (u.rotated) {
+      const float c[4] = {u.c.x, u.c.y, u.c.z, u.c.w}, s[4] = {u.s.x, u.s.y, u.s.z, u.s.w};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const float y1 = d[i], y2 = d[4 + i];
@@ -116,42 +156,42 @@ __global__ void __launch_bounds__(kThreads)
         d[4 + i] = y2 * c[i] - y1 * s[i];
       }
     }
-    if (q_gain != nullptr) {
-      float x[8] = {0, 0, 0, 0, 0, 0, 0, 0}, dot = 0, inverse = 0;
-      if (rotated) {
-        Load4(qkv + unit * D + lane * 4, x);
-        Load4(qkv + unit * D + D / 2 + lane * 4, x + 4);
-        inverse = rstd[row * (size.heads + size.kv_heads) + head];
-        const int which = head < size.heads ? 0 : 1;
-        const float* gain = which == 0 ? q_gain : k_gain;
+    if (norm) {
+      float x[8], dot = 0;
+      if (u.rotated) {
+        Unpack4(u.x[0], x);
+        Unpack4(u.x[1], x + 4);
+        const float* gain = u.key ? k_gain : q_gain;
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          const float product = d[i] * x[i] * inverse;
-          gains[0][i] += which == 0 ? product : 0.0f;
-          gains[1][i] += which == 0 ? 0.0f : product;
+          const float product = d[i] * x[i] * u.inverse;
+          q_gains[i] += u.key ? 0.0f : product;
+          k_gains[i] += u.key ? product : 0.0f;
           d[i] *= gain[(i < 4 ? 0 : D / 2 - 4) + lane * 4 + i];
           dot += d[i] * x[i];
         }
       }
       dot = GroupSum<LANES>(dot);
-      const float k = dot * inverse * inverse * inverse / static_cast<float>(D);
-      if (rotated) {
+      if (u.rotated) {
+        const float k = dot * u.inverse * u.inverse * u.inverse / static_cast<float>(D);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) d[i] = inverse * d[i] - x[i] * k;
+        for (int i = 0; i < 8; ++i) d[i] = u.inverse * d[i] - x[i] * k;
       }
     }
-    if (live) {
-      Store4(dqkv + unit * D + lane * 4, d);
-      Store4(dqkv + unit * D + D / 2 + lane * 4, d + 4);
+    if (u.live) {
+      bf16* out = dqkv + static_cast<int64_t>(u.index) * D + lane * 4;
+      Store4(out, d);
+      Store4(out + D / 2, d + 4);
     }
   }
-  if (q_gain == nullptr) return;
+  if (!norm) return;
+  if (lane * 8 < D) {
 #pragma unroll
-  for (int which = 0; which < 2; ++which) {
-    if (lane * 8 >= D) break;
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      block_gain[group][which * D + (i < 4 ? 0 : D / 2 - 4) + lane * 4 + i] = gains[which][i];
+    for (int i = 0; i < 8; ++i) {
+      const int channel = (i < 4 ? 0 : D / 2 - 4) + lane * 4 + i;
+      block_gain[group][channel] = q_gains[i];
+      block_gain[group][D + channel] = k_gains[i];
+    }
   }
   __syncthreads();
   for (int c = threadIdx.x; c < 2 * D; c += kThreads) {
@@ -160,24 +200,6 @@ __global__ void __launch_bounds__(kThreads)
     for (int g = 0; g < kGroups; ++g) total += block_gain[g][c];
     partial[static_cast<int64_t>(blockIdx.x) * 2 * D + c] = total;
   }
-}
-
-// partial (parts, 2, D) -> both gains, in part order.
-__global__ void SumGains(const float* __restrict__ partial, int parts, int D, bool add,
-                         float* __restrict__ dq_gain, float* __restrict__ dk_gain) {
-  __shared__ float sums[32][33];
-  const int column = blockIdx.x * 32 + threadIdx.x;
-  float sum = 0;
-#pragma unroll 4
-  for (int part = threadIdx.y; part < parts && column < 2 * D; part += 32)
-    sum += partial[part * 2 * D + column];
-  sums[threadIdx.y][threadIdx.x] = sum;
-  __syncthreads();
-  const float across = GroupSum<32>(sums[threadIdx.x][threadIdx.y]);
-  const int mine = blockIdx.x * 32 + threadIdx.y;
-  if (threadIdx.x != 0 || mine >= 2 * D) return;
-  float* out = mine < D ? dq_gain + mine : dk_gain + mine - D;
-  *out = add ? *out + across : across;
 }
 
 // Calls fn with LANES as a type.
@@ -193,10 +215,7 @@ void ByHeadDim(int64_t head_dim, Fn fn) {
 
 void QkNormRopeOp::RunCuda(const CudaExec& exec) const {
   const bool norm = exec.HasIn(1);
-  const int64_t length = exec.InDims(0)[1], rows = exec.InDims(0)[0] * length;
-  const Sizes size = {rows * (shape_.heads + 2 * shape_.kv_heads), static_cast<int>(length),
-                      static_cast<int>(shape_.heads), static_cast<int>(shape_.kv_heads),
-                      static_cast<int>(shape_.head_dim)};
+  const Sizes size = SizesOf(exec, shape_);
   ByHeadDim(shape_.head_dim, [&](auto lanes) {
     constexpr int kUnits = kThreads / lanes.value;
     ForwardKernel<lanes.value>
@@ -210,26 +229,22 @@ void QkNormRopeOp::RunCuda(const CudaExec& exec) const {
 
 void QkNormRopeBackwardOp::RunCuda(const CudaExec& exec) const {
   const bool norm = exec.HasIn(1);
-  const int64_t length = exec.InDims(0)[1], rows = exec.InDims(0)[0] * length;
-  const Sizes size = {rows * (shape_.heads + 2 * shape_.kv_heads), static_cast<int>(length),
-                      static_cast<int>(shape_.heads), static_cast<int>(shape_.kv_heads),
-                      static_cast<int>(shape_.head_dim)};
+  const Sizes size = SizesOf(exec, shape_);
   ByHeadDim(shape_.head_dim, [&](auto lanes) {
     constexpr int kUnits = kThreads / lanes.value;
-    const int64_t blocks = std::min<int64_t>((size.units + kUnits - 1) / kUnits,
-                                             exec.context.multiprocessors() * int64_t{4});
-    float* partial = norm ? exec.Scratch<float>(blocks * 2 * shape_.head_dim) : nullptr;
+    const int64_t blocks =
+        std::min<int64_t>((size.units + kUnits - 1) / kUnits,
+                          exec.context.multiprocessors() * int64_t{kBackwardBlocks});
+    float* partial = norm ? exec.Partial(blocks * 2 * shape_.head_dim) : nullptr;
     BackwardKernel<lanes.value><<<static_cast<unsigned>(blocks), kThreads, 0, exec.stream>>>(
         exec.In(0), norm ? exec.Master(1) : nullptr, norm ? exec.Master(2) : nullptr, exec.InF32(3),
         exec.InF32(4), norm ? exec.InF32(5) : nullptr, exec.In(6), exec.In(7), exec.In(8),
         exec.Out(0), partial, size);
     CUDA_LAUNCHED("qk_norm_rope_backward");
     if (!norm) return;
-    SWEEP_CHECK(exec.Adds(1) == exec.Adds(2));
-    const int d = static_cast<int>(shape_.head_dim);
-    SumGains<<<(2 * d + 31) / 32, dim3(32, 32), 0, exec.stream>>>(
-        partial, static_cast<int>(blocks), d, exec.Adds(1), exec.OutF32(1), exec.OutF32(2));
-    CUDA_LAUNCHED("qk_norm_rope_gains");
+    const int64_t d = shape_.head_dim;
+    exec.SumLater(partial, blocks, 2 * d, d, 1);
+    exec.SumLater(partial + d, blocks, 2 * d, d, 2);
   });
 }
 

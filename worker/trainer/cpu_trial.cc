@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<CpuTrial>> CpuTrial::Create(std::string plan_byte
         core::FormatBytes(needed), trial->microbatch_, core::FormatBytes(memory_limit_bytes)));
   }
   trial->parameters_ = std::make_unique<CpuParameters<float>>(trial->layout_);
-  RETURN_IF_ERROR(InitializeWeights(plan, trial->layout_, *trial->parameters_));
+  RETURN_IF_ERROR(InitializeWeights(plan, trial->layout_, threads, *trial->parameters_));
   trial->train_ = std::make_unique<CpuProgram<float>>(&trial->step_graph_->graph,
                                                       trial->parameters_.get(), &trial->runtime_);
   trial->update_ = std::make_unique<CpuProgram<float>>(&trial->update_graph_->graph,

@@ -1,7 +1,6 @@
-// sweep-worker-cuda: the native trainer on a GPU. `train` is started by the agent (sweep-worker
-// agent
-// --cuda N), `run` trains one plan by itself. Apart from sweep-worker, so that a host without CUDA
-// libraries runs that one, and no gRPC is in the process that trains.
+// sweep-worker-cuda: the native trainer on a GPU. `train` is started by `sweep-worker agent --cuda
+// N`, `run` trains one plan by itself, `rate` says how fast it would. Apart from sweep-worker, so
+// that a host without CUDA libraries runs that one, and no gRPC is in the process that trains.
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -12,7 +11,8 @@
 #include "CLI/CLI.hpp"
 #include "core/version.h"
 #include "fmt/format.h"
-#include "worker/trainer/run_plan.h"
+#include "worker/trainer/measure_rate.h"
+#include "worker/trainer/run_plan_options.h"
 #include "worker/trainer/train_options.h"
 
 int main(int argc, char** argv) {
@@ -26,16 +26,20 @@ int main(int argc, char** argv) {
   worker::AddTrainOptions(*train, &train_options);
   worker::RunPlanOptions run_options;
   run_options.cuda_device = 0;
-  CLI::App* run = app.add_subcommand("run", "train one plan here, without coordinator");
-  run->add_option("--plan", run_options.plan_path, "file of `sweepctl show TRIAL --plan`")
-      ->required();
-  run->add_option("--data", run_options.data_dir, "prepared data folder")->required();
-  run->add_option("--out", run_options.out_dir, "folder for the final checkpoint");
-  run->add_option("--resume-from", run_options.resume_from, "a checkpoint of this plan");
+  CLI::App* run = worker::AddRun(app, &run_options);
   run->add_option("--gemm-table", run_options.gemm_table,
                   "file that pins the algorithms of matrix products; kept up to date");
   run->add_option("--device", run_options.cuda_device, "GPU, as CUDA counts");
-  run->add_flag("--losses", run_options.print_losses, "every step's training loss, too");
+  worker::MeasureRateOptions rate_options;
+  CLI::App* rate = app.add_subcommand("rate", "how fast this GPU trains a plan, as JSON");
+  rate->add_option("--plan", rate_options.plan_path, "file of `sweepctl show TRIAL --plan`")
+      ->required();
+  rate->add_option("--data", rate_options.data_dir, "prepared data folder")->required();
+  rate->add_option("--copies", rate_options.copies, "trials side by side")
+      ->check(CLI::Range(1, 256));
+  rate->add_option("--seconds", rate_options.seconds, "of training that are timed");
+  rate->add_option("--gemm-table", rate_options.gemm_table, "as in `run`");
+  rate->add_option("--device", rate_options.device, "GPU, as CUDA counts");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -46,7 +50,8 @@ int main(int argc, char** argv) {
     if (getppid() == 1) return 1;
     return worker::TrainerMain(train_options);
   }
-  const absl::Status status = worker::RunPlan(run_options);
+  const absl::Status status =
+      rate->parsed() ? worker::MeasureRate(rate_options) : worker::RunPlan(run_options);
   if (!status.ok())
     std::fprintf(stderr, "sweep-worker-cuda: %s\n", std::string(status.message()).c_str());
   return status.ok() ? 0 : 65;

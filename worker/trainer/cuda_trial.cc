@@ -6,12 +6,14 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/machine.h"
 #include "core/mutex.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
 #include "worker/runtime/cuda/cuda_context.h"
 #include "worker/runtime/cuda/cuda_program.h"
+#include "worker/runtime/cuda/cudnn_attention.h"
 #include "worker/runtime/cuda/device_probe.h"
 #include "worker/runtime/cuda/gemm_table.h"
 #include "worker/runtime/cuda/step_loop.h"
@@ -22,14 +24,19 @@ namespace {
 
 // More tokens than this in a micro-step bring no speed: every kernel fills the device.
 constexpr int64_t kMaxMicroTokens = 131'072;
-constexpr int64_t kScoreTokens = 16'384;
-// Scratch, attention and cuBLAS workspaces, the CUDA context.
-constexpr int64_t kOverheadBytes = int64_t{1} << 30;
+// cuBLAS workspaces, batches, optimiser tables, what is left of the driver's.
+constexpr int64_t kOverheadBytes = int64_t{256} << 20;
 constexpr double kRunSeconds = 0.25;
 
-int64_t LogitBytes(const recipes::Plan& plan, int64_t tokens) {
-  const int64_t vocab = plan.model.config.value("vocab_size", int64_t{0});
-  return std::min<int64_t>(tokens * vocab * 4, int64_t{1} << 30);
+// Upper bound of what ops ask for one at a time: logits of a chunk, or dS of attention's backward.
+int64_t ScratchBytes(const recipes::Plan& plan, int64_t sequences) {
+  auto config = [&](const char* key) { return plan.model.config.value(key, int64_t{0}); };
+  const int64_t tokens = sequences * plan.seq_len;
+  const int64_t logits = std::min<int64_t>(tokens * config("vocab_size") * 4, int64_t{1} << 30);
+  const int64_t sequence = config("num_attention_heads") * plan.seq_len * plan.seq_len * 2;
+  const int64_t scores = std::clamp<int64_t>(sequence * sequences, sequence,
+                                             AttentionTuning().backward_workspace_limit);
+  return std::max(logits, scores + scores / 8);
 }
 
 // What the kernels need of a model. INVALID_ARGUMENT names what does not fit.
@@ -79,6 +86,7 @@ class CudaTrial : public Trial {
   CudaTrial() = default;
   absl::Status Build(const CudaTrialOptions& options);
 
+  DeviceMemory::Share share_;  // given back last
   std::unique_ptr<CudaContext> context_;
   std::unique_ptr<StepProgram> step_graph_, score_graph_;
   std::unique_ptr<UpdateProgram> update_graph_;
@@ -106,11 +114,12 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
         "the CUDA trainer computes in bf16-mixed; the plan asks for '{}'", plan_.numerics));
   }
   RETURN_IF_ERROR(CheckPhases(plan_));
-  int64_t free_bytes = 0, total_bytes = 0;
-  CudaContext::MemoryInfo(options.device, &free_bytes, &total_bytes);
-  const int64_t limit = options.memory_limit_bytes > 0
-                            ? std::min(options.memory_limit_bytes, free_bytes)
-                            : free_bytes;
+  int64_t limit = 0, total_bytes = 0;
+  if (options.memory != nullptr) {
+    limit = options.memory->total();
+  } else {
+    CudaContext::MemoryInfo(options.device, &limit, &total_bytes);
+  }
   // The largest micro-step that fits.
   int64_t needed = 0;
   for (int64_t m = plan_.batch; m >= 1; --m) {
@@ -119,26 +128,28 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
     ASSIGN_OR_RETURN(step_graph_, BuildStep(plan_, m, true, &layout_));
     RETURN_IF_ERROR(CheckShapes(step_graph_->graph));
     needed = layout_.total() * kCudaBytesPerParameter +
-             PlanMemory(step_graph_->graph, 2, 4).arena_bytes +
-             LogitBytes(plan_, m * plan_.seq_len) + kOverheadBytes;
+             PlanCudaMemory(step_graph_->graph).arena_bytes + ScratchBytes(plan_, m) +
+             kOverheadBytes;
     microbatch_ = m;
     if (needed <= limit) break;
   }
-  if (needed > (options.alone ? free_bytes : limit)) {
+  if (needed > limit) {
     return absl::ResourceExhaustedError(fmt::format(
-        "the trial needs {} on the GPU with one sequence a micro-step, and {} {}",
-        core::FormatBytes(needed), core::FormatBytes(options.alone ? free_bytes : limit),
-        options.alone ? "are free" : "are its share beside other trials"));
+        "the trial needs {} on the GPU with one sequence a micro-step, and there are {}",
+        core::FormatBytes(needed), core::FormatBytes(limit)));
   }
   if (layout_.total() != plan_.params) {
     return absl::InvalidArgumentError(fmt::format("the model has {} parameters, the plan says {}",
                                                   layout_.total(), plan_.params));
   }
-  const int64_t score_rows = std::max<int64_t>(1, kScoreTokens / plan_.seq_len);
-  ASSIGN_OR_RETURN(score_graph_, BuildStep(plan_, score_rows, false, &layout_));
+  // As many rows as a micro-step: every product and attention is planned already.
+  ASSIGN_OR_RETURN(score_graph_, BuildStep(plan_, microbatch_, false, &layout_));
   ASSIGN_OR_RETURN(update_graph_, BuildUpdate(plan_, layout_));
+  if (options.memory != nullptr) {
+    ASSIGN_OR_RETURN(share_, options.memory->Take(needed, options.give_up));
+  }
   host_ = std::make_unique<CpuParameters<float>>(layout_);
-  RETURN_IF_ERROR(InitializeWeights(plan_, layout_, *host_));
+  RETURN_IF_ERROR(InitializeWeights(plan_, layout_, core::ReadMachine().cores, *host_));
 
   std::string error;
   context_ = CudaContext::Create(options.device, &error);
@@ -153,7 +164,8 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
   micro_ = CudaProgram::Create(&step_graph_->graph, parameters_.get(), context_.get());
   if (micro_ == nullptr) return out_of_memory();
   update_ = CudaProgram::Create(&update_graph_->graph, parameters_.get(), context_.get());
-  score_ = CudaProgram::Create(&score_graph_->graph, parameters_.get(), context_.get());
+  score_ =
+      CudaProgram::Create(&score_graph_->graph, parameters_.get(), context_.get(), micro_.get());
   if (update_ == nullptr || score_ == nullptr) return out_of_memory();
   StepLoopGraph graph;
   graph.tokens = step_graph_->tokens;

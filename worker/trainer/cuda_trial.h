@@ -2,23 +2,27 @@
 // by cuda_trial.cc in programs with the CUDA backend; elsewhere Create says that it is missing.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "worker/trainer/device_memory.h"
 #include "worker/trainer/trial.h"
 
 namespace worker {
 
 struct CudaTrialOptions {
   int device = 0;
-  // What the trial may allocate; 0: what is free.
-  int64_t memory_limit_bytes = 0;
-  // No other trial is in this process: one that needs more than its share may take what is free.
-  bool alone = true;
+  // Shared with the other trials of the process, outlives the trial; null: it takes what is free.
+  DeviceMemory* memory = nullptr;
+  // Whether to stop waiting for memory; see DeviceMemory::Take.
+  std::function<bool()> give_up = [] { return false; };
 };
 
-// RESOURCE_EXHAUSTED with the prediction when even a microbatch of one sequence needs more than the
-// limit. The dataset outlives the trial. Trials of one process may run from different threads.
+// The microbatch is the largest that the whole GPU could hold, so it is no matter of neighbours.
+// Waits until the trial's memory is free. RESOURCE_EXHAUSTED with the prediction when even a
+// microbatch of one sequence needs more than there is; CANCELLED by give_up. The dataset outlives
+// the trial. Trials of one process may run from different threads.
 absl::StatusOr<std::unique_ptr<Trial>> CreateCudaTrial(std::string plan_bytes,
                                                        const Dataset* dataset,
                                                        const CudaTrialOptions& options);

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -70,8 +69,7 @@ std::string CpuModel() {
 struct Process {
   TrainerOptions options;
   CudaIdentity cuda;
-  int64_t memory_share_bytes = 0;  // of the GPU, a connection
-  std::atomic<int> trials{0};      // that hold memory now
+  std::unique_ptr<DeviceMemory> memory;  // of the GPU
 };
 
 void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
@@ -142,11 +140,13 @@ class Trainer {
     FromTrainer message;
     sweep::v1::Finished* finished = message.mutable_finished();
     train_ms_ = 0;
-    ++process_.trials;
+    stopped_ = false;
     const absl::Status status = Train(start, finished);
-    --process_.trials;
     if (gone_) return false;
-    if (!status.ok()) {
+    if (stopped_ && absl::IsCancelled(status)) {
+      finished->set_outcome(Outcome::OUTCOME_PREEMPTED);
+      finished->set_detail(std::string(status.message()));
+    } else if (!status.ok()) {
       finished->set_outcome(absl::IsResourceExhausted(status) && out_of_memory_
                                 ? Outcome::OUTCOME_OUT_OF_MEMORY
                                 : Outcome::OUTCOME_FAILED);
@@ -274,8 +274,8 @@ class Trainer {
     if (process_.options.cuda_device >= 0) {
       auto trial = CreateCudaTrial(start.plan(), dataset,
                                    {.device = process_.options.cuda_device,
-                                    .memory_limit_bytes = process_.memory_share_bytes,
-                                    .alone = process_.trials == 1});
+                                    .memory = process_.memory.get(),
+                                    .give_up = [this] { return AskedToStop(); }});
       if (trial.ok() && !process_.options.gemm_table.empty()) {
         const absl::Status saved = SaveCudaAlgorithms(process_.options.gemm_table);
         if (!saved.ok()) Warn(saved);
@@ -285,6 +285,15 @@ class Trainer {
     ASSIGN_OR_RETURN(auto trial, CpuTrial::Create(start.plan(), dataset, start.threads(),
                                                   core::ReadMachine().available_bytes));
     return trial;
+  }
+
+  // While there is no trial yet.
+  bool AskedToStop() {
+    ToTrainer command;
+    const absl::Status heard = socket_.Read(0, &command);
+    gone_ = gone_ || absl::IsOutOfRange(heard);
+    stopped_ = stopped_ || (heard.ok() && command.has_stop());
+    return gone_ || stopped_;
   }
 
   // All the work is done: a full disk is waited for, unless the agent wants the trial to stop.
@@ -336,7 +345,7 @@ class Trainer {
 
   Process& process_;
   FrameSocket socket_;
-  bool gone_ = false, out_of_memory_ = false;
+  bool gone_ = false, stopped_ = false, out_of_memory_ = false;
   int64_t train_ms_ = 0;
 };
 
@@ -366,8 +375,8 @@ int TrainerMain(const TrainerOptions& options) {
       }
     }
     // What a driver keeps back and fragmentation eats.
-    process.memory_share_bytes =
-        static_cast<int64_t>(0.94 * process.cuda.free_bytes) / std::max(1, options.connections);
+    process.memory = std::make_unique<DeviceMemory>(
+        static_cast<int64_t>(0.94 * static_cast<double>(process.cuda.free_bytes)));
   }
   if (options.connections == 0) return Trainer(process, options.fd).Serve();
   return ServeConnections(options.fd, [&process](int fd) { (void)Trainer(process, fd).Serve(); });

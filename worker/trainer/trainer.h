@@ -10,8 +10,8 @@
 namespace worker {
 
 struct TrainerOptions {
-  // A connected socket; with `connections` > 0 a listening one: each trial has its own stream and
-  // an equal share of the GPU memory that is free at the start.
+  // A connected socket; with `connections` > 0 a listening one: trials side by side, each with a
+  // stream of its own, as many as the GPU's memory holds; more of them wait.
   int fd = 3;
   int connections = 0;
   // The GPU to train on, as CUDA counts; -1: the CPU.

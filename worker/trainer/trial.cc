@@ -49,13 +49,10 @@ absl::Status Trial::CheckStep(const std::string& path) const {
       fmt::format("checkpoint '{}' is of step {}, the plan has {}", path, step_, plan_.steps));
 }
 
-absl::Status InitializeWeights(const recipes::Plan& plan, const Parameters& layout,
+absl::Status InitializeWeights(const recipes::Plan& plan, const Parameters& layout, int threads,
                                CpuParameters<float>& parameters) {
-  std::vector<double> values;
-  for (const ParameterView& view : layout.views()) {
-    RETURN_IF_ERROR(InitialValues(plan, view, &values));
-    std::copy(values.begin(), values.end(), parameters.view(view));
-  }
+  for (const ParameterView& view : layout.views())
+    RETURN_IF_ERROR(InitialValues(plan, view, threads, parameters.view(view)));
   return absl::OkStatus();
 }
 

@@ -71,7 +71,7 @@ class Trial {
 };
 
 // Initial weights of every view. INVALID_ARGUMENT when a rule is missing.
-absl::Status InitializeWeights(const recipes::Plan& plan, const Parameters& layout,
+absl::Status InitializeWeights(const recipes::Plan& plan, const Parameters& layout, int threads,
                                CpuParameters<float>& parameters);
 // INVALID_ARGUMENT unless the plan is one 'train' phase over all its steps.
 absl::Status CheckPhases(const recipes::Plan& plan);

@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "worker/checkpoint/safetensors.h"
@@ -29,7 +30,7 @@ absl::Status WriteWeights(const std::string& path, const recipes::Plan& plan,
         fmt::format("the model has {} parameters, the plan says {}", layout.total(), plan.params));
   }
   CpuParameters<float> parameters(layout);
-  RETURN_IF_ERROR(InitializeWeights(plan, layout, parameters));
+  RETURN_IF_ERROR(InitializeWeights(plan, layout, core::ReadMachine().cores, parameters));
   std::vector<TensorToWrite> tensors;
   for (const ParameterView& view : layout.views())
     tensors.push_back({view.name, view.shape(), parameters.view(view)});

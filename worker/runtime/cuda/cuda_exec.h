@@ -8,9 +8,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-#include <map>
 #include <memory>
-#include <string>
 
 #include "worker/graph/graph.h"
 #include "worker/runtime/cuda/cuda_check.h"
@@ -28,8 +26,6 @@ struct CudaHandles {
   void* cudnn = nullptr;  // cudnnHandle_t
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
-  // Plans that ops of equal shape share (attention), by a name of the problem.
-  std::map<std::string, std::shared_ptr<void>> plans;
   std::shared_ptr<PendingGemms> pending_gemms;
 };
 
@@ -70,6 +66,13 @@ class CudaExec {
   T* Scratch(int64_t n) const {
     return static_cast<T*>(context.Scratch(n * static_cast<int64_t>(sizeof(T))));
   }
+  // Partial sums of this node that SumLater reads: memory that nothing else uses, the same every
+  // run.
+  float* Partial(int64_t n) const;
+  // Column sums of a Partial into gradient output `output`, added or not as Adds says, once all
+  // nodes have run.
+  void SumLater(const float* partial, int64_t parts, int64_t stride, int64_t columns,
+                int output) const;
   // Device copy of a host table that belongs to this node, made in the first run.
   const void* Constant(const void* host, int64_t bytes) const;
 

@@ -53,17 +53,22 @@ std::unique_ptr<CudaParameters> CudaParameters::Create(const Parameters& layout)
   return p;
 }
 
+std::vector<CopyPart> CudaParameters::Parts(const std::vector<AlignedArray<float>>& host,
+                                            const DeviceBuffer& device) const {
+  std::vector<CopyPart> parts;
+  for (size_t b = 0; b < host.size(); ++b)
+    parts.push_back({host[b].data(), At(device, static_cast<int>(b)), host[b].size() * 4});
+  return parts;
+}
+
 void CudaParameters::CopyIn(const std::vector<AlignedArray<float>>& from, const DeviceBuffer& to,
                             CudaContext& context) {
-  for (size_t b = 0; b < from.size(); ++b) {
-    CUDA_OK(cudaMemcpyAsync(At(to, static_cast<int>(b)), from[b].data(), from[b].size() * 4,
-                            cudaMemcpyHostToDevice, context.handles().stream));
-  }
+  context.Synchronize();
+  StagedCopy(context.device(), Parts(from, to), CopyDirection::kToDevice);
 }
 
 void CudaParameters::UploadGradients(const CpuParameters<float>& host, CudaContext& context) {
   CopyIn(host.grad, grad_, context);
-  context.Synchronize();
 }
 
 void CudaParameters::RoundWeights(CudaContext& context) {
@@ -90,18 +95,14 @@ void CudaParameters::Upload(const CpuParameters<float>& host, CudaContext& conte
 }
 
 void CudaParameters::Download(CpuParameters<float>& host, CudaContext& context) const {
-  const cudaStream_t stream = context.handles().stream;
+  context.Synchronize();
   auto copy = [&](const DeviceBuffer& from, const std::vector<AlignedArray<float>>& to) {
-    for (size_t b = 0; b < to.size(); ++b) {
-      CUDA_OK(cudaMemcpyAsync(to[b].data(), At(from, static_cast<int>(b)), to[b].size() * 4,
-                              cudaMemcpyDeviceToHost, stream));
-    }
+    StagedCopy(context.device(), Parts(to, from), CopyDirection::kToHost);
   };
   copy(master_, host.param);
   copy(grad_, host.grad);
   copy(moment1_, host.moment1);
   copy(moment2_, host.moment2);
-  context.Synchronize();
 }
 
 int64_t CudaParameters::bytes() const {
@@ -109,19 +110,25 @@ int64_t CudaParameters::bytes() const {
 }
 
 std::unique_ptr<CudaProgram> CudaProgram::Create(const Graph* graph, CudaParameters* parameters,
-                                                 CudaContext* context) {
+                                                 CudaContext* context, const CudaProgram* lender) {
   auto p = std::unique_ptr<CudaProgram>(new CudaProgram());
   p->graph_ = graph;
   p->context_ = context;
-  p->plan_ = PlanMemory(*graph, 2, 4);
-  p->arena_ = DeviceBuffer(p->plan_.arena_bytes);
-  if (p->arena_.get() == nullptr) return nullptr;
+  p->plan_ = PlanCudaMemory(*graph);
+  std::byte* arena = nullptr;
+  if (lender != nullptr && lender->arena_.bytes() >= p->plan_.arena_bytes) {
+    arena = lender->arena_.get();
+  } else {
+    p->arena_ = DeviceBuffer(p->plan_.arena_bytes);
+    arena = p->arena_.get();
+    if (arena == nullptr) return nullptr;
+  }
   for (TensorId id = 0; id < static_cast<TensorId>(graph->tensors().size()); ++id) {
     const Tensor& t = graph->tensor(id);
     void *base = nullptr, *master = nullptr;
     switch (t.storage) {
       case Storage::kActivation:
-        base = p->plan_.offset[id] < 0 ? nullptr : p->arena_.get() + p->plan_.offset[id];
+        base = p->plan_.offset[id] < 0 ? nullptr : arena + p->plan_.offset[id];
         break;
       case Storage::kParam:
         base = parameters->compute(t.block);
@@ -163,6 +170,7 @@ std::unique_ptr<CudaProgram> CudaProgram::Create(const Graph* graph, CudaParamet
     p->first_writer_.push_back(bits);
   }
   p->constants_.resize(graph->nodes().size());
+  p->partials_.resize(graph->nodes().size());
   return p;
 }
 
@@ -211,6 +219,7 @@ void CudaProgram::RunNode(int node, bool accumulate) {
 
 void CudaProgram::Run(bool accumulate) {
   for (int i = 0; i < static_cast<int>(graph_->nodes().size()); ++i) RunNode(i, accumulate);
+  late_sums_.Run(accumulate, *context_);
 }
 
 std::vector<double> CudaProgram::Profile(bool accumulate, int repetitions) {
@@ -245,18 +254,31 @@ std::vector<double> CudaProgram::Profile(bool accumulate, int repetitions) {
 }
 
 const void* CudaProgram::Constant(int node, const void* host, int64_t bytes) {
-  auto& kept = constants_[node];
-  if (kept.empty()) {
-    kept.emplace_back(bytes);
-    SWEEP_CHECK(kept[0].get() != nullptr);
-    CUDA_OK(cudaMemcpyAsync(kept[0].get(), host, bytes, cudaMemcpyHostToDevice,
+  DeviceBuffer& kept = constants_[node];
+  if (kept.get() == nullptr) {
+    kept = DeviceBuffer(bytes);
+    SWEEP_CHECK(kept.get() != nullptr);
+    CUDA_OK(cudaMemcpyAsync(kept.get(), host, bytes, cudaMemcpyHostToDevice,
                             context_->handles().stream));
     context_->Synchronize();
   }
-  return kept[0].get();
+  return kept.get();
+}
+
+float* CudaProgram::Partial(int node, int64_t n) {
+  DeviceBuffer& kept = partials_[node];
+  if (kept.get() == nullptr) kept = DeviceBuffer(n * 4);
+  SWEEP_CHECK(kept.get() != nullptr);
+  return reinterpret_cast<float*>(kept.get());
 }
 
 bool CudaExec::Adds(int i) const { return accumulate_ || !program_.FirstWriter(index_, i); }
+float* CudaExec::Partial(int64_t n) const { return program_.Partial(index_, n); }
+void CudaExec::SumLater(const float* partial, int64_t parts, int64_t stride, int64_t columns,
+                        int output) const {
+  program_.late_sums().Add(
+      {partial, parts, stride, columns, OutF32(output), program_.FirstWriter(index_, output)});
+}
 const void* CudaExec::Constant(const void* host, int64_t bytes) const {
   return program_.Constant(index_, host, bytes);
 }

@@ -13,6 +13,8 @@
 #include "worker/graph/parameters.h"
 #include "worker/runtime/cpu/cpu_program.h"
 #include "worker/runtime/cuda/cuda_context.h"
+#include "worker/runtime/cuda/late_sums.h"
+#include "worker/runtime/cuda/staged_copy.h"
 
 namespace worker {
 
@@ -49,17 +51,24 @@ class CudaParameters {
     return reinterpret_cast<float*>(buffer.get()) + block_offset_[block];
   }
   void RoundWeights(CudaContext& context);
+  std::vector<CopyPart> Parts(const std::vector<AlignedArray<float>>& host,
+                              const DeviceBuffer& device) const;
   void CopyIn(const std::vector<AlignedArray<float>>& from, const DeviceBuffer& to,
               CudaContext& context);
   std::vector<int64_t> block_offset_;
   DeviceBuffer master_, grad_, moment1_, moment2_, compute_;
 };
 
+inline MemoryPlan PlanCudaMemory(const Graph& graph) { return PlanMemory(graph, 2, 4); }
+
 class CudaProgram {
  public:
-  // Null when memory is short. The graph, the parameters and the context outlive the program.
+  // Null when memory is short. The graph, the parameters and the context outlive the program, and
+  // so does `lender`, whose arena this program uses as well if it is large enough: both run on one
+  // stream, and neither keeps activations between runs.
   static std::unique_ptr<CudaProgram> Create(const Graph* graph, CudaParameters* parameters,
-                                             CudaContext* context);
+                                             CudaContext* context,
+                                             const CudaProgram* lender = nullptr);
   ~CudaProgram();
 
   // Device storage of an input, output or constant.
@@ -73,11 +82,14 @@ class CudaProgram {
   void Run(bool accumulate);
   // Seconds of each node, by device events, one synchronisation a node. For profiles.
   std::vector<double> Profile(bool accumulate, int repetitions);
-  int64_t arena_bytes() const { return plan_.arena_bytes; }
+  // Of its own.
+  int64_t arena_bytes() const { return arena_.bytes(); }
 
   // For CudaExec.
   bool FirstWriter(int node, int output) const { return first_writer_[node] >> output & 1; }
   const void* Constant(int node, const void* host, int64_t bytes);
+  float* Partial(int node, int64_t n);
+  LateSums& late_sums() { return late_sums_; }
 
  private:
   CudaProgram() = default;
@@ -88,8 +100,9 @@ class CudaProgram {
   DeviceBuffer arena_;
   std::vector<DeviceBuffer> owned_;
   std::vector<void*> base_, master_;
-  std::vector<uint32_t> first_writer_;  // by node: bits of outputs
-  std::vector<std::vector<DeviceBuffer>> constants_;
+  std::vector<uint32_t> first_writer_;              // by node: bits of outputs
+  std::vector<DeviceBuffer> constants_, partials_;  // by node
+  LateSums late_sums_;
 };
 
 }  // namespace worker
