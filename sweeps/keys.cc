@@ -5,6 +5,26 @@
 namespace sweeps {
 namespace {
 
+Form Nested(Form::Kind kind, std::vector<Key> children) {
+  Form form;
+  form.kind = kind;
+  form.children = std::move(children);
+  return form;
+}
+Form Fraction() {
+  Form form;
+  form.kind = Form::Kind::kFraction;
+  form.most = 0.5;
+  return form;
+}
+Form Duration() {
+  Form form;
+  form.kind = Form::Kind::kDuration;
+  return form;
+}
+
+}  // namespace
+
 Form Text() { return Form(); }
 Form Word(std::vector<std::string> words) {
   Form form;
@@ -22,7 +42,7 @@ Form Positive() {
   form.kind = Form::Kind::kNumber;
   return form;
 }
-Form Integer(double least, double most = 1e9) {
+Form Integer(double least, double most) {
   Form form;
   form.kind = Form::Kind::kInteger;
   form.least = least;
@@ -30,37 +50,22 @@ Form Integer(double least, double most = 1e9) {
   form.open = false;
   return form;
 }
-Form Fraction() {
-  Form form;
-  form.kind = Form::Kind::kFraction;
-  form.most = 0.5;
-  return form;
-}
-Form Duration() {
-  Form form;
-  form.kind = Form::Kind::kDuration;
-  return form;
-}
-Form Nested(Form::Kind kind, std::vector<Key> children) {
-  Form form;
-  form.kind = kind;
-  form.children = std::move(children);
-  return form;
-}
-Form List(std::string what, Form item) {
-  return Nested(Form::Kind::kList, {{"item", std::move(what), {std::move(item)}}});
+Form List(std::string what, std::vector<Form> item) {
+  return Nested(Form::Kind::kList, {{"item", std::move(what), std::move(item)}});
 }
 Form Map(std::string what, std::vector<Form> value) {
   return Nested(Form::Kind::kMap, {{"value", std::move(what), std::move(value)}});
 }
 Form Object(std::vector<Key> keys) { return Nested(Form::Kind::kObject, std::move(keys)); }
 
+namespace {
+
 Form DataForm() {
   const Form source = Object(
       {{"paths",
         "files or patterns, ** crosses folders; relative to the sweep file or to "
         "--data-root",
-        {List("a path or pattern", Text())},
+        {List("a path or pattern", {Text()})},
         true},
        {"weight", "share of the tokens, normalised over the sources; default 1", {Positive()}},
        {"max_epochs",
@@ -82,10 +87,8 @@ Form DataForm() {
                   {Word({"document", "directory"})}}})}}});
 }
 
-}  // namespace
-
-const Form& SweepFileForm() {
-  static const Form* const form = new Form(Object({
+Form SweepForm() {
+  Form form = Object({
       {"name",
        "the sweep's name in the database: letters, digits, '.', '_', '-', at most 64",
        {Text()},
@@ -97,7 +100,7 @@ const Form& SweepFileForm() {
        {Word({"isoflop", "search"})}},
       {"budgets",
        "training FLOPs of each IsoFLOP curve; 1e14 is a number",
-       {List("training FLOPs", Positive())}},
+       {List("training FLOPs", {Positive()})}},
       {"points",
        "candidates a budget, neighbours centred on `center`; default all",
        {Word({"all"}), Integer(1, 1000)}},
@@ -116,7 +119,7 @@ const Form& SweepFileForm() {
       {"trainer",
        "native, or the command of a process that speaks the trainer protocol",
        {Word({"native"}),
-        Object({{"command", "program and arguments", {List("argument", Text())}, true}})}},
+        Object({{"command", "program and arguments", {List("argument", {Text()})}, true}})}},
       {"resources",
        "what one trial may use",
        {Object({{"gpus",
@@ -134,10 +137,11 @@ const Form& SweepFileForm() {
                 {"gpu_hours", "GPU hours in all", {Positive()}}})}},
       {"forecast",
        "budgets whose loss is forecast from the fit before anything is trained there",
-       {Object({{"at", "training FLOPs of each target", {List("training FLOPs", Positive())}, true},
-                {"register",
-                 "store the forecast before the target may run; default true",
-                 {Bool()}}})}},
+       {Object(
+           {{"at", "training FLOPs of each target", {List("training FLOPs", {Positive()})}, true},
+            {"register",
+             "store the forecast before the target may run; default true",
+             {Bool()}}})}},
       {"at",
        "method search: the one candidate that is trained",
        {Object({{"budget", "training FLOPs", {Positive()}, true},
@@ -145,15 +149,25 @@ const Form& SweepFileForm() {
       {"parameters",
        "method search: recipe constants to vary (`sweepctl recipe show NAME`)",
        {Map("values, or a range",
-            {List("a value", Positive()), Object({{"loguniform",
-                                                   "[lo, hi], drawn uniformly in the logarithm",
-                                                   {List("bound", Positive())},
-                                                   true}})})}},
+            {List("a value", {Positive()}), Object({{"loguniform",
+                                                     "[lo, hi], drawn uniformly in the logarithm",
+                                                     {List("bound", {Positive()})},
+                                                     true}})})}},
       {"samples",
        "method search: random draws; without it every combination of the lists",
        {Integer(1, 100000)}},
       {"seed", "method search: seed of the draws; default 0", {Integer(0)}},
-  }));
+  });
+  form.refused["eval"] =
+      "key 'eval': downstream tasks are not supported yet; every trial reports the held-out loss, "
+      "so leave the key out";
+  return form;
+}
+
+}  // namespace
+
+const Form& SweepFileForm() {
+  static const Form* const form = new Form(SweepForm());
   return *form;
 }
 

@@ -1,7 +1,9 @@
-// The keys of a sweep file as data: names, forms, documentation. The one source of the parser
-// (yaml.h), of the suggestions for misspelt keys and of the JSON Schema (schema.h).
+// The keys of a file as data: names, forms, documentation. The one source of the parser (yaml.h),
+// of the suggestions for misspelt keys and of the JSON Schema (schema.h). Here those of the sweep
+// file; maps/keys.h has another table.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,8 @@ struct Form {
   double least = 0, most = 1e300;
   bool open = true;
   std::vector<Key> children;
+  // kObject: names that are no keys, and what to say to somebody who tries them.
+  std::map<std::string, std::string> refused;
 };
 
 struct Key {
@@ -41,6 +45,16 @@ struct Key {
 
 // The top level of a sweep file; a kObject.
 const Form& SweepFileForm();
+
+// Makers of forms, for such tables.
+Form Text();
+Form Word(std::vector<std::string> words);
+Form Bool();
+Form Positive();  // a number above 0
+Form Integer(double least, double most = 1e9);
+Form List(std::string what, std::vector<Form> item);
+Form Map(std::string what, std::vector<Form> value);
+Form Object(std::vector<Key> keys);
 
 // "a number above 0", "one of native, local", ...: what a form accepts, for messages.
 std::string Describe(const std::vector<Form>& forms);

@@ -130,7 +130,7 @@ class Checker {
       for (const Key& known : value.form->children) {
         if (!free && known.name == name) key = &known;
       }
-      if (key == nullptr) return UnknownKey(at, name, names, path);
+      if (key == nullptr) return UnknownKey(at, name, names, *value.form, path);
       ASSIGN_OR_RETURN(Value field, Check(entry.second, key->forms, inside + name));
       value.fields.push_back({name, std::move(field)});
     }
@@ -145,12 +145,10 @@ class Checker {
   }
 
   absl::Status UnknownKey(const Position& at, const std::string& name,
-                          const std::vector<std::string>& names, const std::string& path) {
-    if (name == "eval") {
-      return ErrorAt(file_, at,
-                     "key 'eval': downstream tasks are not supported yet; every trial reports the "
-                     "held-out loss, so leave the key out");
-    }
+                          const std::vector<std::string>& names, const Form& form,
+                          const std::string& path) {
+    if (const auto why = form.refused.find(name); why != form.refused.end())
+      return ErrorAt(file_, at, why->second);
     std::string message = fmt::format("unknown key '{}'", name);
     const std::string suggestion = core::DidYouMean(name, names);
     if (!suggestion.empty()) return ErrorAt(file_, at, message + suggestion);
@@ -185,7 +183,7 @@ absl::StatusOr<Value> ReadYaml(std::string_view text, const std::string& file, c
       return ErrorAt(file, {1, 1}, "the file is empty");
     if (documents.size() > 1) {
       return ErrorAt(file, At(documents[1].Mark()),
-                     "a second document begins here; a file holds one sweep");
+                     "a second document begins here; a file holds one");
     }
     return Checker(file).Check(documents[0], {root}, "the file");
   } catch (const YAML::Exception& error) {

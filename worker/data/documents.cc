@@ -1,13 +1,10 @@
 #include "worker/data/documents.h"
 
-#include <zlib.h>
-#include <zstd.h>
-
 #include <algorithm>
 #include <filesystem>
-#include <memory>
 
 #include "core/canonical_json.h"
+#include "core/compressed_file.h"
 #include "core/file.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
@@ -17,39 +14,6 @@ namespace {
 
 bool EndsWith(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
-absl::StatusOr<std::string> Gunzip(const std::string& path) {
-  gzFile file = gzopen(path.c_str(), "rb");
-  if (file == nullptr) return absl::NotFoundError(fmt::format("cannot open '{}'", path));
-  std::string out;
-  char buffer[1 << 16];
-  int n = 0;
-  while ((n = gzread(file, buffer, sizeof(buffer))) > 0) out.append(buffer, n);
-  int code = Z_OK;
-  gzerror(file, &code);
-  gzclose(file);
-  if (n < 0 || (code != Z_OK && code != Z_STREAM_END)) {
-    return absl::DataLossError(fmt::format("'{}' is a damaged or truncated gzip file", path));
-  }
-  return out;
-}
-
-absl::StatusOr<std::string> Unzstd(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string packed, core::ReadFile(path));
-  std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
-  std::string out, buffer(ZSTD_DStreamOutSize(), '\0');
-  ZSTD_inBuffer in{packed.data(), packed.size(), 0};
-  size_t more = 1;
-  while (in.pos < in.size) {
-    ZSTD_outBuffer chunk{buffer.data(), buffer.size(), 0};
-    more = ZSTD_decompressStream(context.get(), &chunk, &in);
-    if (ZSTD_isError(more)) break;
-    out.append(buffer.data(), chunk.pos);
-  }
-  if (more != 0)
-    return absl::DataLossError(fmt::format("'{}' is a damaged or truncated zstd file", path));
-  return out;
 }
 
 }  // namespace
@@ -124,17 +88,8 @@ absl::StatusOr<std::vector<std::string>> ListFiles(const std::string& root,
 absl::Status ForEachDocument(const std::string& root, const std::string& file,
                              const std::function<absl::Status(Document)>& fn) {
   const std::string path = root + "/" + file;
-  std::string text;
-  std::string_view plain = file;
-  if (EndsWith(file, ".gz")) {
-    ASSIGN_OR_RETURN(text, Gunzip(path));
-    plain.remove_suffix(3);
-  } else if (EndsWith(file, ".zst")) {
-    ASSIGN_OR_RETURN(text, Unzstd(path));
-    plain.remove_suffix(4);
-  } else {
-    ASSIGN_OR_RETURN(text, core::ReadFile(path));
-  }
+  ASSIGN_OR_RETURN(std::string text, core::ReadFileDecompressed(path));
+  const std::string_view plain = core::UncompressedName(file);
   const std::string folder = std::filesystem::path(file).parent_path().generic_string();
   if (!EndsWith(plain, ".jsonl")) return fn({file, folder, std::move(text)});
   int64_t line_number = 0;
