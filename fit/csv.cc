@@ -6,22 +6,14 @@
 #include <set>
 
 #include "core/did_you_mean.h"
-#include "core/file.h"
 #include "core/status_macros.h"
 #include "core/units.h"
+#include "fit/read_table.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
 namespace fit {
 namespace {
-
-// A cell for a message: control bytes replaced, long text cut.
-std::string Shown(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, 40)) out += (c >= 0x20 && c < 0x7f) ? c : '?';
-  if (text.size() > 40) out += "...";
-  return out;
-}
 
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -82,9 +74,8 @@ class Columns {
   absl::StatusOr<size_t> ByName(const std::string& name) const {
     const auto it = std::find(table_.header.begin(), table_.header.end(), name);
     if (it != table_.header.end()) return static_cast<size_t>(it - table_.header.begin());
-    return absl::InvalidArgumentError(fmt::format("{}: no column '{}'{}; the columns are: {}",
-                                                  origin_, Shown(name),
-                                                  core::DidYouMean(name, table_.header), Names()));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: no column '{}'{}", origin_, ShownCell(name), ColumnHint(table_, name)));
   }
 
   // nullopt when the field is neither mapped nor present under its own name.
@@ -102,34 +93,46 @@ class Columns {
     ASSIGN_OR_RETURN(const std::optional<size_t> index, OfField(field));
     if (index.has_value()) return *index;
     return absl::InvalidArgumentError(
-        fmt::format("{}: no column '{}'{}; name it with --column {}=COLUMN{}; the columns are: {}",
-                    origin_, field, core::DidYouMean(field, table_.header), field,
-                    field == "flops" ? " or accept C = 6 N D with --assume-6nd" : "", Names()));
+        fmt::format("{}: no column '{}'; name it with --column {}=COLUMN{}{}", origin_, field,
+                    field, field == "flops" ? " or accept C = 6 N D with --assume-6nd" : "",
+                    ColumnHint(table_, field)));
   }
 
  private:
-  std::string Names() const {
-    std::string names;
-    for (const std::string& name : table_.header) {
-      names += (names.empty() ? "" : ", ") + Shown(name);
-      if (names.size() > 400) return names + ", ...";
-    }
-    return names;
-  }
-
   const CsvTable& table_;
   std::string_view origin_;
   const CsvOptions& options_;
 };
 
-absl::StatusOr<double> PositiveNumber(const CsvTable& table, std::string_view origin, size_t row,
-                                      size_t column) {
+}  // namespace
+
+std::string ShownCell(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 40)) out += (c >= 0x20 && c < 0x7f) ? c : '?';
+  if (text.size() > 40) out += "...";
+  return out;
+}
+
+std::string ColumnHint(const CsvTable& table, const std::string& name) {
+  std::string names;
+  for (const std::string& column : table.header) {
+    names += (names.empty() ? "" : ", ") + ShownCell(column);
+    if (names.size() > 400) {
+      names += ", ...";
+      break;
+    }
+  }
+  return core::DidYouMean(name, table.header) + "; the columns are: " + names;
+}
+
+absl::StatusOr<double> PositiveCell(const CsvTable& table, std::string_view origin, size_t row,
+                                    size_t column) {
   const std::string_view text = Trim(table.rows[row][column]);
   const absl::StatusOr<double> value = core::ParseNumber(text);
   if (value.ok() && *value > 0) return *value;
   return absl::InvalidArgumentError(
       fmt::format("{}:{}: column '{}' holds '{}', {}; correct the row or leave it out with --where",
-                  origin, table.lines[row], Shown(table.header[column]), Shown(text),
+                  origin, table.lines[row], ShownCell(table.header[column]), ShownCell(text),
                   value.ok() ? "must be above 0" : "not a finite number"));
 }
 
@@ -142,13 +145,13 @@ absl::StatusOr<std::optional<double>> Share(const CsvTable& table, std::string_v
   if (value.ok() && *value >= 0 && *value <= 1) return std::optional<double>(*value);
   return absl::InvalidArgumentError(
       fmt::format("{}:{}: column '{}' holds '{}', {}; correct the row or leave it out with --where",
-                  origin, table.lines[row], Shown(table.header[column]), Shown(text),
+                  origin, table.lines[row], ShownCell(table.header[column]), ShownCell(text),
                   value.ok() ? "a share must lie between 0 and 1 (divide percent by 100)"
                              : "not a finite number"));
 }
 
-absl::StatusOr<int64_t> Integer(const CsvTable& table, std::string_view origin, size_t row,
-                                size_t column) {
+absl::StatusOr<int64_t> IntegerCell(const CsvTable& table, std::string_view origin, size_t row,
+                                    size_t column) {
   const std::string_view text = Trim(table.rows[row][column]);
   int64_t value = 0;
   if (text.empty()) return value;
@@ -156,10 +159,8 @@ absl::StatusOr<int64_t> Integer(const CsvTable& table, std::string_view origin, 
   if (code == std::errc() && end == text.data() + text.size()) return value;
   return absl::InvalidArgumentError(
       fmt::format("{}:{}: column '{}' holds '{}', not a 64-bit integer", origin, table.lines[row],
-                  Shown(table.header[column]), Shown(text)));
+                  ShownCell(table.header[column]), ShownCell(text)));
 }
-
-}  // namespace
 
 absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin) {
   CsvTable table;
@@ -182,7 +183,7 @@ absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin
               fmt::format("{}:{}: a column of the header has no name", origin, start));
         if (!seen.insert(cell).second)
           return absl::InvalidArgumentError(
-              fmt::format("{}:{}: column '{}' appears twice", origin, start, Shown(cell)));
+              fmt::format("{}:{}: column '{}' appears twice", origin, start, ShownCell(cell)));
       }
       table.header = cells;
       continue;
@@ -200,15 +201,16 @@ absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin
   return table;
 }
 
-absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::string_view origin,
-                                                    const CsvOptions& options) {
+absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
+                                                      std::string_view origin,
+                                                      const CsvOptions& options) {
   for (const auto& [field, column] : options.columns) {
     if (std::find(KnownFields().begin(), KnownFields().end(), field) == KnownFields().end())
-      return absl::InvalidArgumentError(fmt::format(
-          "--column {}={}: no such field{}; the fields are: {}", Shown(field), Shown(column),
-          core::DidYouMean(field, KnownFields()), fmt::join(KnownFields(), ", ")));
+      return absl::InvalidArgumentError(
+          fmt::format("--column {}={}: no such field{}; the fields are: {}", ShownCell(field),
+                      ShownCell(column), core::DidYouMean(field, KnownFields()),
+                      fmt::join(KnownFields(), ", ")));
   }
-  ASSIGN_OR_RETURN(const CsvTable table, ParseCsv(text, origin));
   const Columns columns(table, origin, options);
 
   std::map<size_t, std::set<std::string>> filters;
@@ -261,28 +263,28 @@ absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::
     }
     Observation o;
     o.row = table.lines[row];
-    ASSIGN_OR_RETURN(o.params, PositiveNumber(table, origin, row, params));
-    ASSIGN_OR_RETURN(o.tokens, PositiveNumber(table, origin, row, tokens));
-    ASSIGN_OR_RETURN(o.loss, PositiveNumber(table, origin, row, loss));
+    ASSIGN_OR_RETURN(o.params, PositiveCell(table, origin, row, params));
+    ASSIGN_OR_RETURN(o.tokens, PositiveCell(table, origin, row, tokens));
+    ASSIGN_OR_RETURN(o.loss, PositiveCell(table, origin, row, loss));
     if (flops.has_value()) {
-      ASSIGN_OR_RETURN(o.flops, PositiveNumber(table, origin, row, *flops));
+      ASSIGN_OR_RETURN(o.flops, PositiveCell(table, origin, row, *flops));
     } else {
       o.flops = 6 * o.params * o.tokens;
     }
-    if (budget.has_value()) {
-      ASSIGN_OR_RETURN(o.budget_flops, PositiveNumber(table, origin, row, *budget));
+    if (budget.has_value() && !Trim(cells[*budget]).empty()) {
+      ASSIGN_OR_RETURN(o.budget_flops, PositiveCell(table, origin, row, *budget));
     }
     if (no_embedding.has_value() && !Trim(cells[*no_embedding]).empty()) {
-      ASSIGN_OR_RETURN(o.params_no_embedding, PositiveNumber(table, origin, row, *no_embedding));
+      ASSIGN_OR_RETURN(o.params_no_embedding, PositiveCell(table, origin, row, *no_embedding));
     }
     if (unique.has_value() && !Trim(cells[*unique]).empty()) {
-      ASSIGN_OR_RETURN(o.unique_tokens, PositiveNumber(table, origin, row, *unique));
+      ASSIGN_OR_RETURN(o.unique_tokens, PositiveCell(table, origin, row, *unique));
     }
     if (hard.has_value()) {
       ASSIGN_OR_RETURN(o.hard, Share(table, origin, row, *hard));
     }
     if (seed.has_value()) {
-      ASSIGN_OR_RETURN(o.seed, Integer(table, origin, row, *seed));
+      ASSIGN_OR_RETURN(o.seed, IntegerCell(table, origin, row, *seed));
     }
     if (id.has_value()) o.id = cells[*id];
     if (clamps.has_value()) {
@@ -305,16 +307,22 @@ absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::
   if (result.observations.empty())
     return absl::InvalidArgumentError(
         fmt::format("{}: no observations left of {} rows{}{}", origin, table.rows.size(),
-                    filter_text.empty() ? "" : " after", Shown(filter_text)));
+                    filter_text.empty() ? "" : " after", ShownCell(filter_text)));
   if (filtered > 0)
     result.excluded.push_back({fmt::format("not selected by{}", filter_text), filtered});
   return result;
 }
 
+absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::string_view origin,
+                                                    const CsvOptions& options) {
+  ASSIGN_OR_RETURN(const CsvTable table, ParseCsv(text, origin));
+  return ObservationsFromTable(table, origin, options);
+}
+
 absl::StatusOr<CsvObservations> ReadObservationsCsv(const std::string& path,
                                                     const CsvOptions& options) {
-  ASSIGN_OR_RETURN(const std::string text, core::ReadFile(path));
-  return ObservationsFromCsv(text, path, options);
+  ASSIGN_OR_RETURN(const CsvTable table, ReadTable(path));
+  return ObservationsFromTable(table, path, options);
 }
 
 }  // namespace fit

@@ -24,6 +24,20 @@ struct CsvTable {
 // INVALID_ARGUMENT with `origin` and line: no header, duplicate column, ragged row, open quote.
 absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin);
 
+// A cell for a message: control bytes replaced, long text cut.
+std::string ShownCell(std::string_view text);
+
+// "; did you mean ...?; the columns are: a, b, ...": the end of a message about a missing column.
+std::string ColumnHint(const CsvTable& table, const std::string& name);
+
+// The number in a cell, blanks around it ignored. INVALID_ARGUMENT names origin, line, column and
+// text when it is not finite and above 0. REQUIRES: row and column exist.
+absl::StatusOr<double> PositiveCell(const CsvTable& table, std::string_view origin, size_t row,
+                                    size_t column);
+// As PositiveCell, for a 64-bit integer of either sign; an empty cell is 0.
+absl::StatusOr<int64_t> IntegerCell(const CsvTable& table, std::string_view origin, size_t row,
+                                    size_t column);
+
 struct CsvOptions {
   // Our field -> column of the file, as `--column loss=loss_c4_val`. Fields: flops, params, tokens,
   // loss (required), budget_flops, params_no_embedding, unique_tokens, hard (0 to 1, may be empty),
@@ -47,10 +61,13 @@ struct CsvObservations {
 
 // INVALID_ARGUMENT as above, and for a number that is missing, not finite or not above 0, an
 // unknown field in `columns`, or no row left. `origin` is the file's name for messages.
+absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
+                                                      std::string_view origin,
+                                                      const CsvOptions& options);
 absl::StatusOr<CsvObservations> ObservationsFromCsv(std::string_view text, std::string_view origin,
                                                     const CsvOptions& options);
 
-// Reads the file too; errors of core::ReadFile pass through.
+// Reads the file too (read_table.h: CSV or JSON Lines, also compressed); its errors pass through.
 absl::StatusOr<CsvObservations> ReadObservationsCsv(const std::string& path,
                                                     const CsvOptions& options);
 

@@ -261,6 +261,12 @@ const Law* LawByName(std::string_view name) {
   return nullptr;
 }
 
+Scale ScaleOf(const FitSummary& summary) {
+  const auto metric = summary.cohort.values.find("metric");
+  return {summary.smallest_flops, summary.largest_flops, summary.spent_flops,
+          metric == summary.cohort.values.end() ? "loss" : metric->second};
+}
+
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
                                   const std::vector<Exclusion>& excluded) {
   const int64_t started_ms = core::SystemClock().MonotonicMs();
@@ -284,6 +290,15 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     summary.warnings.push_back(
         Warn(kMixedCohort, fmt::format("observations differ in {}; every number here mixes them",
                                        fmt::join(summary.cohort.mixed, ", "))));
+  std::vector<std::string> unknown;
+  for (const auto& [key, value] : summary.cohort.values)
+    if (value == kUnknownValue) unknown.push_back(key);
+  if (!unknown.empty())
+    summary.warnings.push_back(
+        Warn(kUnknownCohort,
+             fmt::format("nobody has said the {} of these runs: they may not measure the same "
+                         "thing, and no forecast from them can be registered",
+                         fmt::join(unknown, ", "))));
   summary.excluded = excluded;
   if (const int64_t copies = RemoveExactDuplicates(observations); copies > 0)
     summary.excluded.push_back({"exact duplicate of another row", copies});
@@ -330,7 +345,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   for (const Observation& o : observations) summary.spent_flops += o.flops;
   if (options.spent_flops > 0) summary.spent_flops = options.spent_flops;
 
-  std::vector<std::unique_ptr<FittedLaw>> fitted;
+  std::vector<std::shared_ptr<const FittedLaw>>& fitted = summary.laws;
   for (const Law* law : laws) {
     auto one = law->Fit(law->uses_checkpoints() ? rows : observations, law_options);
     if (one.ok()) {
@@ -362,9 +377,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     for (BacktestRow& row :
          AverageBacktest(summary.backtest, LawsOfAverage(views), options.law.bootstrap.level))
       summary.backtest.push_back(std::move(row));
-  const auto metric = summary.cohort.values.find("metric");
-  const Scale scale{summary.smallest_flops, summary.largest_flops, summary.spent_flops,
-                    metric == summary.cohort.values.end() ? "loss" : metric->second};
+  const Scale scale = ScaleOf(summary);
   for (const double target : options.predict)
     for (Forecast& forecast : ForecastAt(views, target, scale, summary.backtest))
       summary.predictions.push_back(std::move(forecast));
@@ -374,7 +387,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   CheckCoverage(options.law, summary);
   for (Forecast& forecast : summary.predictions)
     for (const Warning& warning : summary.warnings)
-      if (warning.code == kMixedCohort || warning.code == kClampedPoints)
+      if (warning.code == kMixedCohort || warning.code == kUnknownCohort ||
+          warning.code == kClampedPoints)
         forecast.warnings.push_back(warning);
   summary.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   return summary;

@@ -2,6 +2,7 @@
 // forecasts from one set of observations; everything a report prints is in the summary.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,6 +46,9 @@ struct FitOptions {
 
 struct FitSummary {
   std::vector<LawFit> fits;
+  // The laws themselves, in the order of `fits`, for what needs more than numbers
+  // (frontier_curve.h). Shared by the copies of a summary; nothing changes them.
+  std::vector<std::shared_ptr<const FittedLaw>> laws;
   std::vector<Forecast> predictions;  // by target, the primary law first
   std::vector<BacktestRow> backtest;
   std::vector<Warning> warnings;  // of the data and of laws that could not be fitted
@@ -59,6 +63,9 @@ struct FitSummary {
   double spent_flops = 0;
   double elapsed_s = 0;
 };
+
+// Where the fitted budgets lie, as ForecastAt wants it.
+Scale ScaleOf(const FitSummary& summary);
 
 // Everything that FitOptions::laws may name but "default" and "all".
 const std::vector<std::string>& LawNames();

@@ -11,8 +11,8 @@ namespace fit {
 
 const std::vector<std::string>& CohortKeys() {
   static const auto* const keys = new std::vector<std::string>{
-      "recipe", "data",     "tokenizer",       "eval",        "seq_len",
-      "metric", "numerics", "flop_convention", "n_convention"};
+      "recipe", "data",     "tokenizer",       "eval",         "seq_len",
+      "metric", "numerics", "flop_convention", "n_convention", "schedule"};
   return *keys;
 }
 

@@ -14,7 +14,12 @@ namespace fit {
 
 // The keys that a cohort is made of (DESIGN.md section 2): observations that differ in one of them
 // measure different things and are not fitted together unless the user allows that key.
+// schedule: cooled (after the whole learning-rate schedule) or mid-run.
 const std::vector<std::string>& CohortKeys();
+
+// The value of a key that an import left open (maps/map_file.h): it can be fitted, and a forecast
+// from it is not registered.
+inline constexpr std::string_view kUnknownValue = "unknown";
 
 struct Observation {
   double flops = 0;         // C, training FLOPs in the recipe's convention; > 0

@@ -81,6 +81,9 @@ absl::StatusOr<v1::RegisterForecastResponse> Client::RegisterForecast(
 absl::StatusOr<v1::RecordFitResponse> Client::RecordFit(const v1::RecordFitRequest& request) {
   return parts_->Call(&v1::Coordinator::Stub::RecordFit, request, kTimeoutMs);
 }
+absl::StatusOr<v1::ImportResponse> Client::Import(const v1::ImportRequest& request) {
+  return parts_->Call(&v1::Coordinator::Stub::Import, request, kSubmitTimeoutMs);
+}
 absl::StatusOr<v1::ControlResponse> Client::Control(const v1::ControlRequest& request) {
   return parts_->Call(&v1::Coordinator::Stub::Control, request, kTimeoutMs);
 }

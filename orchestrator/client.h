@@ -27,6 +27,7 @@ class Client {
       const sweep::v1::RegisterForecastRequest& request);
   absl::StatusOr<sweep::v1::RecordFitResponse> RecordFit(
       const sweep::v1::RecordFitRequest& request);
+  absl::StatusOr<sweep::v1::ImportResponse> Import(const sweep::v1::ImportRequest& request);
   absl::StatusOr<sweep::v1::ControlResponse> Control(const sweep::v1::ControlRequest& request);
   absl::StatusOr<sweep::v1::QueryResponse> Query(const sweep::v1::QueryRequest& request);
   absl::StatusOr<sweep::v1::ShutdownResponse> Shutdown();

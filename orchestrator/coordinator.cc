@@ -143,6 +143,10 @@ void Coordinator::RecordFit(const v1::RecordFitRequest& request,
   NoteClientCall();
   Write(&Store::RecordFit, request, false, std::move(answer));
 }
+void Coordinator::Import(const v1::ImportRequest& request, Answer<v1::ImportResponse> answer) {
+  NoteClientCall();
+  Write(&Store::Import, request, false, std::move(answer));
+}
 void Coordinator::Control(const v1::ControlRequest& request, Answer<v1::ControlResponse> answer) {
   NoteClientCall();
   Write(&Store::Control, request, true, std::move(answer));

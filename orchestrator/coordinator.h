@@ -54,6 +54,7 @@ class Coordinator {
   void RegisterForecast(const v1::RegisterForecastRequest& request,
                         Answer<v1::RegisterForecastResponse> answer);
   void RecordFit(const v1::RecordFitRequest& request, Answer<v1::RecordFitResponse> answer);
+  void Import(const v1::ImportRequest& request, Answer<v1::ImportResponse> answer);
   void Control(const v1::ControlRequest& request, Answer<v1::ControlResponse> answer);
   void Shutdown();
   // A client called (Query, say): keeps an idle coordinator up.

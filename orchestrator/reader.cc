@@ -24,6 +24,44 @@ std::vector<std::string> Strings(const std::string& json) {
   return result;
 }
 
+// Rows whose columns stand in the order of the two queries below.
+absl::StatusOr<std::vector<ObservationRow>> ReadObservations(Statement& rows) {
+  std::vector<ObservationRow> result;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) return result;
+    ObservationRow o;
+    o.sweep = rows.Text(0);
+    o.trial_id = rows.Text(1);
+    o.stage = rows.Text(2);
+    o.budget_flops = rows.Double(3);
+    o.flops = rows.Double(4);
+    o.params = rows.Double(5);
+    o.params_no_embedding = rows.Double(6);
+    o.tokens = rows.Double(7);
+    o.loss = rows.Double(8);
+    o.bits_per_byte = Number(rows, 9);
+    o.init_seed = rows.Int(10);
+    o.data_seed = rows.Int(11);
+    o.clamps = Strings(rows.Text(12));
+    o.steps = rows.Int(13);
+    o.batch = rows.Int(14);
+    o.seq_len = rows.Text(15);
+    o.hidden = rows.Int(16);
+    o.recipe = rows.Text(17);
+    o.data = rows.Text(18);
+    o.tokenizer = rows.Text(19);
+    o.eval_hash = rows.Text(20);
+    o.numerics = rows.Text(21);
+    o.metric = rows.Text(22);
+    o.unique_tokens = rows.Double(23);
+    o.flop_convention = rows.Text(24);
+    o.n_convention = rows.Text(25);
+    o.schedule = rows.Text(26);
+    result.push_back(std::move(o));
+  }
+}
+
 bool IsTerminal(const std::string& state) {
   return state != "PENDING" && state != "LEASED" && state != "HELD";
 }
@@ -170,39 +208,39 @@ absl::StatusOr<std::vector<ObservationRow>> Reader::Observations(const std::stri
                    db_->Prepare(R"sql(SELECT sweep, trial_id, stage, budget_flops, flops, params,
           params_no_embedding, tokens, loss, bits_per_byte, init_seed, data_seed,
           coalesce(clamps, '[]'), steps, batch, seq_len, hidden, recipe, data,
-          coalesce(tokenizer, ''), eval_hash, coalesce(numerics, ''), metric
+          coalesce(tokenizer, ''), eval_hash, coalesce(numerics, ''), metric, unique_tokens,
+          flop_convention, n_convention, schedule
         FROM v_observations WHERE ?1='' OR sweep=?1
         ORDER BY sweep, budget_flops, params, trial_id)sql",
                                 sweep));
-  std::vector<ObservationRow> result;
+  return ReadObservations(rows);
+}
+
+absl::StatusOr<std::vector<ObservationRow>> Reader::ImportedObservations(
+    const std::string& import, const std::string& metric) {
+  ASSIGN_OR_RETURN(Statement rows,
+                   db_->Prepare(R"sql(SELECT sweep, run, stage, budget_flops, flops, params,
+          params_no_embedding, tokens, value, CASE WHEN unit='bits_per_byte' THEN value END, seed,
+          NULL, '[]', NULL, NULL, seq_len, NULL, recipe, data, tokenizer, eval, numerics,
+          metric || '/' || unit, unique_tokens, flop_convention, n_convention, schedule
+        FROM v_imported_values WHERE sweep=?1 AND metric=?2
+        ORDER BY budget_flops, params, run, source_row)sql",
+                                import, metric));
+  return ReadObservations(rows);
+}
+
+absl::StatusOr<std::vector<ImportInfo>> Reader::Imports() {
+  ASSIGN_OR_RETURN(Statement rows,
+                   db_->Prepare(R"sql(SELECT name, source, map, runs, coalesce(unknown, ''),
+          (SELECT json_group_array(metric) FROM (SELECT metric FROM imported_metrics m
+             JOIN imports i USING(import_key) WHERE i.name=v.name ORDER BY position))
+        FROM v_imports v ORDER BY imported_unix_ms, name)sql"));
+  std::vector<ImportInfo> imports;
   while (true) {
     ASSIGN_OR_RETURN(const bool row, rows.Step());
-    if (!row) return result;
-    ObservationRow o;
-    o.sweep = rows.Text(0);
-    o.trial_id = rows.Text(1);
-    o.stage = rows.Text(2);
-    o.budget_flops = rows.Double(3);
-    o.flops = rows.Double(4);
-    o.params = rows.Int(5);
-    o.params_no_embedding = rows.Int(6);
-    o.tokens = rows.Int(7);
-    o.loss = rows.Double(8);
-    o.bits_per_byte = Number(rows, 9);
-    o.init_seed = rows.Int(10);
-    o.data_seed = rows.Int(11);
-    o.clamps = Strings(rows.Text(12));
-    o.steps = rows.Int(13);
-    o.batch = rows.Int(14);
-    o.seq_len = rows.Int(15);
-    o.hidden = rows.Int(16);
-    o.recipe = rows.Text(17);
-    o.data = rows.Text(18);
-    o.tokenizer = rows.Text(19);
-    o.eval_hash = rows.Text(20);
-    o.numerics = rows.Text(21);
-    o.metric = rows.Text(22);
-    result.push_back(std::move(o));
+    if (!row) return imports;
+    imports.push_back({rows.Text(0), rows.Text(1), rows.Text(2), rows.Int(3), Strings(rows.Text(5)),
+                       rows.Text(4)});
   }
 }
 

@@ -68,18 +68,29 @@ struct SweepInfo {
   std::vector<std::string> trainer_command;  // empty: native
 };
 
-// One row of v_observations.
+// One row of v_observations. Of an imported run, `sweep` is the import and trial_id the run; steps,
+// batch and hidden are 0.
 struct ObservationRow {
   std::string sweep, trial_id, stage;
-  double budget_flops = 0, flops = 0;
-  int64_t params = 0, params_no_embedding = 0, tokens = 0;
-  double loss = 0;  // nats per token
+  double budget_flops = 0, flops = 0;  // budget_flops 0: an import that names none
+  double params = 0, params_no_embedding = 0, tokens = 0;
+  double unique_tokens = 0;  // 0: every token seen once, or not given
+  double loss = 0;           // nats per token, or what `metric` says
   std::optional<double> bits_per_byte;
   int64_t init_seed = 0, data_seed = 0;
   std::vector<std::string> clamps;
-  int64_t steps = 0, batch = 0, seq_len = 0, hidden = 0;
+  int64_t steps = 0, batch = 0, hidden = 0;
   // Cohort.
-  std::string recipe, data, tokenizer, eval_hash, numerics, metric;
+  std::string recipe, data, tokenizer, eval_hash, seq_len, numerics, metric, flop_convention,
+      n_convention, schedule;
+};
+
+// One row of v_imports.
+struct ImportInfo {
+  std::string name, source, map;
+  int64_t runs = 0;
+  std::vector<std::string> metrics;  // the default one first
+  std::string unknown;               // keys that nobody has given: "eval, tokenizer"
 };
 
 struct MetricRow {
@@ -108,9 +119,15 @@ class Reader {
   absl::StatusOr<std::string> ResolveTrial(const std::string& prefix);
   // The plan's canonical bytes.
   absl::StatusOr<std::string> Plan(const std::string& trial_id);
-  // COMPLETED trials; of all sweeps when `sweep` is empty (a shared trial then appears once per
-  // sweep). Ordered by sweep, budget, params.
+  // COMPLETED trials of a sweep, or the runs of an import under its default metric; of all of them
+  // when `sweep` is empty (a shared trial then appears once per sweep). Ordered by sweep, budget,
+  // params.
   absl::StatusOr<std::vector<ObservationRow>> Observations(const std::string& sweep);
+  // The runs of an import that have this metric, as Observations(): `loss` is its value.
+  absl::StatusOr<std::vector<ObservationRow>> ImportedObservations(const std::string& import,
+                                                                   const std::string& metric);
+  // All imports, oldest first.
+  absl::StatusOr<std::vector<ImportInfo>> Imports();
   // One metric, or all when `name` is empty, by name and step.
   absl::StatusOr<std::vector<MetricRow>> Metrics(const std::string& trial_id,
                                                  const std::string& name);

@@ -109,6 +109,12 @@ class ClientService final : public v1::Coordinator::CallbackService {
     coordinator_->RecordFit(*request, Reply(reactor, response));
     return reactor;
   }
+  Reactor* Import(Context* context, const v1::ImportRequest* request,
+                  v1::ImportResponse* response) override {
+    Reactor* reactor = context->DefaultReactor();
+    coordinator_->Import(*request, Reply(reactor, response));
+    return reactor;
+  }
   Reactor* Control(Context* context, const v1::ControlRequest* request,
                    v1::ControlResponse* response) override {
     Reactor* reactor = context->DefaultReactor();

@@ -1,4 +1,6 @@
 // sweepctl export: rows for notebooks, as CSV, JSON Lines or one JSON object.
+#include <algorithm>
+
 #include "core/file.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
@@ -25,7 +27,7 @@ const std::map<std::string, std::string>& Queries() {
        "';') FROM json_each(clamps) WHERE value NOT IN ('beta2_steps', 'beta_floor')) AS clamps, "
        "steps, batch, hidden, layers, model_flops, "
        "sum_nats, scored_tokens, scored_bytes, recipe, data, tokenizer, eval_hash AS eval, "
-       "seq_len, metric, numerics, 'recipe' AS flop_convention, 'params' AS n_convention "
+       "seq_len, metric, numerics, unique_tokens, flop_convention, n_convention, schedule "
        "FROM v_observations WHERE ?1='' OR sweep=?1 ORDER BY sweep, budget_flops, params, "
        "trial_id"},
       {"trials", "SELECT * FROM v_trials WHERE ?1='' OR sweep=?1 ORDER BY sweep, position"},
@@ -50,7 +52,12 @@ absl::StatusOr<std::vector<std::string>> ColumnsOf(orchestrator::Reader& reader,
 
 absl::StatusOr<int> RunExport(const ExportArgs& args, const GlobalOptions& options) {
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
-  if (!args.sweep.empty()) RETURN_IF_ERROR(reader->Sweep(args.sweep).status());
+  if (!args.sweep.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader->Imports());
+    if (std::none_of(imports.begin(), imports.end(),
+                     [&](const auto& import) { return import.name == args.sweep; }))
+      RETURN_IF_ERROR(reader->Sweep(args.sweep).status());
+  }
   const std::string& sql = Queries().at(args.what);
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ColumnsOf(*reader, sql));
   ASSIGN_OR_RETURN(const std::vector<Json> rows, reader->Rows(sql, args.sweep));
@@ -81,7 +88,7 @@ absl::StatusOr<int> RunExport(const ExportArgs& args, const GlobalOptions& optio
 void AddExportVerb(CLI::App& app, Session& session) {
   auto args = std::make_shared<ExportArgs>();  // shared by the parser and the callback
   CLI::App* verb = app.add_subcommand("export", "write rows as CSV or JSON Lines");
-  verb->add_option("--sweep", args->sweep, "only this sweep")->type_name("NAME");
+  verb->add_option("--sweep", args->sweep, "only this sweep or import")->type_name("NAME");
   verb->add_option("--what", args->what, "observations, trials, metrics or forecasts")
       ->check(CLI::IsMember({"observations", "trials", "metrics", "forecasts"}))
       ->capture_default_str();

@@ -22,7 +22,7 @@ namespace {
 using core::Json;
 
 struct FitArgs {
-  std::string sweep, csv, n_convention = "params";
+  std::string sweep, csv, metric, n_convention = "params";
   std::vector<std::string> columns, where, laws = {"default"}, predict, allow_mixed;
   std::vector<std::string> hold;
   std::string loss = "huber", residual = "log", delta, pinned_E, level, unique_tokens;
@@ -40,18 +40,12 @@ struct Input {
   double spent_flops = 0;  // 0: the sum over observations
   size_t targets = 0;      // completed targets among the observations
   size_t targets_left_out = 0;
-  std::string sweep;                     // empty: from a CSV file
+  std::string sweep;  // or import; empty: from a file
+  bool imported = false;
+  std::string metrics;                   // of an import that has several, none of them asked for
   std::optional<TargetChooser> chooser;  // only when the recipe is known
   std::string no_chooser;                // why not
 };
-
-absl::StatusOr<std::pair<std::string, std::string>> KeyValue(const std::string& text,
-                                                             std::string_view option) {
-  const size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0)
-    return UsageError(fmt::format("{} takes NAME=VALUE, not '{}'", option, text));
-  return std::make_pair(text.substr(0, equals), text.substr(equals + 1));
-}
 
 absl::StatusOr<double> NumberOf(const std::string& text, std::string_view option) {
   const auto number = core::ParseNumber(text);
@@ -151,8 +145,9 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
 }
 
 absl::StatusOr<Input> FromCsv(const FitArgs& args) {
-  if (!args.sweep.empty() || args.include_targets)
-    return UsageError("--csv reads a file; --sweep and --include-targets belong to a database");
+  if (!args.sweep.empty() || args.include_targets || !args.metric.empty())
+    return UsageError(
+        "--csv reads a file; --sweep, --metric and --include-targets belong to a database");
   fit::CsvOptions options;
   options.assume_6nd = args.assume_6nd;
   for (const std::string& text : args.columns) {
@@ -173,30 +168,46 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
 }
 
 absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& global) {
-  if (!args.columns.empty() || !args.where.empty() || args.assume_6nd || !args.soft.empty() ||
+  if (!args.columns.empty() || args.assume_6nd || !args.soft.empty() ||
       !args.input.empty() || !args.hard.empty() || args.checkpoints)
     return UsageError(
-        "--column, --where, --assume-6nd, --x, --soft, --hard and --checkpoints belong to --csv "
+        "--column, --assume-6nd, --x, --soft, --hard and --checkpoints belong to --csv "
         "FILE");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
-  ASSIGN_OR_RETURN(const orchestrator::SweepInfo sweep, ChooseSweep(*reader, args.sweep));
-  ASSIGN_OR_RETURN(SweepObservations read, ObservationsOf(*reader, sweep.sweep));
+  CohortChoice choice{args.sweep, args.metric, {}};
+  for (const std::string& text : args.where) {
+    ASSIGN_OR_RETURN(choice.where.emplace_back(), KeyValue(text, "--where"));
+  }
+  ASSIGN_OR_RETURN(ChosenCohort read, ReadCohort(*reader, choice));
   Input input;
-  input.sweep = sweep.sweep;
-  input.observations = std::move(read.fitted);
+  input.sweep = read.name;
+  input.imported = read.imported;
+  input.excluded = read.excluded;
+  input.metrics = args.metric.empty() ? read.metrics : "";
+  input.observations = std::move(read.observations.fitted);
   if (args.include_targets) {
-    input.targets = read.targets.size();
-    for (fit::Observation& target : read.targets) input.observations.push_back(std::move(target));
+    input.targets = read.observations.targets.size();
+    for (fit::Observation& target : read.observations.targets)
+      input.observations.push_back(std::move(target));
   } else {
-    input.targets_left_out = read.targets.size();
+    input.targets_left_out = read.observations.targets.size();
   }
   if (input.observations.empty()) {
+    std::string why;
+    for (const fit::Exclusion& e : input.excluded) why += fmt::format("; {} {}", e.count, e.reason);
+    if (read.imported || !why.empty())
+      return absl::FailedPreconditionError(fmt::format("nothing to fit in {}{}", read.name, why));
     return absl::FailedPreconditionError(
         fmt::format("sweep {} has no completed fit trial yet; `sweepctl status {}{}` says how far "
                     "it is",
-                    sweep.sweep, sweep.sweep, DbFlag(global)));
+                    read.name, read.name, DbFlag(global)));
   }
-  ASSIGN_OR_RETURN(input.spent_flops, SpentFlops(*reader, sweep.sweep, args.include_targets));
+  if (read.imported) {
+    input.no_chooser = "imported runs have no recipe here";
+    return input;
+  }
+  ASSIGN_OR_RETURN(input.spent_flops, SpentFlops(*reader, read.name, args.include_targets));
+  ASSIGN_OR_RETURN(const orchestrator::SweepInfo sweep, reader->Sweep(read.name));
   auto chooser = TargetChooserOf(*reader, sweep);
   if (chooser.ok())
     input.chooser = *std::move(chooser);
@@ -282,10 +293,13 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
     return kDone;
   }
   std::string text = fit::FitText(summary);
-  for (size_t i = 0; i < plans.size() && !input.sweep.empty(); ++i) {
+  for (size_t i = 0; i < plans.size() && !input.sweep.empty() && !input.imported; ++i) {
     if (summary.predictions[i].primary) text += WhatToTrain(summary.predictions[i], plans[i]);
   }
   RETURN_IF_ERROR(Print(text));
+  if (!input.metrics.empty())
+    Note(fmt::format("this is the first metric of {}; --metric takes another loss: {}", input.sweep,
+                     input.metrics));
   if (input.targets_left_out > 0) {
     Note(
         fmt::format("{} completed targets are outcomes and did not join the fit; "
@@ -297,7 +311,7 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
         "next: sweepctl fit{} --predict {}",
         input.sweep.empty() ? " --csv " + args.csv : " --sweep " + input.sweep + DbFlag(global),
         core::FormatFlops(10 * summary.largest_flops)));
-  } else if (!input.sweep.empty()) {
+  } else if (!input.sweep.empty() && !input.imported) {
     Note("a forecast is blind only when registered first: forecast: {at: [...]} in the sweep file");
   }
   return kDone;
@@ -308,15 +322,20 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
 void AddFitVerb(CLI::App& app, Session& session) {
   auto args = std::make_shared<FitArgs>();  // shared by the parser and the callback
   CLI::App* verb = app.add_subcommand("fit", "fit scaling laws and forecast larger runs");
-  verb->add_option("--sweep", args->sweep, "the sweep of --db; the only one by default")
+  verb->add_option("--sweep", args->sweep, "the sweep or import of --db; the only one by default")
+      ->type_name("NAME");
+  verb->add_option("--metric", args->metric,
+                   "of a sweep: loss or bits_per_byte; of an import: one of its losses")
       ->type_name("NAME");
   verb->add_option("--csv", args->csv,
-                   "read observations from this file: flops, params, tokens, loss")
+                   "read observations from this file (CSV or JSON Lines): flops, params, tokens, "
+                   "loss")
       ->type_name("FILE");
   verb->add_option("--column", args->columns, "which column holds a field; may be repeated")
       ->type_name("FIELD=COLUMN");
   verb->add_option("--where", args->where,
-                   "keep rows whose column holds this; repeated for one column: one of these")
+                   "keep rows whose column (of a database: cohort key, id or seed) holds this; "
+                   "repeated for one column: one of these")
       ->type_name("COLUMN=TEXT");
   verb->add_flag("--assume-6nd", args->assume_6nd, "without a flops column: C = 6 N D");
   verb->add_option(

@@ -3,6 +3,7 @@
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "recipes/transformer_shape.h"
+#include "sweepctl/cli.h"
 #include "sweeps/expand.h"
 
 namespace sweepctl {
@@ -16,6 +17,14 @@ absl::StatusOr<double> SpentFlops(orchestrator::Reader& reader, const std::strin
                               with_targets ? "" : " AND stage='fit'"),
                   sweep));
   return rows[0]["flops"].get<double>();
+}
+
+absl::StatusOr<std::pair<std::string, std::string>> KeyValue(const std::string& text,
+                                                             std::string_view option) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0)
+    return UsageError(fmt::format("{} takes NAME=VALUE, not '{}'", option, text));
+  return std::make_pair(text.substr(0, equals), text.substr(equals + 1));
 }
 
 absl::StatusOr<recipes::Plan> TargetChooser::Choose(double budget_flops,

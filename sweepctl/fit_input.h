@@ -1,8 +1,11 @@
 // What `fit` reads from a sweep's database beside the observations: what was spent, and which model
-// the recipe would train at a forecast's optimum.
+// the recipe would train at a forecast's optimum; and the options it shares with import and
+// compare.
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "orchestrator/reader.h"
@@ -15,6 +18,10 @@ namespace sweepctl {
 // a target must not count as spent before its own forecast.
 absl::StatusOr<double> SpentFlops(orchestrator::Reader& reader, const std::string& sweep,
                                   bool with_targets);
+
+// ("loss", "loss_c4") of "loss=loss_c4". UsageError naming the option for anything else.
+absl::StatusOr<std::pair<std::string, std::string>> KeyValue(const std::string& text,
+                                                             std::string_view option);
 
 // Turns a forecast into the plan its sweep would train.
 struct TargetChooser {

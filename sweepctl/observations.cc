@@ -1,39 +1,165 @@
 #include "sweepctl/observations.h"
 
+#include <algorithm>
+
+#include "core/did_you_mean.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "sweepctl/cli.h"
 
 namespace sweepctl {
+namespace {
+
+fit::Observation ObservationOf(const orchestrator::ObservationRow& row) {
+  fit::Observation o;
+  o.flops = row.flops;
+  o.params = row.params;
+  o.tokens = row.tokens;
+  o.loss = row.loss;
+  o.budget_flops = row.budget_flops;
+  o.params_no_embedding = row.params_no_embedding;
+  o.unique_tokens = row.unique_tokens;
+  o.seed = row.init_seed;
+  o.id = row.trial_id;
+  for (const std::string& clamp : row.clamps)
+    if (clamp != "beta2_steps" && clamp != "beta_floor") o.clamps.push_back(clamp);
+  o.cohort = {{"recipe", row.recipe},
+              {"data", row.data},
+              {"tokenizer", row.tokenizer},
+              {"eval", row.eval_hash},
+              {"seq_len", row.seq_len},
+              {"metric", row.metric},
+              {"flop_convention", row.flop_convention},
+              {"n_convention", row.n_convention},
+              {"numerics", row.numerics},
+              {"schedule", row.schedule}};
+  return o;
+}
+
+SweepObservations Sorted(const std::vector<orchestrator::ObservationRow>& rows) {
+  SweepObservations out;
+  for (const orchestrator::ObservationRow& row : rows)
+    (row.stage == "target" ? out.targets : out.fitted).push_back(ObservationOf(row));
+  return out;
+}
+
+// Takes bits per byte for the loss; the number of rows that have none.
+int64_t UseBitsPerByte(std::vector<orchestrator::ObservationRow>& rows) {
+  const size_t before = rows.size();
+  rows.erase(std::remove_if(rows.begin(), rows.end(),
+                            [](const auto& row) { return !row.bits_per_byte.has_value(); }),
+             rows.end());
+  for (orchestrator::ObservationRow& row : rows) {
+    row.loss = *row.bits_per_byte;
+    const size_t slash = row.metric.find('/');
+    row.metric = "bits_per_byte" + (slash == std::string::npos ? "" : row.metric.substr(slash));
+  }
+  return static_cast<int64_t>(before - rows.size());
+}
+
+absl::StatusOr<std::vector<orchestrator::ObservationRow>> ReadImport(
+    orchestrator::Reader& reader, const orchestrator::ImportInfo& import,
+    const std::string& metric) {
+  if (metric.empty()) return reader.Observations(import.name);
+  if (std::find(import.metrics.begin(), import.metrics.end(), metric) == import.metrics.end())
+    return UsageError(fmt::format("import {} has no metric '{}'{}; it has: {}", import.name, metric,
+                                  core::DidYouMean(metric, import.metrics),
+                                  fmt::join(import.metrics, ", ")));
+  ASSIGN_OR_RETURN(auto rows, reader.ImportedObservations(import.name, metric));
+  if (!rows.empty() && rows[0].metric.ends_with("/accuracy"))
+    return absl::FailedPreconditionError(
+        fmt::format("metric {} is an accuracy: the laws here are of losses, which fall; choose one "
+                    "of the import's losses, and look at accuracies with `sweepctl query`",
+                    metric));
+  return rows;
+}
+
+absl::Status Select(const std::vector<std::pair<std::string, std::string>>& where,
+                    std::vector<fit::Observation>& observations, int64_t* left_out) {
+  std::vector<std::string> keys = fit::CohortKeys();
+  keys.insert(keys.end(), {"id", "seed"});
+  for (const auto& [key, text] : where) {
+    if (std::find(keys.begin(), keys.end(), key) == keys.end())
+      return UsageError(fmt::format("--where {}={}: no such key of a database{}; the keys are: {}",
+                                    key, text, core::DidYouMean(key, keys), fmt::join(keys, ", ")));
+    const auto differs = [&](const fit::Observation& o) {
+      if (key == "id") return o.id != text;
+      if (key == "seed") return std::to_string(o.seed) != text;
+      const auto value = o.cohort.find(key);
+      return value == o.cohort.end() || value->second != text;
+    };
+    const size_t before = observations.size();
+    observations.erase(std::remove_if(observations.begin(), observations.end(), differs),
+                       observations.end());
+    *left_out += static_cast<int64_t>(before - observations.size());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<SweepObservations> ObservationsOf(orchestrator::Reader& reader,
                                                  const std::string& sweep) {
   ASSIGN_OR_RETURN(const std::vector<orchestrator::ObservationRow> rows,
                    reader.Observations(sweep));
-  SweepObservations out;
-  for (const orchestrator::ObservationRow& row : rows) {
-    fit::Observation o;
-    o.flops = row.flops;
-    o.params = static_cast<double>(row.params);
-    o.tokens = static_cast<double>(row.tokens);
-    o.loss = row.loss;
-    o.budget_flops = row.budget_flops;
-    o.params_no_embedding = static_cast<double>(row.params_no_embedding);
-    o.seed = row.init_seed;
-    o.id = row.trial_id;
-    for (const std::string& clamp : row.clamps)
-      if (clamp != "beta2_steps" && clamp != "beta_floor") o.clamps.push_back(clamp);
-    o.cohort = {{"recipe", row.recipe},
-                {"data", row.data},
-                {"tokenizer", row.tokenizer},
-                {"eval", row.eval_hash},
-                {"seq_len", fmt::format("{}", row.seq_len)},
-                {"metric", row.metric},
-                {"flop_convention", "recipe"},
-                {"n_convention", "params"},
-                {"numerics", row.numerics}};
-    (row.stage == "target" ? out.targets : out.fitted).push_back(std::move(o));
+  return Sorted(rows);
+}
+
+absl::StatusOr<ChosenCohort> ReadCohort(orchestrator::Reader& reader, const CohortChoice& choice) {
+  ASSIGN_OR_RETURN(const std::vector<orchestrator::SweepInfo> sweeps, reader.Sweeps());
+  ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader.Imports());
+  std::vector<std::string> names;
+  for (const orchestrator::SweepInfo& sweep : sweeps) names.push_back(sweep.sweep);
+  for (const orchestrator::ImportInfo& import : imports) names.push_back(import.name);
+  if (names.empty())
+    return absl::FailedPreconditionError(
+        "the database holds no sweep and no import; start with `sweepctl launch SWEEP.yaml` or "
+        "`sweepctl import --map NAME FILE`");
+  if (choice.name.empty() && names.size() > 1)
+    return UsageError(fmt::format("the database holds {} {}, name one: {}", names.size(),
+                                  imports.empty() ? "sweeps" : "sweeps and imports",
+                                  fmt::join(names, ", ")));
+  ChosenCohort chosen;
+  chosen.name = choice.name.empty() ? names[0] : choice.name;
+  if (std::find(names.begin(), names.end(), chosen.name) == names.end())
+    return absl::NotFoundError(fmt::format("neither a sweep nor an import is called '{}'{}",
+                                           chosen.name, core::DidYouMean(chosen.name, names)));
+  std::vector<orchestrator::ObservationRow> rows;
+  for (const orchestrator::ImportInfo& import : imports) {
+    if (import.name != chosen.name) continue;
+    chosen.imported = true;
+    ASSIGN_OR_RETURN(const auto losses,
+                     reader.Rows("SELECT DISTINCT metric FROM v_imported_values WHERE sweep=?1 AND "
+                                 "unit<>'accuracy' AND NOT is_default",
+                                 import.name));
+    for (const core::Json& loss : losses)
+      chosen.metrics += (chosen.metrics.empty() ? "" : ", ") + loss["metric"].get<std::string>();
+    ASSIGN_OR_RETURN(rows, ReadImport(reader, import, choice.metric));
+    if (const auto missing = import.runs - static_cast<int64_t>(rows.size()); missing > 0)
+      chosen.excluded.push_back({"runs without the metric " + choice.metric, missing});
   }
-  return out;
+  if (!chosen.imported) {
+    ASSIGN_OR_RETURN(rows, reader.Observations(chosen.name));
+    if (choice.metric == "bits_per_byte") {
+      if (const int64_t missing = UseBitsPerByte(rows); missing > 0)
+        chosen.excluded.push_back({"trials without bits per byte", missing});
+    } else if (!choice.metric.empty() && choice.metric != "loss") {
+      return UsageError(
+          fmt::format("--metric {}: sweep {} has loss (nats per token) and bits_per_byte",
+                      choice.metric, chosen.name));
+    }
+  }
+  chosen.observations = Sorted(rows);
+  int64_t left_out = 0, targets_left_out = 0;
+  RETURN_IF_ERROR(Select(choice.where, chosen.observations.fitted, &left_out));
+  RETURN_IF_ERROR(Select(choice.where, chosen.observations.targets, &targets_left_out));
+  if (left_out > 0) {
+    std::string text;
+    for (const auto& [key, value] : choice.where) text += fmt::format(" --where {}={}", key, value);
+    chosen.excluded.push_back({"not selected by" + text, left_out});
+  }
+  return chosen;
 }
 
 }  // namespace sweepctl

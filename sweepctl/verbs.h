@@ -25,6 +25,7 @@
   V(Cancel)               \
   V(Pause)                \
   V(Retry)                \
+  V(Import)               \
   V(Fit)                  \
   V(Forecasts)            \
   V(Query)                \

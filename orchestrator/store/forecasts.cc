@@ -1,5 +1,6 @@
 // The record: registrations chained by hash, their scores, and fits.
 #include <cmath>
+#include <set>
 
 #include "core/canonical_json.h"
 #include "core/hash.h"
@@ -45,6 +46,28 @@ absl::StatusOr<core::Json> Promise(const v1::RegisterForecastRequest& r,
                     {"code_version", r.code_version()}};
 }
 
+// Keys of the cohort, of the forecast or of one of its observations, whose value nobody knows.
+absl::Status CheckKnown(const std::string& name, const core::Json& cohort,
+                        const core::Json& observations) {
+  std::set<std::string> unknown;
+  const auto look = [&](const core::Json& values) {
+    if (!values.is_object()) return;
+    for (const auto& [key, value] : values.items())
+      if (value == "unknown") unknown.insert(key);
+  };
+  look(cohort);
+  if (observations.is_array())
+    for (const core::Json& row : observations)
+      if (row.is_object() && row.contains("cohort")) look(row["cohort"]);
+  if (unknown.empty()) return absl::OkStatus();
+  std::string keys;
+  for (const std::string& key : unknown) keys += (keys.empty() ? "" : ", ") + key;
+  return absl::FailedPreconditionError(fmt::format(
+      "forecast {}: {} of its observations {} unknown, so nobody could say later what was "
+      "promised; import them again with --value {}=...",
+      name, keys, unknown.size() == 1 ? "is" : "are", *unknown.begin()));
+}
+
 absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
   if (r.name().empty() || r.name().size() > 200)
     return absl::InvalidArgumentError("forecast: the name needs 1 to 200 characters");
@@ -77,6 +100,7 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
   ASSIGN_OR_RETURN(const std::string observations_bytes, core::CanonicalJson(observations));
   const std::string observations_hash = core::Sha256Hex(observations_bytes);
   ASSIGN_OR_RETURN(core::Json record, Promise(request, observations_hash));
+  RETURN_IF_ERROR(CheckKnown(request.name(), record["cohort"], observations));
 
   Transaction transaction(db_.get());
   RETURN_IF_ERROR(transaction.status());

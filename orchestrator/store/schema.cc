@@ -1,5 +1,8 @@
 #include "orchestrator/store/schema.h"
 
+#include <string>
+#include <vector>
+
 #include "core/status_macros.h"
 #include "core/version.h"
 #include "fmt/format.h"
@@ -208,7 +211,73 @@ CREATE TABLE workers(
 CREATE TABLE probe(content BLOB NOT NULL) STRICT;
 )sql";
 
+// Runs that were trained elsewhere. Labels nobody has given are the word 'unknown'.
+const char kImportTablesSql[] = R"sql(
+CREATE TABLE imports(
+  import_key INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,            -- no sweep has it
+  source TEXT NOT NULL,                 -- the file as named
+  source_hash TEXT NOT NULL,            -- SHA-256 of its bytes
+  map TEXT NOT NULL,                    -- the map as named
+  map_json TEXT NOT NULL CHECK(json_valid(map_json)),
+  excluded_json TEXT NOT NULL CHECK(json_valid(excluded_json)),
+  content_hash TEXT NOT NULL,           -- SHA-256 of everything but name, source and map as named
+  imported_unix_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE imported_metrics(
+  import_key INTEGER NOT NULL REFERENCES imports(import_key),
+  position INTEGER NOT NULL,            -- 0: what a fit takes by default
+  metric TEXT NOT NULL,
+  unit TEXT NOT NULL CHECK(unit IN ('nats_per_token','bits_per_token','bits_per_byte','error',
+                                    'accuracy')),
+  eval TEXT NOT NULL,
+  PRIMARY KEY(import_key, metric)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE imported_runs(
+  import_key INTEGER NOT NULL REFERENCES imports(import_key),
+  source_row INTEGER NOT NULL,          -- line of the file
+  run TEXT NOT NULL,
+  stage TEXT NOT NULL CHECK(stage IN ('fit','target')),
+  flops REAL NOT NULL CHECK(flops > 0),
+  params REAL NOT NULL CHECK(params > 0),
+  tokens REAL NOT NULL CHECK(tokens > 0),
+  params_no_embedding REAL, unique_tokens REAL, budget_flops REAL,
+  seed INTEGER NOT NULL,
+  recipe TEXT NOT NULL, data TEXT NOT NULL, tokenizer TEXT NOT NULL, seq_len TEXT NOT NULL,
+  numerics TEXT NOT NULL, flop_convention TEXT NOT NULL, n_convention TEXT NOT NULL,
+  schedule TEXT NOT NULL CHECK(schedule IN ('cooled','mid-run','unknown')),
+  PRIMARY KEY(import_key, source_row)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE imported_values(
+  import_key INTEGER NOT NULL REFERENCES imports(import_key),
+  source_row INTEGER NOT NULL,
+  metric TEXT NOT NULL,
+  value REAL NOT NULL,
+  PRIMARY KEY(import_key, source_row, metric)
+) STRICT, WITHOUT ROWID;
+)sql";
+
 namespace {
+
+// Views hold no data: an older file's are replaced by today's.
+absl::Status DropViews(Database* db) {
+  std::vector<std::string> names;
+  {
+    ASSIGN_OR_RETURN(Statement rows,
+                     db->Prepare("SELECT name FROM sqlite_schema WHERE type='view'"));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, rows.Step());
+      if (!row) break;
+      names.push_back(rows.Text(0));
+    }
+  }
+  for (const std::string& name : names)
+    RETURN_IF_ERROR(db->Execute(fmt::format("DROP VIEW \"{}\"", name)));
+  return absl::OkStatus();
+}
 
 absl::Status NewerError(int64_t found) {
   return absl::FailedPreconditionError(
@@ -224,12 +293,12 @@ absl::Status Migrate(Database* db) {
   RETURN_IF_ERROR(transaction.status());
   ASSIGN_OR_RETURN(const int64_t version, db->Int(0, "PRAGMA user_version"));
   if (version > kSchemaVersion) return NewerError(version);
-  if (version < 1) {
-    RETURN_IF_ERROR(db->Execute(kTablesSql));
-    RETURN_IF_ERROR(db->Execute(kViewsSql));
-  }
-  if (version != kSchemaVersion)
-    RETURN_IF_ERROR(db->Execute(fmt::format("PRAGMA user_version={}", kSchemaVersion)));
+  if (version == kSchemaVersion) return transaction.Commit();
+  if (version < 1) RETURN_IF_ERROR(db->Execute(kTablesSql));
+  if (version < 2) RETURN_IF_ERROR(db->Execute(kImportTablesSql));
+  RETURN_IF_ERROR(DropViews(db));
+  RETURN_IF_ERROR(db->Execute(kViewsSql));
+  RETURN_IF_ERROR(db->Execute(fmt::format("PRAGMA user_version={}", kSchemaVersion)));
   return transaction.Commit();
 }
 

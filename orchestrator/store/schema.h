@@ -6,18 +6,20 @@
 
 namespace orchestrator {
 
-// Grows with every change of a table or view.
-inline constexpr int kSchemaVersion = 1;
+// Grows with every change of a table or view. 2: imports; views say conventions and schedule.
+inline constexpr int kSchemaVersion = 2;
 
-// Brings the file to kSchemaVersion in one transaction; a second call does nothing.
+// Brings the file to kSchemaVersion in one transaction: tables are added, views made anew. A second
+// call does nothing.
 // FAILED_PRECONDITION for a file of a newer version, naming both versions and what to do.
 absl::Status Migrate(Database* db);
 
 // For read-only connections: OK, or FAILED_PRECONDITION naming both versions and what to do.
 absl::Status CheckSchemaVersion(Database* db);
 
-// The tables (schema.cc) and the views (views.cc) as SQL.
+// The tables of version 1 and what version 2 adds (schema.cc), and the views (views.cc), as SQL.
 extern const char kTablesSql[];
+extern const char kImportTablesSql[];
 extern const char kViewsSql[];
 
 }  // namespace orchestrator

@@ -39,6 +39,9 @@ struct Activity {
 // predecessor. Only reads.
 absl::Status VerifyForecastChain(Database* db);
 
+// INVALID_ARGUMENT unless the name of a sweep or import is 1 to 64 letters, digits, '.', '_', '-'.
+absl::Status CheckSweepName(std::string_view name);
+
 class Store {
  public:
   // Opens or creates, and migrates (orchestrator/store/schema.h).
@@ -57,10 +60,16 @@ class Store {
                                                         int64_t now_ms);
   absl::StatusOr<v1::ControlResponse> Control(const v1::ControlRequest& request, int64_t now_ms);
   // Appends to the chain of registrations and releases the target, in one transaction.
+  // FAILED_PRECONDITION, naming the keys, when something of the cohort is "unknown": a promise
+  // about nobody knows what cannot be kept.
   absl::StatusOr<v1::RegisterForecastResponse> RegisterForecast(
       const v1::RegisterForecastRequest& request, int64_t now_ms);
   absl::StatusOr<v1::RecordFitResponse> RecordFit(const v1::RecordFitRequest& request,
                                                   int64_t now_ms);
+  // Stores runs that were trained elsewhere (store/imports.cc), all or none. The same content under
+  // the same name changes nothing. FAILED_PRECONDITION when a sweep has the name, or an import of
+  // other content has it and request.replace is off.
+  absl::StatusOr<v1::ImportResponse> Import(const v1::ImportRequest& request, int64_t now_ms);
   absl::Status VerifyForecastChain() { return orchestrator::VerifyForecastChain(db_.get()); }
 
   // ---- Workers (store/leases.cc, report.cc) ----

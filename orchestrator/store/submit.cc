@@ -11,16 +11,6 @@
 namespace orchestrator {
 namespace {
 
-absl::Status CheckSweepName(std::string_view name) {
-  const bool fits = !name.empty() && name.size() <= 64 &&
-                    name.find_first_not_of(
-                        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                        "0123456789._-") == std::string_view::npos;
-  if (fits) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format(
-      "sweep name '{}': use 1 to 64 letters, digits, dots, dashes and underscores", name));
-}
-
 // "a.b[2]: 1 -> 2" for every leaf that differs, at most 20 lines.
 void DiffJson(const core::Json& before, const core::Json& after, const std::string& path,
               std::vector<std::string>* lines) {
@@ -78,6 +68,16 @@ absl::StatusOr<std::vector<double>> LeaseRanks(const v1::SubmitSweepRequest& req
 }
 
 }  // namespace
+
+absl::Status CheckSweepName(std::string_view name) {
+  const bool fits = !name.empty() && name.size() <= 64 &&
+                    name.find_first_not_of(
+                        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                        "0123456789._-") == std::string_view::npos;
+  if (fits) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "sweep name '{}': use 1 to 64 letters, digits, dots, dashes and underscores", name));
+}
 
 absl::StatusOr<Store::StoredTrial> Store::InsertTrial(const v1::TrialSpec& spec, TrialState state,
                                                       double lease_rank, int64_t now_ms) {
@@ -145,6 +145,12 @@ absl::StatusOr<v1::SubmitSweepResponse> Store::SubmitSweep(const v1::SubmitSweep
 
   Transaction transaction(db_.get());
   RETURN_IF_ERROR(transaction.status());
+  ASSIGN_OR_RETURN(const int64_t imported,
+                   db_->Int(0, "SELECT 1 FROM imports WHERE name=?1", name));
+  if (imported != 0) {
+    return absl::FailedPreconditionError(
+        fmt::format("sweep {}: imported runs have this name; give the sweep another", name));
+  }
   bool exists = false;
   std::string stored_spec;
   {

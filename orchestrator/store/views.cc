@@ -53,9 +53,47 @@ SELECT t.trial_id, t.state, m.step, t.steps, m.value AS train_loss, m.unix_ms
 FROM trials t JOIN metrics m ON m.trial_key=t.trial_key AND m.name='train_loss'
   AND m.step=(SELECT max(step) FROM metrics l WHERE l.trial_key=t.trial_key AND l.name='train_loss');
 
--- What a fit sees: one row per sweep and COMPLETED trial. loss is the mean of plain cross-entropy in
--- nats per token over the held-out set after the last step. Cohort columns: recipe, data, tokenizer,
--- eval_hash, seq_len (the evaluation's context), numerics, metric.
+-- One row per imported run and metric. value: in the metric's unit; is_default: what a fit takes.
+CREATE VIEW v_imported_values AS
+SELECT i.name AS sweep, r.source_row, r.run, r.stage, r.budget_flops, r.flops, r.params,
+  r.params_no_embedding, r.tokens, r.unique_tokens, r.seed, m.metric, m.unit, m.eval, v.value,
+  m.position=0 AS is_default, r.recipe, r.data, r.tokenizer, r.seq_len, r.numerics,
+  r.flop_convention, r.n_convention, r.schedule
+FROM imports i JOIN imported_runs r USING(import_key) JOIN imported_values v
+  USING(import_key, source_row) JOIN imported_metrics m USING(import_key, metric);
+
+-- One row per import, with where it came from and what nobody has said about it.
+CREATE VIEW v_imports AS
+SELECT i.name, i.source, i.source_hash, i.map, i.map_json, i.excluded_json, i.content_hash,
+  i.imported_unix_ms,
+  (SELECT count(*) FROM imported_runs r WHERE r.import_key=i.import_key) AS runs,
+  (SELECT count(*) FROM imported_metrics m WHERE m.import_key=i.import_key) AS metrics,
+  (SELECT metric || '/' || unit FROM imported_metrics m
+   WHERE m.import_key=i.import_key AND position=0) AS default_metric,
+  (SELECT group_concat(key, ', ') FROM (
+     SELECT 'data' AS key FROM imported_runs r WHERE r.import_key=i.import_key AND data='unknown'
+     UNION SELECT 'eval' FROM imported_metrics m WHERE m.import_key=i.import_key AND eval='unknown'
+     UNION SELECT 'flop_convention' FROM imported_runs r
+       WHERE r.import_key=i.import_key AND flop_convention='unknown'
+     UNION SELECT 'n_convention' FROM imported_runs r
+       WHERE r.import_key=i.import_key AND n_convention='unknown'
+     UNION SELECT 'numerics' FROM imported_runs r
+       WHERE r.import_key=i.import_key AND numerics='unknown'
+     UNION SELECT 'recipe' FROM imported_runs r WHERE r.import_key=i.import_key AND recipe='unknown'
+     UNION SELECT 'schedule' FROM imported_runs r
+       WHERE r.import_key=i.import_key AND schedule='unknown'
+     UNION SELECT 'seq_len' FROM imported_runs r
+       WHERE r.import_key=i.import_key AND seq_len='unknown'
+     UNION SELECT 'tokenizer' FROM imported_runs r
+       WHERE r.import_key=i.import_key AND tokenizer='unknown')) AS unknown
+FROM imports i;
+
+-- What a fit sees: one row per sweep and COMPLETED trial, and per imported run (sweep: the import's
+-- name, trial_id: the run's). Of a trial, loss is the mean of plain cross-entropy in nats per token
+-- over the held-out set after the last step; of an imported run, the value of the import's default
+-- metric, in the unit that stands in metric. Cohort columns: recipe, data, tokenizer, eval_hash (of
+-- imports the evaluation set's name), seq_len (the evaluation's context), numerics, metric,
+-- flop_convention, n_convention, schedule.
 CREATE VIEW v_observations AS
 SELECT st.sweep, t.trial_id, st.stage, t.budget_flops, t.recipe_flops AS flops, t.params,
   t.params_no_embedding, t.tokens, e.sum_nats / e.scored_tokens AS loss,
@@ -64,10 +102,18 @@ SELECT st.sweep, t.trial_id, st.stage, t.budget_flops, t.recipe_flops AS flops, 
   t.init_seed, t.data_seed, t.clamps, t.steps, t.batch, t.seq_len, t.hidden, t.layers,
   t.model_flops, e.sum_nats, e.scored_tokens, e.scored_bytes,
   t.recipe || '@' || t.recipe_version AS recipe, t.data, t.tokenizer, e.eval_hash, t.numerics,
-  'nats_per_token/' || coalesce(t.loss_definition, 1) AS metric
+  'nats_per_token/' || coalesce(t.loss_definition, 1) AS metric,
+  NULL AS unique_tokens, 'recipe' AS flop_convention, 'params' AS n_convention,
+  'cooled' AS schedule
 FROM sweep_trials st JOIN trials t USING(trial_key)
 JOIN evaluations e ON e.trial_key=t.trial_key AND e.final=1
-WHERE t.state='COMPLETED';
+WHERE t.state='COMPLETED'
+UNION ALL
+SELECT sweep, run, stage, budget_flops, flops, params, params_no_embedding, tokens, value,
+  CASE WHEN unit='bits_per_byte' THEN value END, seed, NULL, NULL, NULL, NULL, seq_len, NULL, NULL,
+  NULL, NULL, NULL, NULL, recipe, data, tokenizer, eval, numerics, metric || '/' || unit,
+  unique_tokens, flop_convention, n_convention, schedule
+FROM v_imported_values WHERE is_default;
 
 -- The best point observed at each budget of a sweep's fit stage. Observed, not fitted: the bottom of
 -- a parabola usually lies between two points. at_edge: no smaller or no larger model was tried.
@@ -79,7 +125,7 @@ FROM (SELECT o.*, count(*) OVER cohort AS points, min(o.params) OVER cohort AS f
         max(o.params) OVER cohort AS most_params,
         row_number() OVER (PARTITION BY sweep, recipe, data, tokenizer, eval_hash, seq_len, numerics,
                            metric, budget_flops ORDER BY loss, trial_id) AS place
-      FROM v_observations o WHERE stage='fit'
+      FROM v_observations o WHERE stage='fit' AND budget_flops IS NOT NULL
       WINDOW cohort AS (PARTITION BY sweep, recipe, data, tokenizer, eval_hash, seq_len, numerics,
                         metric, budget_flops))
 WHERE place=1;

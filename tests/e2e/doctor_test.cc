@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "fmt/format.h"
+#include "orchestrator/store/schema.h"
 #include "orchestrator/store/sqlite.h"
 #include "tests/e2e/harness.h"
 
@@ -92,7 +93,8 @@ TEST(DoctorTest, NamesWhatIsWrongAndWhatToDo) {
   {
     const auto db =
         orchestrator::Database::Open(box.db(), orchestrator::Database::Mode::kReadWrite);
-    ASSERT_TRUE((*db)->Execute("PRAGMA user_version=1").ok());
+    ASSERT_TRUE(
+        (*db)->Execute(fmt::format("PRAGMA user_version={}", orchestrator::kSchemaVersion)).ok());
   }
   {
     std::fstream bytes(box.db(), std::ios::in | std::ios::out | std::ios::binary);

@@ -1,0 +1,354 @@
+#include "maps/apply.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <set>
+
+#include "core/did_you_mean.h"
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace maps {
+namespace {
+
+constexpr size_t kLongestLabel = 200;
+
+// Well-formed UTF-8 without control characters: what SQL, JSON and a terminal can all hold.
+bool IsPlainText(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const size_t length = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+    if (c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xc2) || c > 0xf4 || i + length > text.size())
+      return false;
+    for (size_t k = 1; k < length; ++k)
+      if ((static_cast<unsigned char>(text[i + k]) & 0xc0) != 0x80) return false;
+    const auto second = length > 2 ? static_cast<unsigned char>(text[i + 1]) : 0x80;
+    if ((c == 0xe0 && second < 0xa0) || (c == 0xed && second > 0x9f) ||
+        (c == 0xf0 && second < 0x90) || (c == 0xf4 && second > 0x8f))
+      return false;
+    i += length;
+  }
+  return true;
+}
+
+// A source whose columns have been found.
+struct Bound {
+  std::vector<size_t> columns;
+  double scale = 1;
+};
+
+class Applier {
+ public:
+  Applier(const MapFile& map, const fit::CsvTable& table, std::string_view origin)
+      : map_(map), table_(table), origin_(origin) {}
+
+  absl::StatusOr<Imported> Run() {
+    RETURN_IF_ERROR(BindAll());
+    std::vector<size_t> rows;
+    for (size_t row = 0; row < table_.rows.size(); ++row) rows.push_back(row);
+    for (const Filter& filter : map_.where) {
+      std::vector<size_t> kept;
+      for (const size_t row : rows) {
+        ASSIGN_OR_RETURN(const bool meets, Meets(filter, row));
+        if (meets) kept.push_back(row);
+      }
+      Exclude("rows that do not meet: " + filter.Text(), rows.size() - kept.size());
+      rows = std::move(kept);
+    }
+    for (const size_t row : rows) {
+      ASSIGN_OR_RETURN(result_.runs.emplace_back(), ReadRun(row));
+    }
+    RETURN_IF_ERROR(FindLastRows());
+    if (map_.last_of_run) KeepLastRows();
+    if (result_.runs.empty()) {
+      std::string why;
+      for (const fit::Exclusion& e : result_.excluded)
+        why += fmt::format("; {} {}", e.count, e.reason);
+      return absl::InvalidArgumentError(
+          fmt::format("{}: none of {} rows is left{}", origin_, table_.rows.size(), why));
+    }
+    FindUnknown();
+    return std::move(result_);
+  }
+
+ private:
+  absl::Status Error(size_t row, std::string_view message) const {
+    return absl::InvalidArgumentError(
+        fmt::format("{}:{}: {}", origin_, table_.lines[row], message));
+  }
+
+  std::optional<size_t> Find(const std::string& column) const {
+    const auto it = std::find(table_.header.begin(), table_.header.end(), column);
+    if (it == table_.header.end()) return std::nullopt;
+    return static_cast<size_t>(it - table_.header.begin());
+  }
+
+  absl::StatusOr<size_t> Column(const std::string& column, const std::string& what) const {
+    if (const auto found = Find(column)) return *found;
+    return absl::InvalidArgumentError(fmt::format("{}: no column '{}', which {} names for {}{}",
+                                                  origin_, fit::ShownCell(column), map_.file, what,
+                                                  fit::ColumnHint(table_, column)));
+  }
+
+  // nullopt when the file has none of the alternatives.
+  std::optional<Bound> FindSources(const Sources& sources) const {
+    for (const Source& source : sources) {
+      Bound bound;
+      bound.scale = source.scale;
+      for (const std::string& column : source.columns)
+        if (const auto found = Find(column)) bound.columns.push_back(*found);
+      if (bound.columns.size() == source.columns.size()) return bound;
+    }
+    return std::nullopt;
+  }
+
+  absl::StatusOr<Bound> BindSources(const Sources& sources, const std::string& what,
+                                    const std::string& option) const {
+    if (auto bound = FindSources(sources)) return *std::move(bound);
+    std::vector<std::string> tried;
+    for (const Source& source : sources)
+      tried.push_back(fmt::format("{}", fmt::join(source.columns, " x ")));
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: no column for {}: {} looks for {}; name it with --column {}=COLUMN{}", origin_, what,
+        map_.file, fmt::join(tried, ", "), option, fit::ColumnHint(table_, sources[0].columns[0])));
+  }
+
+  absl::Status BindAll() {
+    const std::set<std::string> numbers = {"params", "params_no_embedding", "tokens",
+                                           "flops",  "budget_flops",        "unique_tokens"};
+    for (const auto& [field, sources] : map_.columns) {
+      if (numbers.count(field) > 0) {
+        ASSIGN_OR_RETURN(numbers_[field], BindSources(sources, field, field));
+      } else {
+        ASSIGN_OR_RETURN(const Bound bound, BindSources(sources, field, field));
+        texts_[field] = bound.columns[0];
+      }
+    }
+    for (const Metric& metric : map_.metrics) {
+      if (metric.optional && !FindSources(metric.sources).has_value()) continue;
+      ASSIGN_OR_RETURN(metrics_.emplace_back(),
+                       BindSources(metric.sources, "metric " + metric.name, metric.name));
+      result_.metrics.push_back(metric);
+    }
+    if (result_.metrics.empty() || result_.metrics[0].name != map_.metrics[0].name) {
+      return BindSources(map_.metrics[0].sources, "metric " + map_.metrics[0].name,
+                         map_.metrics[0].name)
+          .status();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<bool> Meets(const Filter& filter, size_t row) const {
+    std::optional<size_t> found;
+    for (const std::string& name : filter.columns)
+      if (!found.has_value()) found = Find(name);
+    if (!found.has_value()) return Column(filter.columns[0], "a condition").status();
+    const size_t column = *found;
+    const std::string& cell = table_.rows[row][column];
+    switch (filter.kind) {
+      case Filter::Kind::kIs:
+      case Filter::Kind::kIsNot: {
+        const bool listed =
+            std::find(filter.values.begin(), filter.values.end(), cell) != filter.values.end();
+        return listed == (filter.kind == Filter::Kind::kIs);
+      }
+      case Filter::Kind::kFilled:
+      case Filter::Kind::kEmpty: {
+        const bool filled = cell.find_first_not_of(" \t") != std::string::npos;
+        return filled == (filter.kind == Filter::Kind::kFilled);
+      }
+      default:
+        break;
+    }
+    const auto number = core::ParseNumber(cell);
+    if (!number.ok())
+      return Error(row, fmt::format("column '{}' holds '{}', not a number, and the condition '{}' "
+                                    "needs one",
+                                    table_.header[column], fit::ShownCell(cell), filter.Text()));
+    return filter.kind == Filter::Kind::kAtLeast ? *number >= filter.bound
+                                                 : *number <= filter.bound;
+  }
+
+  absl::StatusOr<bool> MeetsAll(const std::vector<Filter>& filters, size_t row) const {
+    for (const Filter& filter : filters) {
+      ASSIGN_OR_RETURN(const bool meets, Meets(filter, row));
+      if (!meets) return false;
+    }
+    return true;
+  }
+
+  bool IsEmpty(const Bound& bound, size_t row) const {
+    return std::all_of(bound.columns.begin(), bound.columns.end(), [&](size_t c) {
+      return table_.rows[row][c].find_first_not_of(" \t") == std::string::npos;
+    });
+  }
+
+  absl::StatusOr<double> Positive(const Bound& bound, size_t row) const {
+    double product = bound.scale;
+    for (const size_t column : bound.columns) {
+      ASSIGN_OR_RETURN(const double factor, fit::PositiveCell(table_, origin_, row, column));
+      product *= factor;
+    }
+    if (std::isfinite(product) && product > 0) return product;
+    return Error(row, fmt::format("the product of its cells is {}, not a number above 0", product));
+  }
+
+  // 0 when the field is not mapped, or `optional` and its cell is empty.
+  absl::StatusOr<double> NumberOf(const std::string& field, size_t row, bool optional) const {
+    const auto it = numbers_.find(field);
+    if (it == numbers_.end() || (optional && IsEmpty(it->second, row))) return 0.0;
+    return Positive(it->second, row);
+  }
+
+  // "" when the field is not mapped.
+  absl::StatusOr<std::string> TextOf(const std::string& field, size_t row) const {
+    const auto it = texts_.find(field);
+    if (it == texts_.end()) return std::string();
+    const std::string& cell = table_.rows[row][it->second];
+    if (cell.size() <= kLongestLabel && IsPlainText(cell)) return cell;
+    return Error(row, fmt::format("column '{}' holds '{}' ({} bytes): a label is at most {} bytes "
+                                  "of UTF-8 without control characters",
+                                  table_.header[it->second], fit::ShownCell(cell), cell.size(),
+                                  kLongestLabel));
+  }
+
+  // Losses are above 0; a share lies in [0, 1].
+  absl::StatusOr<double> ValueOf(const Metric& metric, const Bound& bound, size_t row) const {
+    if (metric.unit != "accuracy" && metric.unit != "error") return Positive(bound, row);
+    double product = bound.scale;
+    for (const size_t column : bound.columns) {
+      const auto number = core::ParseNumber(table_.rows[row][column]);
+      product *= number.ok() ? *number : std::nan("");
+    }
+    if (product >= 0 && product <= 1) return product;
+    return Error(row,
+                 fmt::format("column '{}' holds '{}': {} is a share from 0 to 1 (percent: scale "
+                             "0.01)",
+                             table_.header[bound.columns[0]],
+                             fit::ShownCell(table_.rows[row][bound.columns[0]]), metric.unit));
+  }
+
+  absl::StatusOr<std::string> StateOf(size_t row) const {
+    if (map_.schedule.rule != Schedule::Rule::kColumn) return map_.schedule.state;
+    ASSIGN_OR_RETURN(const size_t column, Column(map_.schedule.column, "schedule"));
+    const std::string& cell = table_.rows[row][column];
+    const auto holds = [&](const std::vector<std::string>& list) {
+      return std::find(list.begin(), list.end(), cell) != list.end();
+    };
+    if (holds(map_.schedule.cooled)) return std::string("cooled");
+    if (holds(map_.schedule.mid_run)) return std::string("mid-run");
+    if (cell.empty()) return std::string(kUnknown);
+    return Error(row, fmt::format("column '{}' holds '{}', which the map's schedule calls neither "
+                                  "cooled nor mid_run",
+                                  map_.schedule.column, fit::ShownCell(cell)));
+  }
+
+  absl::StatusOr<ImportedRun> ReadRun(size_t row) const {
+    ImportedRun run;
+    run.row = table_.lines[row];
+    ASSIGN_OR_RETURN(run.run, TextOf("run", row));
+    ASSIGN_OR_RETURN(run.params, NumberOf("params", row, false));
+    ASSIGN_OR_RETURN(run.tokens, NumberOf("tokens", row, false));
+    ASSIGN_OR_RETURN(run.flops, NumberOf("flops", row, false));
+    if (map_.assume_6nd) run.flops = 6 * run.params * run.tokens;
+    if (!std::isfinite(run.flops)) return Error(row, "6 N D is too large for a number");
+    ASSIGN_OR_RETURN(run.params_no_embedding, NumberOf("params_no_embedding", row, true));
+    ASSIGN_OR_RETURN(run.unique_tokens, NumberOf("unique_tokens", row, true));
+    ASSIGN_OR_RETURN(run.budget_flops, NumberOf("budget_flops", row, true));
+    if (const auto seed = texts_.find("seed"); seed != texts_.end()) {
+      ASSIGN_OR_RETURN(run.seed, fit::IntegerCell(table_, origin_, row, seed->second));
+    }
+    for (const std::string& key : LabelKeys()) {
+      ASSIGN_OR_RETURN(std::string label, TextOf(key, row));
+      const auto given = map_.values.find(key);
+      if (given != map_.values.end()) label = given->second;
+      run.labels[key] = label.empty() ? kUnknown : label;
+    }
+    ASSIGN_OR_RETURN(run.schedule, StateOf(row));
+    ASSIGN_OR_RETURN(const bool target, MeetsAll(map_.targets, row));
+    run.target = target && !map_.targets.empty();
+    for (size_t m = 0; m < metrics_.size(); ++m) {
+      if (m > 0 && IsEmpty(metrics_[m], row)) continue;
+      ASSIGN_OR_RETURN(const double value, ValueOf(result_.metrics[m], metrics_[m], row));
+      run.values.push_back({result_.metrics[m].name, value});
+    }
+    return run;
+  }
+
+  // The index of each run's row with the most tokens. Two rows with equally many are an error:
+  // which of them came last is not known.
+  absl::Status FindLastRows() {
+    if (!map_.last_of_run && map_.schedule.rule != Schedule::Rule::kLastOfRun)
+      return absl::OkStatus();
+    for (size_t i = 0; i < result_.runs.size(); ++i) {
+      const ImportedRun& run = result_.runs[i];
+      if (run.run.empty())
+        return absl::InvalidArgumentError(
+            fmt::format("{}:{}: the run has no name, and last-of-run needs one", origin_, run.row));
+      const auto [last, added] = last_.emplace(run.run, i);
+      if (added) continue;
+      const ImportedRun& before = result_.runs[last->second];
+      if (run.tokens == before.tokens)
+        return absl::InvalidArgumentError(fmt::format(
+            "{}:{}: run '{}' has as many tokens as on line {}, so its last row is not known; leave "
+            "one of them out with where",
+            origin_, run.row, run.run, before.row));
+      if (run.tokens > before.tokens) last->second = i;
+    }
+    if (map_.schedule.rule != Schedule::Rule::kLastOfRun) return absl::OkStatus();
+    for (size_t i = 0; i < result_.runs.size(); ++i)
+      result_.runs[i].schedule = last_.at(result_.runs[i].run) == i ? "cooled" : "mid-run";
+    return absl::OkStatus();
+  }
+
+  void KeepLastRows() {
+    std::vector<ImportedRun> kept;
+    for (size_t i = 0; i < result_.runs.size(); ++i)
+      if (last_.at(result_.runs[i].run) == i) kept.push_back(std::move(result_.runs[i]));
+    Exclude("rows that are not the last of their run", result_.runs.size() - kept.size());
+    result_.runs = std::move(kept);
+  }
+
+  void Exclude(std::string reason, size_t count) {
+    if (count > 0) result_.excluded.push_back({std::move(reason), static_cast<int64_t>(count)});
+  }
+
+  void FindUnknown() {
+    std::set<std::string> unknown;
+    for (const ImportedRun& run : result_.runs) {
+      for (const auto& [key, value] : run.labels)
+        if (value == kUnknown) unknown.insert(key);
+      if (run.schedule == kUnknown) unknown.insert("schedule");
+    }
+    for (const Metric& metric : result_.metrics)
+      if (metric.eval == kUnknown) unknown.insert("eval");
+    result_.unknown.assign(unknown.begin(), unknown.end());
+  }
+
+  const MapFile& map_;
+  const fit::CsvTable& table_;
+  const std::string_view origin_;
+  std::map<std::string, Bound> numbers_;
+  std::map<std::string, size_t> texts_;
+  std::vector<Bound> metrics_;
+  std::map<std::string, size_t> last_;  // run -> index into result_.runs
+  Imported result_;
+};
+
+}  // namespace
+
+const std::vector<std::string>& LabelKeys() {
+  static const auto* const keys = new std::vector<std::string>{
+      "recipe", "data", "tokenizer", "seq_len", "numerics", "flop_convention", "n_convention"};
+  return *keys;
+}
+
+absl::StatusOr<Imported> Apply(const MapFile& map, const fit::CsvTable& table,
+                               std::string_view origin) {
+  return Applier(map, table, origin).Run();
+}
+
+}  // namespace maps

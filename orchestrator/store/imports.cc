@@ -1,0 +1,149 @@
+// Import: runs that were trained elsewhere.
+#include <cmath>
+#include <set>
+
+#include "core/canonical_json.h"
+#include "core/hash.h"
+#include "core/status_macros.h"
+#include "fmt/format.h"
+#include "orchestrator/store/store.h"
+
+namespace orchestrator {
+namespace {
+
+// SHA-256 of what was imported: the same bytes through the same map.
+absl::StatusOr<std::string> ContentHash(const v1::ImportRequest& request) {
+  core::Json runs = core::Json::array(), metrics = core::Json::array();
+  for (const v1::ImportedMetric& m : request.metrics())
+    metrics.push_back({m.name(), m.unit(), m.eval()});
+  for (const v1::ImportedRun& run : request.runs()) {
+    core::Json values = core::Json::object();
+    for (const auto& [metric, value] : run.values()) values[metric] = value;
+    runs.push_back({run.source_row(), run.run(), run.target(), run.flops(), run.params(),
+                    run.tokens(), run.params_no_embedding(), run.unique_tokens(),
+                    run.budget_flops(), run.seed(), run.recipe(), run.data(), run.tokenizer(),
+                    run.seq_len(), run.numerics(), run.flop_convention(), run.n_convention(),
+                    run.schedule(), values.dump()});
+  }
+  return core::Sha256Hex(
+      core::Json{request.source_hash(), request.map_json(), request.excluded_json(), metrics, runs}
+          .dump());
+}
+
+absl::Status CheckImport(const v1::ImportRequest& request) {
+  RETURN_IF_ERROR(CheckSweepName(request.name()));
+  if (request.runs().empty() || request.metrics().empty() ||
+      request.metrics(0).unit() == "accuracy")
+    return absl::InvalidArgumentError(fmt::format(
+        "import {}: it needs runs, and metrics of which the first is a loss", request.name()));
+  std::set<std::string> metrics;
+  for (const v1::ImportedMetric& m : request.metrics()) {
+    if (m.name().empty() || m.eval().empty() || !metrics.insert(m.name()).second)
+      return absl::InvalidArgumentError(
+          fmt::format("import {}: metric '{}' has no name, no evaluation set, or is given twice",
+                      request.name(), m.name()));
+  }
+  for (const v1::ImportedRun& run : request.runs()) {
+    const std::string where = fmt::format("import {}, row {}", request.name(), run.source_row());
+    for (const std::string* label :
+         {&run.recipe(), &run.data(), &run.tokenizer(), &run.seq_len(), &run.numerics(),
+          &run.flop_convention(), &run.n_convention(), &run.schedule()}) {
+      if (label->empty())
+        return absl::InvalidArgumentError(
+            where + ": an empty label; what nobody has said is the word 'unknown'");
+    }
+    for (const double number : {run.flops(), run.params(), run.tokens()}) {
+      if (!(std::isfinite(number) && number > 0))
+        return absl::InvalidArgumentError(fmt::format(
+            "{}: flops, params and tokens must be finite and above 0, not {}", where, number));
+    }
+    for (const auto& [metric, value] : run.values()) {
+      if (metrics.count(metric) == 0 || !std::isfinite(value))
+        return absl::InvalidArgumentError(fmt::format(
+            "{}: '{}' = {} is no finite value of a metric of the import", where, metric, value));
+    }
+    if (run.values().count(request.metrics(0).name()) == 0)
+      return absl::InvalidArgumentError(
+          fmt::format("{}: no value of {}", where, request.metrics(0).name()));
+  }
+  return absl::OkStatus();
+}
+
+// NULL for "not given".
+std::optional<double> Given(double number) {
+  return number > 0 ? std::optional<double>(number) : std::nullopt;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::ImportResponse> Store::Import(const v1::ImportRequest& request, int64_t now_ms) {
+  RETURN_IF_ERROR(CheckImport(request));
+  ASSIGN_OR_RETURN(const std::string content_hash, ContentHash(request));
+  Transaction transaction(db_.get());
+  RETURN_IF_ERROR(transaction.status());
+  v1::ImportResponse response;
+  response.set_runs(request.runs_size());
+  ASSIGN_OR_RETURN(const int64_t is_sweep,
+                   db_->Int(0, "SELECT 1 FROM sweeps WHERE sweep=?1", request.name()));
+  if (is_sweep != 0)
+    return absl::FailedPreconditionError(fmt::format(
+        "import {}: a sweep has this name; give the import another with --name", request.name()));
+  ASSIGN_OR_RETURN(const int64_t old_key,
+                   db_->Int(0, "SELECT import_key FROM imports WHERE name=?1", request.name()));
+  if (old_key != 0) {
+    ASSIGN_OR_RETURN(const std::string old_hash,
+                     db_->Text("SELECT content_hash FROM imports WHERE import_key=?1", old_key));
+    if (old_hash == content_hash) {
+      response.set_already_present(true);
+      return response;
+    }
+    if (!request.replace()) {
+      ASSIGN_OR_RETURN(const std::string source,
+                       db_->Text("SELECT source || ' (sha256 ' || substr(source_hash, 1, 12) || "
+                                 "')' FROM imports WHERE import_key=?1",
+                                 old_key));
+      return absl::FailedPreconditionError(fmt::format(
+          "import {}: the name holds other content, from {}; give this one another name with "
+          "--name, or let it take the place with --replace",
+          request.name(), source));
+    }
+    for (const char* table : {"imported_values", "imported_runs", "imported_metrics", "imports"})
+      RETURN_IF_ERROR(db_->Run(fmt::format("DELETE FROM {} WHERE import_key=?1", table), old_key));
+  }
+  RETURN_IF_ERROR(db_->Run(
+      "INSERT INTO imports(name, source, source_hash, map, map_json, excluded_json, content_hash, "
+      "imported_unix_ms) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)",
+      request.name(), request.source(), request.source_hash(), request.map(), request.map_json(),
+      request.excluded_json(), content_hash, now_ms));
+  const int64_t key = db_->LastInsertRowid();
+  for (int i = 0; i < request.metrics_size(); ++i) {
+    const v1::ImportedMetric& m = request.metrics(i);
+    RETURN_IF_ERROR(
+        db_->Run("INSERT INTO imported_metrics(import_key, position, metric, unit, eval) "
+                 "VALUES(?1,?2,?3,?4,?5)",
+                 key, i, m.name(), m.unit(), m.eval()));
+  }
+  for (const v1::ImportedRun& run : request.runs()) {
+    RETURN_IF_ERROR(db_->Run(
+        R"sql(INSERT INTO imported_runs(import_key, source_row, run, stage, flops, params, tokens,
+            params_no_embedding, unique_tokens, budget_flops, seed, recipe, data, tokenizer,
+            seq_len, numerics, flop_convention, n_convention, schedule)
+          VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19))sql",
+        key, run.source_row(), run.run(), run.target() ? "target" : "fit", run.flops(),
+        run.params(), run.tokens(), Given(run.params_no_embedding()), Given(run.unique_tokens()),
+        Given(run.budget_flops()), run.seed(), run.recipe(), run.data(), run.tokenizer(),
+        run.seq_len(), run.numerics(), run.flop_convention(), run.n_convention(), run.schedule()));
+    for (const auto& [metric, value] : run.values())
+      RETURN_IF_ERROR(db_->Run(
+          "INSERT INTO imported_values(import_key, source_row, metric, value) VALUES(?1,?2,?3,?4)",
+          key, run.source_row(), metric, value));
+  }
+  RETURN_IF_ERROR(AddEvent(now_ms, old_key != 0 ? "import replaced" : "imported", request.name(),
+                           "", "",
+                           fmt::format("{} runs from {}, content {}", request.runs_size(),
+                                       request.source(), content_hash)));
+  RETURN_IF_ERROR(transaction.Commit());
+  return response;
+}
+
+}  // namespace orchestrator

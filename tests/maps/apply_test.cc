@@ -1,0 +1,188 @@
+#include "maps/apply.h"
+
+#include <set>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace maps {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr char kMap[] = R"(name: mine
+columns: {run: id, params: {column: n_b, scale: 1e9}, tokens: {product: [steps, batch]}, flops: c, data: corpus}
+values: {tokenizer: llama3, flop_convention: 6nd}
+metrics:
+  - {name: loss, column: l, unit: nats_per_token, eval: c4}
+  - {name: acc, column: a, unit: accuracy}
+schedule: last-of-run
+where: [{column: state, is: finished}]
+targets: [{column: n_b, at_least: 5}]
+)";
+
+constexpr char kRows[] = R"(id,n_b,steps,batch,c,corpus,l,a,state
+x,0.5,100,2e6,6e17,c4,3.5,0.3,finished
+x,0.5,200,2e6,1.2e18,c4,3.25,,finished
+y,1,200,2e6,2.4e18,,3.0,0.5,finished
+z,7,200,2e6,1.7e19,c4,2.5,0.75,finished
+w,1,1,1,1,c4,nan,,crashed
+)";
+
+absl::StatusOr<Imported> ApplyTo(const std::string& map, const std::string& rows) {
+  const auto parsed = ParseMap(map, "m.yaml");
+  EXPECT_TRUE(parsed.ok()) << parsed.status();
+  const auto table = fit::ParseTable(rows, "r.csv");
+  EXPECT_TRUE(table.ok()) << table.status();
+  return Apply(*parsed, *table, "r.csv");
+}
+
+std::string ErrorOf(std::string_view from, std::string_view to) {
+  std::string rows = kRows;
+  rows.replace(rows.find(from), from.size(), to);
+  const auto imported = ApplyTo(kMap, rows);
+  EXPECT_FALSE(imported.ok());
+  return std::string(imported.status().message());
+}
+
+TEST(ApplyTest, NumbersLabelsScheduleAndOutcomesComeFromTheMap) {
+  const auto imported = ApplyTo(kMap, kRows);
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  ASSERT_EQ(imported->runs.size(), 4u);
+  const ImportedRun& first = imported->runs[0];
+  EXPECT_EQ(first.row, 2);
+  EXPECT_EQ(first.run, "x");
+  EXPECT_EQ(first.params, 0.5e9);
+  EXPECT_EQ(first.tokens, 2e8);
+  EXPECT_EQ(first.flops, 6e17);
+  EXPECT_EQ(first.schedule, "mid-run");
+  EXPECT_EQ(first.labels.at("data"), "c4");
+  EXPECT_EQ(first.labels.at("tokenizer"), "llama3");
+  EXPECT_EQ(first.labels.at("recipe"), kUnknown);
+  ASSERT_EQ(first.values.size(), 2u);
+  EXPECT_EQ(first.values[1].value, 0.3);
+  EXPECT_EQ(imported->runs[1].schedule, "cooled");
+  EXPECT_EQ(imported->runs[1].values.size(), 1u) << "the accuracy is missing, not 0";
+  EXPECT_EQ(imported->runs[2].labels.at("data"), kUnknown) << "an empty cell says nothing";
+  EXPECT_FALSE(imported->runs[2].target);
+  EXPECT_TRUE(imported->runs[3].target);
+  ASSERT_EQ(imported->excluded.size(), 1u);
+  EXPECT_EQ(imported->excluded[0].count, 1);
+  EXPECT_THAT(imported->excluded[0].reason, HasSubstr("state is finished"));
+  EXPECT_THAT(imported->unknown,
+              ElementsAre("data", "eval", "n_convention", "numerics", "recipe", "seq_len"));
+}
+
+TEST(ApplyTest, OnlyTheLastRowOfARunIsKeptWhereTheMapSaysSo) {
+  const auto imported = ApplyTo(std::string(kMap) + "rows: last-of-run\n", kRows);
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  ASSERT_EQ(imported->runs.size(), 3u);
+  EXPECT_EQ(imported->runs[0].row, 3);
+  for (const ImportedRun& run : imported->runs) EXPECT_EQ(run.schedule, "cooled");
+  EXPECT_EQ(imported->excluded.back().count, 1);
+}
+
+TEST(ApplyTest, ABadCellIsNamedByFileLineAndColumn) {
+  EXPECT_THAT(ErrorOf("3.25", "NaN"), HasSubstr("r.csv:3: column 'l' holds 'NaN'"));
+  EXPECT_THAT(ErrorOf("3.25", ""), HasSubstr("r.csv:3: column 'l' holds ''"));
+  EXPECT_THAT(ErrorOf("y,1,", "y,-1,"), HasSubstr("r.csv:4: column 'n_b' holds '-1'"));
+  EXPECT_THAT(ErrorOf("2.4e18", "lots"), HasSubstr("r.csv:4: column 'c' holds 'lots'"));
+  EXPECT_THAT(ErrorOf("0.75", "75"), AllOf(HasSubstr("r.csv:5"), HasSubstr("scale 0.01")));
+  EXPECT_THAT(ErrorOf("x,0.5,200", "x,0.5,100"), HasSubstr("as many tokens as on line 2"));
+  EXPECT_THAT(ErrorOf("\nx,0.5,200", "\n,0.5,200"), HasSubstr("r.csv:3: the run has no name"));
+  EXPECT_THAT(ErrorOf("2.4e18,", "2.4e18,\"a\tb\""), HasSubstr("r.csv:4: column 'corpus'"));
+  EXPECT_THAT(ErrorOf("2.4e18,", "2.4e18,\xff"), HasSubstr("UTF-8"));
+  EXPECT_THAT(ErrorOf("id,n_b", "id,nb"),
+              AllOf(HasSubstr("no column for params"), HasSubstr("did you mean 'nb'?")));
+  EXPECT_THAT(ErrorOf("state\n", "status\n"), HasSubstr("no column 'state'"));
+}
+
+TEST(ApplyTest, NoRowLeftSaysWhatLeftThemOut) {
+  std::string map = kMap;
+  map.replace(map.find("is: finished"), 12, "is: running ");
+  const auto imported = ApplyTo(map, kRows);
+  EXPECT_TRUE(absl::IsInvalidArgument(imported.status()));
+  EXPECT_THAT(std::string(imported.status().message()),
+              HasSubstr("none of 5 rows is left; 5 rows that do not meet: state is running"));
+}
+
+TEST(ApplyTest, TheScheduleCanStandInAColumn) {
+  std::string map = kMap;
+  map.replace(map.find("schedule: last-of-run"), 21,
+              "schedule: {column: state, cooled: finished, mid_run: [crashed, killed]}");
+  map.replace(map.find("where: [{column: state, is: finished}]"), 38,
+              "where: [{column: l, is_not: nan}]");
+  std::string rows = kRows;
+  rows.replace(rows.find("3.5,0.3,finished"), 16, "3.5,0.3,killed");
+  const auto imported = ApplyTo(map, rows);
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  EXPECT_EQ(imported->runs[0].schedule, "mid-run");
+  EXPECT_EQ(imported->runs[1].schedule, "cooled");
+  rows.replace(rows.find("killed"), 6, "paused");
+  EXPECT_THAT(std::string(ApplyTo(map, rows).status().message()),
+              HasSubstr("r.csv:2: column 'state' holds 'paused'"));
+}
+
+// Rows as the three ready maps meet them.
+TEST(ReadyMapTest, WandbReadsBothAnExportAndTheApi) {
+  const MapFile map = *LoadMap("wandb");
+  const auto csv = fit::ParseTable(
+      "Name,State,parameter_count,throughput/total_tokens,throughput/total_gflops,eval/loss\n"
+      "a,finished,1e8,2e9,1.2e9,3.1\nb,crashed,1e8,1e9,,\n",
+      "w.csv");
+  const auto of_csv = Apply(map, *csv, "w.csv");
+  ASSERT_TRUE(of_csv.ok()) << of_csv.status();
+  ASSERT_EQ(of_csv->runs.size(), 1u);
+  EXPECT_EQ(of_csv->runs[0].flops, 1.2e18);
+  EXPECT_THAT(of_csv->unknown,
+              ElementsAre("data", "eval", "flop_convention", "n_convention", "numerics", "recipe",
+                          "schedule", "seq_len", "tokenizer"));
+  const auto api = fit::ParseTable(
+      R"({"name":"a","state":"finished","config":{"num_params":100000000},"summary":)"
+      R"({"train/num_input_tokens_seen":2000000000,"train/total_flos":1.2e18,"eval/loss":3.1}})",
+      "w.jsonl");
+  ASSERT_TRUE(api.ok()) << api.status();
+  const auto of_api = Apply(map, *api, "w.jsonl");
+  ASSERT_TRUE(of_api.ok()) << of_api.status();
+  EXPECT_EQ(of_api->runs[0].params, 1e8);
+  EXPECT_EQ(of_api->runs[0].values[0].value, 3.1);
+}
+
+TEST(ReadyMapTest, MarinKeepsTheDatasetApartFromTheRecipe) {
+  const auto table = fit::ParseTable(
+      "source,provenance,dataset,model,condition,experiment,tokens,params,budget,loss\n"
+      "marin_202603,x,nemotron,llama_2,,e,2582970368.0,156508160.0,1.8e+18,3.9089\n",
+      "m.csv");
+  const auto imported = Apply(*LoadMap("marin"), *table, "m.csv");
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  const ImportedRun& run = imported->runs[0];
+  EXPECT_EQ(run.labels.at("recipe"), "marin_202603");
+  EXPECT_EQ(run.labels.at("data"), "nemotron");
+  EXPECT_EQ(run.flops, 1.8e18);
+  EXPECT_EQ(run.budget_flops, 1.8e18);
+  EXPECT_EQ(run.schedule, "cooled");
+  EXPECT_TRUE(imported->unknown.empty());
+}
+
+// tests/data/olmo_ladder_excerpt.csv: the last two checkpoints of 19 runs (Apache-2.0).
+TEST(ReadyMapTest, OlmoLadderKeepsFinalCheckpointsAndTheTwoTargets) {
+  const std::string path = SWEEP_SOURCE_DIR "/tests/data/olmo_ladder_excerpt.csv";
+  const auto table = fit::ReadTable(path);
+  ASSERT_TRUE(table.ok()) << table.status();
+  const auto imported = Apply(*LoadMap("olmo-ladder"), *table, path);
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  std::set<std::string> targets;
+  for (const ImportedRun& run : imported->runs) {
+    EXPECT_EQ(run.schedule, "cooled");
+    EXPECT_EQ(run.values.size(), 23u);
+    EXPECT_EQ(run.labels.at("n_convention"), "no-input-embedding");
+    if (run.target) targets.insert(run.run);
+  }
+  EXPECT_THAT(targets, ElementsAre("peteish13_eval_final", "peteish7_eval_anneal"));
+  EXPECT_THAT(imported->unknown, ElementsAre("data", "numerics", "seq_len"));
+}
+
+}  // namespace
+}  // namespace maps

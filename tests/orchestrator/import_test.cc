@@ -1,0 +1,181 @@
+// Imports: all or nothing, idempotent, written by whoever may write, and never the ground of a
+// registration when something about them is unknown.
+#include "orchestrator/import.h"
+
+#include "orchestrator/lock_file.h"
+#include "orchestrator/reader.h"
+#include "orchestrator/serve.h"
+#include "orchestrator/store/schema.h"
+#include "tests/orchestrator/fixtures.h"
+
+namespace orchestrator {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+v1::ImportRequest MakeImport(const std::string& name, int runs) {
+  v1::ImportRequest request;
+  request.set_name(name);
+  request.set_source("runs.csv");
+  request.set_source_hash(std::string(64, 'a'));
+  request.set_map("mine");
+  request.set_map_json("{}");
+  request.set_excluded_json("[]");
+  for (const auto& [metric, unit] : {std::pair{"c4", "nats_per_token"}, {"acc", "accuracy"}}) {
+    auto* m = request.add_metrics();
+    m->set_name(metric);
+    m->set_unit(unit);
+    m->set_eval("c4-validation");
+  }
+  for (int i = 0; i < runs; ++i) {
+    auto* run = request.add_runs();
+    run->set_source_row(i + 2);
+    run->set_run("run-" + std::to_string(i));
+    run->set_flops(1e18 * (i + 1));
+    run->set_params(1.5e8 + 0.5);
+    run->set_tokens(1e9);
+    for (std::string* label :
+         {run->mutable_recipe(), run->mutable_data(), run->mutable_seq_len(),
+          run->mutable_numerics(), run->mutable_flop_convention(), run->mutable_n_convention()})
+      *label = "x";
+    run->set_tokenizer("unknown");
+    run->set_schedule("cooled");
+    (*run->mutable_values())["c4"] = 3.0 - 0.1 * i;
+    if (i == 0) (*run->mutable_values())["acc"] = 0.5;
+  }
+  return request;
+}
+
+class ImportTest : public StoreTest {
+ protected:
+  int64_t Count(const std::string& sql) { return *store_->db().Int(-1, sql); }
+};
+
+TEST_F(ImportTest, ImportedRunsAreObservationsBesideThoseOfSweeps) {
+  const auto response = store_->Import(MakeImport("theirs", 3), Now());
+  ASSERT_OK(response);
+  EXPECT_EQ(response->runs(), 3);
+  EXPECT_FALSE(response->already_present());
+  const auto reader = *Reader::Open(Path());
+  const auto rows = *reader->Observations("theirs");
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0].trial_id, "run-0");
+  EXPECT_EQ(rows[0].params, 1.5e8 + 0.5) << "published data are fractional";
+  EXPECT_EQ(rows[0].budget_flops, 0) << "not given";
+  EXPECT_EQ(rows[0].metric, "c4/nats_per_token");
+  EXPECT_EQ(rows[0].eval_hash, "c4-validation");
+  EXPECT_EQ(rows[0].tokenizer, "unknown");
+  EXPECT_EQ(rows[0].schedule, "cooled");
+  EXPECT_EQ(reader->ImportedObservations("theirs", "acc")->size(), 1u);
+  const auto imports = *reader->Imports();
+  ASSERT_EQ(imports.size(), 1u);
+  EXPECT_THAT(imports[0].metrics, ElementsAre("c4", "acc"));
+  EXPECT_EQ(imports[0].unknown, "tokenizer");
+  EXPECT_EQ(Count("SELECT count(*) FROM v_isoflop_minima"), 0) << "no budgets, no minima";
+}
+
+TEST_F(ImportTest, TheSameContentTwiceAddsNothingAndOtherContentNeedsReplace) {
+  ASSERT_OK(store_->Import(MakeImport("theirs", 3), Now()));
+  v1::ImportRequest moved = MakeImport("theirs", 3);
+  moved.set_source("elsewhere/runs.csv");
+  const auto again = store_->Import(moved, Now());
+  ASSERT_OK(again);
+  EXPECT_TRUE(again->already_present());
+  v1::ImportRequest other = MakeImport("theirs", 2);
+  const auto refused = store_->Import(other, Now());
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status()));
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("--replace"));
+  EXPECT_EQ(Count("SELECT count(*) FROM imported_runs"), 3);
+  other.set_replace(true);
+  ASSERT_OK(store_->Import(other, Now()));
+  EXPECT_EQ(Count("SELECT count(*) FROM imports"), 1);
+  EXPECT_EQ(Count("SELECT count(*) FROM imported_runs"), 2);
+  EXPECT_EQ(Count("SELECT count(*) FROM imported_values"), 3);
+  EXPECT_EQ(Count("SELECT count(*) FROM events WHERE kind IN ('imported','import replaced')"), 2);
+}
+
+TEST_F(ImportTest, ABadRunLeavesNothingBehind) {
+  for (int fault = 0; fault < 5; ++fault) {
+    v1::ImportRequest request = MakeImport("theirs", 3);
+    v1::ImportedRun* last = request.mutable_runs(2);
+    if (fault == 0) last->set_flops(-1);
+    if (fault == 1) last->mutable_values()->erase("c4");
+    if (fault == 2) last->clear_tokenizer();
+    if (fault == 3) last->set_source_row(2);            // a row twice
+    if (fault == 4) last->set_schedule("nearly done");  // the table's own check
+    EXPECT_TRUE(absl::IsInvalidArgument(store_->Import(request, Now()).status())) << fault;
+    EXPECT_EQ(Count("SELECT count(*) FROM imports"), 0) << fault;
+    EXPECT_EQ(Count("SELECT count(*) FROM imported_runs"), 0) << fault;
+  }
+}
+
+TEST_F(ImportTest, SweepsAndImportsShareOneSpaceOfNames) {
+  ASSERT_OK(store_->SubmitSweep(MakeSweep("mine", 1), Now()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->Import(MakeImport("mine", 1), Now()).status()));
+  ASSERT_OK(store_->Import(MakeImport("theirs", 1), Now()));
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(store_->SubmitSweep(MakeSweep("theirs", 1), Now()).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(store_->Import(MakeImport("a/b", 1), Now()).status()));
+}
+
+TEST_F(ImportTest, AnUnknownKeyBlocksRegistrationAndIsNamed) {
+  ASSERT_OK(store_->SubmitSweep(MakeSweep("s", 1), Now()));
+  v1::SubmitTargetRequest target;
+  target.set_sweep("s");
+  *target.mutable_trial() = MakeTrial(1e15, 7);
+  ASSERT_OK(store_->SubmitTarget(target, Now()));
+  v1::RegisterForecastRequest request = ForecastOf("s", "s/1e15", target.trial(), 1e15);
+  request.set_cohort_json(R"({"eval":"unknown","metric":"c4","tokenizer":"unknown"})");
+  const auto refused = store_->RegisterForecast(request, Now());
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status()));
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("eval, tokenizer"));
+  request.set_cohort_json("{}");
+  request.set_observations_json(R"([{"loss":3,"cohort":{"data":"unknown"}}])");
+  EXPECT_THAT(std::string(store_->RegisterForecast(request, Now()).status().message()),
+              HasSubstr("data of its observations is unknown"));
+  EXPECT_EQ(State(target.trial().trial_id()), "HELD");
+  request.set_observations_json(R"([{"loss":3,"cohort":{"data":"c4"}}])");
+  EXPECT_OK(store_->RegisterForecast(request, Now()));
+}
+
+TEST_F(ImportTest, AFileOfVersion1IsBroughtUpToDateWithItsRows) {
+  const std::string path = dir_.File("old.db");
+  {
+    const auto db = *Database::Open(path, Database::Mode::kReadWrite);
+    ASSERT_OK(db->Execute(kTablesSql));
+    ASSERT_OK(
+        db->Execute("CREATE VIEW v_observations AS SELECT sweep FROM sweeps; "
+                    "CREATE VIEW v_gone AS SELECT 1; PRAGMA user_version=1"));
+    ASSERT_OK(
+        db->Execute("INSERT INTO sweeps VALUES('old','','{}','','','[]',0,0,0,0,'as-listed',0,0)"));
+  }
+  EXPECT_THAT(std::string(Reader::Open(path).status().message()), HasSubstr("schema version 1"));
+  const auto store = *Store::Open(path);
+  EXPECT_EQ(*store->db().Int(0, "PRAGMA user_version"), kSchemaVersion);
+  EXPECT_EQ(*store->db().Int(0, "SELECT count(*) FROM sweeps"), 1);
+  EXPECT_EQ(*store->db().Int(-1, "SELECT count(schedule) FROM v_observations"), 0);
+  EXPECT_EQ(*store->db().Int(0, "SELECT count(*) FROM sqlite_schema WHERE name='v_gone'"), 0);
+  EXPECT_OK(store->Import(MakeImport("theirs", 1), Now()));
+}
+
+TEST_F(ImportTest, WithoutACoordinatorTheImporterHoldsTheLockAndMakesTheDatabase) {
+  const std::string path = dir_.File("new.db");
+  const auto response = WriteImport(path, MakeImport("theirs", 2));
+  ASSERT_OK(response);
+  EXPECT_FALSE(FindCoordinator(path).has_value()) << "let go";
+  EXPECT_EQ((*Reader::Open(path))->Observations("theirs")->size(), 2u);
+}
+
+TEST_F(ImportTest, ARunningCoordinatorWritesTheImport) {
+  ServeOptions options;
+  options.db_path = dir_.File("served.db");
+  const auto served = *ServedCoordinator::Start(options, &core::SystemClock());
+  ASSERT_OK(WriteImport(options.db_path, MakeImport("theirs", 2)));
+  EXPECT_EQ((*Reader::Open(options.db_path))->Observations("theirs")->size(), 2u);
+  const auto refused = WriteImport(options.db_path, MakeImport("theirs", 1));
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status())) << refused.status();
+}
+
+}  // namespace
+}  // namespace orchestrator

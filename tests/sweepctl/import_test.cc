@@ -1,0 +1,129 @@
+// sweepctl import, and what fit, export and query see of it, run as programs.
+#include <cmath>
+#include <filesystem>
+
+#include "fmt/format.h"
+#include "gmock/gmock.h"
+#include "tests/orchestrator/fixtures.h"
+#include "tests/sweepctl/program.h"
+
+namespace {
+
+using core::Json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+class ImportVerbTest : public testing::Test {
+ protected:
+  std::string Db() const { return dir_.File("test.db"); }
+  Result Run(const std::string& args) { return Sweepctl(args + " --db " + Db()); }
+  std::string Write(const std::string& name, const std::string& text) {
+    EXPECT_TRUE(core::WriteFileAtomically(dir_.File(name), text).ok());
+    return dir_.File(name);
+  }
+  orchestrator::TempDir dir_;
+};
+
+constexpr char kLadder[] = "tests/data/olmo_ladder_excerpt.csv";
+
+TEST_F(ImportVerbTest, TheOlmoLadderIsFittedWithItsTargetsLeftOut) {
+  const Result import = Run(fmt::format("import --map olmo-ladder {}", kLadder));
+  ASSERT_EQ(import.code, 0) << import.err;
+  EXPECT_THAT(import.out, StartsWith("olmo-ladder: 18 of 37 rows of "));
+  EXPECT_THAT(import.out, HasSubstr("bits_per_byte on hellaswag_val, 18 of 18 runs"));
+  EXPECT_THAT(import.err, AllOf(HasSubstr("left out: 17 rows that are not the last of their run"),
+                                HasSubstr("! unknown: data, numerics, seq_len."),
+                                HasSubstr("next: sweepctl fit --sweep olmo-ladder")));
+  const Result fit = Run("fit --law chinchilla --bootstrap 0 --no-backtest --predict 1e23 --json");
+  ASSERT_EQ(fit.code, 0) << fit.err;
+  const Json out = fit.json();
+  EXPECT_EQ(out["observations"], 16);
+  EXPECT_THAT(out["warnings"].dump(), HasSubstr("unknown-cohort"));
+  EXPECT_THAT(out["predictions"][0]["warnings"].dump(), HasSubstr("unknown-cohort"));
+  EXPECT_THAT(out["fits"][0]["cohort"].get<std::string>(), HasSubstr("schedule=cooled"));
+  EXPECT_TRUE(out["predictions"][0]["plan"].is_null()) << "no recipe here";
+  const Result bpb = Run("fit --metric mmlu_stem_bpb --law chinchilla --bootstrap 0 --json");
+  ASSERT_EQ(bpb.code, 0) << bpb.err;
+  EXPECT_THAT(bpb.json()["fits"][0]["cohort"].get<std::string>(),
+              HasSubstr("metric=mmlu_stem_bpb/bits_per_byte"));
+  const Result accuracy = Run("fit --metric piqa_accuracy");
+  EXPECT_EQ(accuracy.code, 65);
+  EXPECT_THAT(accuracy.err, HasSubstr("is an accuracy"));
+  EXPECT_THAT(Run("fit --metric mmlu_stm_bpb").err, HasSubstr("did you mean 'mmlu_stem_bpb'?"));
+  const Json rows =
+      Run("query \"SELECT count(*) AS n, sum(stage='target') AS targets FROM v_observations\" "
+          "--json")
+          .json();
+  EXPECT_EQ(rows["rows"][0]["n"], 18);
+  EXPECT_EQ(rows["rows"][0]["targets"], 2);
+}
+
+TEST_F(ImportVerbTest, ImportingTwiceAddsNothingAndOtherContentNeedsReplace) {
+  const std::string args = fmt::format("import --map olmo-ladder {} --name l", kLadder);
+  EXPECT_FALSE(Run(args + " --json").json()["already_present"]);
+  EXPECT_TRUE(Run(args + " --json").json()["already_present"]);
+  const Result other = Run(args + " --value data=olmo-mix");
+  EXPECT_EQ(other.code, 65);
+  EXPECT_THAT(other.err, HasSubstr("--replace"));
+  const Result replaced = Run(args + " --value data=olmo-mix --replace --json");
+  ASSERT_EQ(replaced.code, 0) << replaced.err;
+  EXPECT_THAT(replaced.json()["unknown"].dump(), Not(HasSubstr("data")));
+  EXPECT_EQ(Run("query 'SELECT count(*) AS n FROM v_imports' --json").json()["rows"][0]["n"], 1);
+}
+
+TEST_F(ImportVerbTest, ADryRunPrintsWhatWouldBeStoredAndStoresNothing) {
+  const Result result =
+      Run(fmt::format("import --map olmo-ladder {} --where size=1B --dry-run --json", kLadder));
+  ASSERT_EQ(result.code, 0) << result.err;
+  const Json out = result.json();
+  EXPECT_EQ(out["stored"], false);
+  ASSERT_EQ(out["rows"].size(), 4u);
+  EXPECT_EQ(out["rows"][0]["params"], 1279395840.0);
+  EXPECT_TRUE(out["rows"][0].contains("mmlu_other_accuracy"));
+  EXPECT_FALSE(std::filesystem::exists(Db()));
+  const Result text = Run(fmt::format("import --map olmo-ladder {} --dry-run", kLadder));
+  EXPECT_THAT(text.out, HasSubstr("peteish7_eval_anneal"));
+  EXPECT_THAT(text.err, HasSubstr("nothing is stored"));
+}
+
+TEST_F(ImportVerbTest, ABadRowIsRefusedByFileAndLineAndNothingIsStored) {
+  const std::string path =
+      Write("w.csv",
+            "Name,State,params,tokens,flops,eval/loss\na,finished,1e8,2e9,1.2e18,3\n"
+            "b,finished,1e8,2e9,1.2e18,NaN\n");
+  const Result result = Run("import --map wandb " + path);
+  EXPECT_EQ(result.code, 65);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr(path + ":3: column 'eval/loss' holds 'NaN'"));
+  EXPECT_FALSE(std::filesystem::exists(Db()));
+}
+
+TEST_F(ImportVerbTest, WrongMapsAndOptionsAreNamed) {
+  EXPECT_EQ(Run("import").code, 2);
+  EXPECT_THAT(Run(fmt::format("import --map olmo {}", kLadder)).err,
+              HasSubstr("the ready ones are: marin, olmo-ladder, wandb"));
+  const Result value = Run(fmt::format("import --map olmo-ladder {} --value tokeniser=x", kLadder));
+  EXPECT_EQ(value.code, 2);
+  EXPECT_THAT(value.err, HasSubstr("did you mean 'tokenizer'?"));
+  const std::string map = Write("m.yaml", "name: m\ncolums: {params: n}\n");
+  const Result wrong = Run(fmt::format("import --map {} {}", map, kLadder));
+  EXPECT_EQ(wrong.code, 65);
+  EXPECT_THAT(wrong.err, HasSubstr("m.yaml:2:1: unknown key 'colums'; did you mean 'columns'?"));
+  EXPECT_THAT(Run("import --list-maps").out, HasSubstr("wandb"));
+  EXPECT_THAT(Run("import --print-map marin").out, HasSubstr("name: marin"));
+}
+
+TEST_F(ImportVerbTest, WhatExportWritesOfAnImportFitReadsBackAlike) {
+  ASSERT_EQ(Run(fmt::format("import --map olmo-ladder {}", kLadder)).code, 0);
+  const std::string out = dir_.File("out.csv");
+  ASSERT_EQ(Run("export --sweep olmo-ladder --out " + out).code, 0);
+  const std::string options = "--law chinchilla --bootstrap 0 --no-backtest --json";
+  const Json here = Run("fit --sweep olmo-ladder " + options).json();
+  const Result there = Sweepctl("fit --csv " + out + " --where stage=fit " + options);
+  ASSERT_EQ(there.code, 0) << there.err;
+  EXPECT_EQ(there.json()["fits"][0]["params"], here["fits"][0]["params"]);
+}
+
+}  // namespace
