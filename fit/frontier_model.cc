@@ -124,6 +124,15 @@ class FrontierModelFit final : public FittedLaw {
     return forecast;
   }
 
+  size_t resamples() const override { return with_loss_ ? draws_.rows.size() : 0; }
+
+  double FrontierLoss(double flops, std::optional<size_t> resample) const override {
+    if (!with_loss_) return kNaN;
+    if (!resample) return frontier_.loss_law->At(flops);
+    const double* c = draws_.rows[*resample].data() + 3 * groups_.size();
+    return c[kE] + c[kA] * std::pow(flops, -c[kP]);
+  }
+
   std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
     std::vector<TestPoint> tests;
     FrontierFit truth;

@@ -3,6 +3,7 @@
 // later observations. A new kind of law implements these two classes and is listed in fit.cc.
 #pragma once
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -116,6 +117,12 @@ class FittedLaw {
   // The compute-optimal model at `flops` > 0 and its loss, with intervals, asymptote and the law's
   // own warnings. nullopt when the law says nothing about it (allocation only, no optimum).
   virtual std::optional<Forecast> Predict(double flops) const = 0;
+  // The mean loss of a compute-optimal run at `flops` > 0: of the law as fitted, or as refitted to
+  // resample number `resample` < resamples(). NaN where the law says nothing about it.
+  virtual size_t resamples() const { return 0; }
+  virtual double FrontierLoss(double flops, std::optional<size_t> resample) const {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
   // Forecasts of what later observations show: a surface predicts every run, a frontier the
   // optimum of every later budget that has one.
   virtual std::vector<TestPoint> Test(const std::vector<Observation>& later) const = 0;

@@ -152,6 +152,13 @@ class SurfaceModelFit final : public FittedLaw {
     return forecast;
   }
 
+  size_t resamples() const override { return draws_.rows.size(); }
+
+  double FrontierLoss(double flops, std::optional<size_t> resample) const override {
+    const Optimum optimum = OptimumAt(resample ? draws_.rows[*resample] : theta_, flops);
+    return optimum.found ? optimum.loss : std::numeric_limits<double>::quiet_NaN();
+  }
+
   std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
     std::vector<TestPoint> tests;
     for (const Observation& o : law_.in_compute() ? OnCurve(later, options_) : later)

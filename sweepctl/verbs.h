@@ -27,6 +27,7 @@
   V(Retry)                \
   V(Import)               \
   V(Fit)                  \
+  V(Compare)              \
   V(Forecasts)            \
   V(Query)                \
   V(Export)               \

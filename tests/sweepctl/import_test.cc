@@ -126,4 +126,79 @@ TEST_F(ImportVerbTest, WhatExportWritesOfAnImportFitReadsBackAlike) {
   EXPECT_EQ(there.json()["fits"][0]["params"], here["fits"][0]["params"]);
 }
 
+// compare, on files, by a column, and on imports.
+class CompareVerbTest : public ImportVerbTest {
+ protected:
+  static double Loss(double params, double tokens, double scale) {
+    return 1.8 + scale * (482 / std::pow(params, 0.35) + 2085 / std::pow(tokens, 0.37));
+  }
+  // Two recipes; the second has `scale` times the reducible loss.
+  std::string Csv(double scale, const std::string& tokenizer_b = "t") {
+    std::string csv = "flops,params,tokens,loss,recipe,tokenizer,metric\n";
+    for (const bool b : {false, true})
+      for (const double budget : {1e18, 3e18, 1e19, 3e19, 1e20})
+        for (int i = -3; i <= 3; ++i) {
+          const double params = std::sqrt(budget / 6 / 20) * std::exp(0.4 * i);
+          const double tokens = budget / 6 / params;
+          const double noise = 1 + 1e-4 * std::sin(static_cast<double>(i) + budget / 1e17);
+          csv += fmt::format("{},{},{},{},{},{},nats\n", budget, params, tokens,
+                             Loss(params, tokens, b ? scale : 1) * noise, b ? "new" : "old",
+                             b ? tokenizer_b : "t");
+        }
+    return Write("two.csv", csv);
+  }
+};
+
+TEST_F(CompareVerbTest, ColumnOfAFileDividesTheCohortsAndThePlantedMultiplierIsFound) {
+  const double p = 0.35 * 0.37 / 0.72;
+  const std::string path = Csv(std::pow(1.5, -p));
+  const Result result = Sweepctl("compare old new --by recipe --csv " + path +
+                                 " --at 3e19,1e21 --bootstrap 100 --no-backtest --json");
+  ASSERT_EQ(result.code, 0) << result.err;
+  const Json out = result.json();
+  EXPECT_EQ(out["comparable"], true);
+  EXPECT_EQ(out["factors"], Json({"recipe"}));
+  const Json& in_range = out["multipliers"][0];
+  EXPECT_NEAR(in_range["multiplier"].get<double>(), 1.5, 0.1);
+  EXPECT_LT(in_range["interval"]["lo"].get<double>(), 1.5);
+  EXPECT_GT(in_range["interval"]["hi"].get<double>(), 1.5);
+  EXPECT_THAT(out["multipliers"][1]["warnings"].dump(), HasSubstr("outside-range"));
+  EXPECT_EQ(out["deciding_run"]["decided"], true);
+  const Result text =
+      Sweepctl("compare old new --by recipe --csv " + path + " --bootstrap 50 --no-backtest");
+  EXPECT_THAT(text.out, AllOf(HasSubstr("compute multiplier"), HasSubstr("trend: CM x"),
+                              HasSubstr("crossover: none"), HasSubstr("what would decide")));
+}
+
+TEST_F(CompareVerbTest, WhatIsNotComparableSaysWhyAndExits65) {
+  const Result result =
+      Sweepctl("compare old new --by recipe --csv " + Csv(0.9, "other") + " --bootstrap 0 --json");
+  EXPECT_EQ(result.code, 65);
+  EXPECT_EQ(result.json()["comparable"], false);
+  EXPECT_THAT(result.json()["reasons"].dump(), HasSubstr("tokenizer differs"));
+  EXPECT_THAT(result.err, HasSubstr("not comparable: tokenizer differs: old is t, new is other"));
+  for (const char* args : {"compare a.csv b.csv --sweep x", "compare a b --by recipe --at lots",
+                           "compare a b --level 3 --by r --csv x.csv", "compare a"})
+    EXPECT_EQ(Sweepctl(args).code, 2) << args;
+  EXPECT_EQ(Run("compare a b").code, 65) << "no database";
+}
+
+TEST_F(CompareVerbTest, ImportsAreComparedByNameUnderOneMetric) {
+  const std::string path = Csv(0.95);
+  const std::string map = Write(
+      "m.yaml",
+      "name: m\ncolumns: {params: params, tokens: tokens, flops: flops, budget_flops: flops, "
+      "recipe: recipe, tokenizer: tokenizer}\n"
+      "metrics: [{name: loss, column: loss, unit: nats_per_token, eval: c4}]\nschedule: cooled\n");
+  for (const char* recipe : {"old", "new"})
+    ASSERT_EQ(Run(fmt::format("import {} --map {} --name {} --where recipe={}", path, map, recipe,
+                              recipe))
+                  .code,
+              0);
+  const Result result = Run("compare old new --bootstrap 50 --no-backtest --json");
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_GT(result.json()["multipliers"][0]["multiplier"], 1.0);
+  EXPECT_THAT(result.json()["warnings"].dump(), HasSubstr("unknown-cohort"));
+}
+
 }  // namespace

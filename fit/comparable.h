@@ -1,0 +1,33 @@
+// Whether two cohorts can be compared: they differ in one thing, the compared factor, and both
+// losses are measured with one yardstick.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fit/cohort.h"
+#include "fit/warnings.h"
+
+namespace fit {
+
+struct KeyDifference {
+  std::string key, a, b;  // "(none)" where a cohort does not say it
+};
+
+struct Comparability {
+  std::vector<KeyDifference> differences;  // every key that differs
+  std::vector<std::string> factors;        // of these, what is compared
+  std::vector<std::string> reasons;        // why not, in words; empty: comparable
+  std::vector<Warning> warnings;           // unknown-cohort, confounded, unlabelled
+};
+
+// The yardstick: metric, eval, seq_len (the evaluation's context), flop_convention, n_convention
+// and schedule must be the same and known in both or unknown in both (a warning); so must
+// tokenizer, unless the metric is in bits per byte, which no tokenizer changes. Of the other keys
+// (recipe, data, numerics, ...) one may differ; several only when `factors` names them all (a
+// warning: the multiplier belongs to all of them together). A key that is mixed within a cohort is
+// a reason. `a` and `b` name the cohorts in words. Cannot fail.
+Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, const std::string& a,
+                              const std::string& b, const std::vector<std::string>& factors);
+
+}  // namespace fit

@@ -1,0 +1,294 @@
+#include "fit/compare.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "fit/average.h"
+#include "fit/backtest.h"
+#include "fit/deciding_run.h"
+#include "fit/frontier_curve.h"
+#include "fit/multiplier_draws.h"
+#include "fmt/format.h"
+
+namespace fit {
+namespace {
+
+const double kInfinity = std::numeric_limits<double>::infinity();
+const double kDecade = std::log(10);
+constexpr int kTrendPoints = 7;
+constexpr uint64_t kSeedOfB = 0x9e3779b97f4a7c15;  // B's resamples must not be A's
+
+double LawWeight(const FitSummary& summary, const std::string& law) {
+  return StackingWeight(KnownAt(summary.backtest, law, kInfinity));
+}
+
+std::vector<const FittedLaw*> Views(const FitSummary& summary) {
+  std::vector<const FittedLaw*> views;
+  for (const auto& law : summary.laws) views.push_back(law.get());
+  return views;
+}
+
+const FittedLaw* LawOf(const FitSummary& summary, const std::string& name) {
+  for (const auto& law : summary.laws)
+    if (law->fit().law == name && std::isfinite(law->FrontierLoss(summary.largest_flops, {})))
+      return law.get();
+  return nullptr;
+}
+
+// The laws that both cohorts determine; failing that, one that both have.
+std::vector<std::string> CommonLaws(const FitSummary& a, const FitSummary& b) {
+  const std::vector<std::string> of_a = LawsOfAverage(Views(a)), of_b = LawsOfAverage(Views(b));
+  std::vector<std::string> common;
+  for (const std::string& law : of_a)
+    if (std::find(of_b.begin(), of_b.end(), law) != of_b.end() && LawOf(a, law) != nullptr &&
+        LawOf(b, law) != nullptr)
+      common.push_back(law);
+  if (!common.empty()) return common;
+  for (const auto& law : a.laws)
+    if (LawOf(a, law->fit().law) != nullptr && LawOf(b, law->fit().law) != nullptr)
+      return {law->fit().law};
+  return {};
+}
+
+absl::Status Named(const ComparedCohort& cohort, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(),
+                      fmt::format("{}: {}", cohort.name, std::string(status.message())));
+}
+
+absl::StatusOr<FitSummary> FitOf(const ComparedCohort& cohort, FitOptions options, uint64_t seed) {
+  options.predict.clear();
+  options.sensitivity = options.clamp_effect = false;
+  options.spent_flops = cohort.spent_flops;
+  options.law.bootstrap.seed = seed;
+  auto summary = RunFit(cohort.observations, options, cohort.excluded);
+  RETURN_IF_ERROR(Named(cohort, summary.status()));
+  return summary;
+}
+
+absl::StatusOr<Cohort> CohortOf(const ComparedCohort& cohort, const FitOptions& options) {
+  auto checked = CheckCohort(cohort.observations, options.allow_mixed);
+  RETURN_IF_ERROR(Named(cohort, checked.status()));
+  return checked;
+}
+
+// The range of ln C in which neither frontier is extrapolated; empty when lo >= hi.
+struct Range {
+  double lo = -kInfinity, hi = kInfinity;
+};
+Range CommonRange(const std::vector<LawPair>& laws) {
+  Range range;
+  for (const LawPair& pair : laws) {
+    const FitSummary &a = pair.a->summary(), &b = pair.b->summary();
+    const double from_a = pair.b->LnFlops(pair.a->LnLoss(std::log(a.smallest_flops)));
+    const double to_a = pair.b->LnFlops(pair.a->LnLoss(std::log(a.largest_flops)));
+    range.lo = std::max({range.lo, std::log(b.smallest_flops), from_a});
+    range.hi = std::min({range.hi, std::log(b.largest_flops), to_a});
+  }
+  return range;
+}
+
+std::string NoOverlap(const std::vector<LawPair>& laws, const Comparison& comparison) {
+  const LawPair& pair = laws[0];
+  const auto losses = [](const FrontierCurve& curve) {
+    return fmt::format("{:.4f} to {:.4f}",
+                       std::exp(curve.LnLoss(std::log(curve.summary().smallest_flops))),
+                       std::exp(curve.LnLoss(std::log(curve.summary().largest_flops))));
+  };
+  return fmt::format(
+      "the losses do not overlap: the frontier of {} runs from {}, that of {} from {} ({}); every "
+      "multiplier would be extrapolated",
+      comparison.a, losses(*pair.a), comparison.b, losses(*pair.b), pair.a->law_name());
+}
+
+void AddFitWarnings(const FitSummary& summary, const std::string& name,
+                    const std::vector<std::string>& laws, std::vector<Warning>& warnings) {
+  for (const Warning& w : summary.warnings)
+    warnings.push_back({w.code, fmt::format("{}: {}", name, w.text)});
+  for (const LawFit& fit : summary.fits) {
+    if (std::find(laws.begin(), laws.end(), fit.law) == laws.end()) continue;
+    for (const Warning& w : fit.warnings)
+      warnings.push_back({w.code, fmt::format("{}, {}: {}", name, fit.law, w.text)});
+  }
+}
+
+class Comparer {
+ public:
+  Comparer(const CompareOptions& options, Comparison& comparison)
+      : options_(options), out_(comparison), draws_(MakePairs()) {}
+
+  // False, with a reason, when there is nothing to compare on.
+  bool Prepare() {
+    if (draws_.laws().empty()) {
+      out_.comparability.reasons.push_back(fmt::format(
+          "no law gives both a frontier; `sweepctl fit` on {} and on {} says why", out_.a, out_.b));
+      return false;
+    }
+    for (const LawPair& pair : draws_.laws())
+      out_.laws.emplace_back(pair.a->law_name(), pair.weight);
+    range_ = CommonRange(draws_.laws());
+    if (range_.lo < range_.hi) return true;
+    out_.comparability.reasons.push_back(NoOverlap(draws_.laws(), out_));
+    return false;
+  }
+
+  void Run() {
+    std::vector<double> at = options_.at;
+    if (at.empty()) at.push_back(std::exp(range_.hi));
+    for (const double flops : at) out_.multipliers.push_back(MultiplierAt(flops));
+    FindTrend();
+    FindCrossover();
+    out_.deciding = FindDecidingRun(draws_, at[0], {out_.a, out_.b}, Level());
+  }
+
+ private:
+  double Level() const { return options_.fit.law.bootstrap.level; }
+
+  std::vector<LawPair> MakePairs() {
+    std::vector<LawPair> pairs;
+    double total = 0;
+    for (const std::string& law : CommonLaws(out_.fit_a, out_.fit_b)) {
+      LawPair pair;
+      pair.a = std::make_unique<FrontierCurve>(out_.fit_a, *LawOf(out_.fit_a, law));
+      pair.b = std::make_unique<FrontierCurve>(out_.fit_b, *LawOf(out_.fit_b, law));
+      pair.weight = 1 / (1 / LawWeight(out_.fit_a, law) + 1 / LawWeight(out_.fit_b, law));
+      total += pair.weight;
+      pairs.push_back(std::move(pair));
+    }
+    for (LawPair& pair : pairs) pair.weight /= total;
+    return pairs;
+  }
+
+  std::string Method() const {
+    std::string method = fmt::format("{} independent pairs of resamples", draws_.size());
+    if (draws_.laws().size() > 1) method += fmt::format(" of {} laws pooled", draws_.laws().size());
+    return method + ", stretched to the forecasts' intervals";
+  }
+
+  // exp of the percentiles of `logs`, one value a resample of `draws_`.
+  Interval IntervalOf(const std::vector<double>& logs) const {
+    const auto [lo, hi] = draws_.Percentiles(logs, Level());
+    return {std::exp(lo), std::exp(hi), Level(), IntervalKind::kMean, Method()};
+  }
+
+  Multiplier MultiplierAt(double flops) const {
+    const double x = std::log(flops);
+    Multiplier m;
+    m.flops = flops;
+    double ln_loss = 0;
+    for (const LawPair& pair : draws_.laws()) {
+      const double ln_cm = pair.LnMultiplier(x, FrontierCurve::kAsFitted);
+      m.by_law.emplace_back(pair.a->law_name(), std::exp(ln_cm));
+      ln_loss += pair.weight * pair.b->LnLoss(x);
+    }
+    m.loss = std::exp(ln_loss);
+    m.value = std::exp(draws_.LnMultiplier(x));
+    m.equivalent_flops = m.value * flops;
+    m.interval = IntervalOf(draws_.LnMultipliers(x));
+    m.reach_a = m.equivalent_flops / out_.fit_a.largest_flops;
+    m.reach_b = flops / out_.fit_b.largest_flops;
+    const auto outside = [&](const std::string& name, double c, const FitSummary& fit) {
+      if (c <= fit.largest_flops * (1 + 1e-9) && c >= fit.smallest_flops * (1 - 1e-9)) return;
+      m.warnings.push_back(
+          Warn(kOutsideRange,
+               fmt::format("{} is extrapolated: {} lies outside its fitted budgets {} to "
+                           "{}",
+                           name, core::FormatFlops(c), core::FormatFlops(fit.smallest_flops),
+                           core::FormatFlops(fit.largest_flops))));
+    };
+    outside(out_.b, flops, out_.fit_b);
+    outside(out_.a, m.equivalent_flops, out_.fit_a);
+    return m;
+  }
+
+  void FindTrend() {
+    out_.trend.lo_flops = std::exp(range_.lo);
+    out_.trend.hi_flops = std::exp(range_.hi);
+    // Least squares over equally spaced points: weights proportional to the distance from their
+    // middle.
+    std::vector<double> slopes(draws_.size(), 0);
+    double slope = 0, sum = 0;
+    for (int i = 0; i < kTrendPoints; ++i) {
+      const double share = static_cast<double>(i) / (kTrendPoints - 1);
+      const double from_middle = (share - 0.5) * (range_.hi - range_.lo) / kDecade;
+      sum += from_middle * from_middle;
+      const double x = range_.lo + share * (range_.hi - range_.lo);
+      slope += from_middle * draws_.LnMultiplier(x);
+      const std::vector<double> logs = draws_.LnMultipliers(x);
+      for (size_t d = 0; d < logs.size(); ++d) slopes[d] += from_middle * logs[d];
+    }
+    for (double& s : slopes) s /= sum;
+    out_.trend.factor = std::exp(slope / sum);
+    out_.trend.interval = IntervalOf(slopes);
+  }
+
+  void FindCrossover() {
+    Crossover& crossover = out_.crossover;
+    const double lo = range_.lo - kDecade, hi = range_.hi + 2 * kDecade;
+    crossover.lo_flops = std::exp(lo);
+    crossover.hi_flops = std::exp(hi);
+    const auto name = [&](bool b_is_better) { return b_is_better ? out_.b : out_.a; };
+    crossover.better_below = name(draws_.LnMultiplier(lo) > 0);
+    crossover.better_above = name(draws_.LnMultiplier(hi) > 0);
+    const double at = FirstCrossing([&](double x) { return draws_.LnMultiplier(x); }, lo, hi);
+    std::vector<double> crossings;
+    size_t inside = 0;
+    for (size_t d = 0; d < draws_.size(); ++d) {
+      const auto gap = [&](double x) { return draws_.Gap(x, d); };
+      double crossing = FirstCrossing(gap, lo, hi);
+      if (crossing >= range_.lo && crossing <= range_.hi) ++inside;
+      // Nowhere: it lies beyond the end at which this resample looks like the fit's other end.
+      if (std::isnan(crossing)) {
+        const bool as_above = (gap(hi) > 0) == (crossover.better_above == out_.b);
+        crossing = as_above ? -kInfinity : kInfinity;
+      }
+      crossings.push_back(crossing);
+    }
+    if (draws_.size() > 0)
+      crossover.share_in_range = static_cast<double>(inside) / static_cast<double>(draws_.size());
+    if (std::isnan(at)) return;
+    crossover.flops = std::exp(at);
+    crossover.extrapolated = at < range_.lo || at > range_.hi;
+    crossover.interval = IntervalOf(crossings);
+  }
+
+  const CompareOptions& options_;
+  Comparison& out_;
+  MultiplierDraws draws_;
+  Range range_;
+};
+
+}  // namespace
+
+absl::StatusOr<Comparison> Compare(const ComparedCohort& a, const ComparedCohort& b,
+                                   const CompareOptions& options) {
+  for (const double flops : options.at) {
+    if (!(std::isfinite(flops) && flops > 0))
+      return absl::InvalidArgumentError(fmt::format("compare at {}: must be above 0", flops));
+  }
+  Comparison comparison;
+  comparison.a = a.name;
+  comparison.b = b.name;
+  ASSIGN_OR_RETURN(const Cohort cohort_a, CohortOf(a, options.fit));
+  ASSIGN_OR_RETURN(const Cohort cohort_b, CohortOf(b, options.fit));
+  comparison.comparability = CheckComparable(cohort_a, cohort_b, a.name, b.name, options.factors);
+  if (!comparison.comparability.reasons.empty()) return comparison;
+  const uint64_t seed = options.fit.law.bootstrap.seed;
+  ASSIGN_OR_RETURN(comparison.fit_a, FitOf(a, options.fit, seed));
+  ASSIGN_OR_RETURN(comparison.fit_b, FitOf(b, options.fit, seed ^ kSeedOfB));
+  comparison.warnings = comparison.comparability.warnings;
+  Comparer comparer(options, comparison);
+  if (!comparer.Prepare()) return comparison;
+  std::vector<std::string> laws;
+  for (const auto& [law, weight] : comparison.laws) laws.push_back(law);
+  AddFitWarnings(comparison.fit_a, a.name, laws, comparison.warnings);
+  AddFitWarnings(comparison.fit_b, b.name, laws, comparison.warnings);
+  comparer.Run();
+  return comparison;
+}
+
+}  // namespace fit

@@ -1,0 +1,108 @@
+// How much better is cohort B than cohort A, in compute?
+//   CM(C) = C_A(L_B(C)) / C
+// L_B(C)  the loss of B's compute-optimal frontier at C training FLOPs
+// C_A(L)  the compute at which A's frontier reaches the loss L
+// CM = 2: A needs twice the compute for what B reaches at C; CM < 1: A is better. It depends on C
+// where the frontiers are not parallel, so there is its trend, and the compute where they cross.
+//
+// Both cohorts are fitted with the same laws. ln CM of a law comes from its two frontiers, its
+// resamples from resample i of A against resample i of B, drawn independently (the runs are
+// different runs); resamples are stretched to the forecasts' intervals (frontier_curve.h). Laws are
+// averaged with weights 1 / (1/w_A + 1/w_B), w the stacking weights of average.h, and their
+// resamples pooled, so that laws that disagree make the interval wide.
+// **Source:** effective-compute comparisons as in Hoffmann et al. 2022 (figure 3) and marin issue
+// 8096, which asks for an interval; pooling as in fit/average.h.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "fit/comparable.h"
+#include "fit/fit.h"
+
+namespace fit {
+
+struct ComparedCohort {
+  std::string name;
+  std::vector<Observation> observations;
+  std::vector<Exclusion> excluded;
+  double spent_flops = 0;  // 0: the sum over observations
+};
+
+struct CompareOptions {
+  // Laws, resamples, level, seed, allow_mixed; B is resampled with another seed than A. predict,
+  // sensitivity and clamp_effect are not used.
+  FitOptions fit;
+  std::vector<double> at;            // C of B; empty: the largest at which nothing is extrapolated
+  std::vector<std::string> factors;  // cohort keys that may differ (comparable.h)
+};
+
+// CM at one C. Ends of an interval may be 0 or infinity: A reaches that loss at no compute within
+// six decades of its runs, or at any.
+struct Multiplier {
+  double flops = 0;                 // C
+  double loss = 0;                  // L_B(C)
+  double value = 0;                 // CM; infinity: A does not reach the loss
+  double equivalent_flops = 0;      // C_A(L_B(C)) = CM C
+  Interval interval;                // of CM; kind mean
+  double reach_a = 0, reach_b = 0;  // C_A and C, by the largest fitted budget of A and of B
+  std::vector<std::pair<std::string, double>> by_law;
+  std::vector<Warning> warnings;  // outside-range
+};
+
+// CM is multiplied by `factor` with every decade of C, between lo and hi: the range of C in which
+// both frontiers lie inside their fitted budgets. 1: the advantage neither grows nor shrinks.
+struct Trend {
+  double lo_flops = 0, hi_flops = 0;
+  double factor = 1;  // exp of the least-squares slope of ln CM per decade
+  Interval interval;  // of the factor; kind mean
+};
+
+// Where the frontiers cross: CM = 1.
+struct Crossover {
+  std::optional<double> flops;  // none found between lo and hi
+  bool extrapolated = false;    // it lies outside the range of the trend
+  Interval interval;            // of the crossing, kind mean; 0 or infinity: not on this side of hi
+  double share_in_range = 0;    // of the resamples, with a crossing in the range of the trend
+  double lo_flops = 0, hi_flops = 0;       // looked at: one decade below that range, two above
+  std::string better_below, better_above;  // names of cohorts
+};
+
+// The cheapest single run, or the fewest repetitions of it, after which CM's interval at `flops`
+// would leave 1 out, if the estimate stays where it is. A linear-Gaussian update of the resamples:
+//   Var(q | run) = Var(q) - Cov(q, y)^2 / (Var(y) + s^2 / n)
+// q = ln CM, y = ln L of the cohort's frontier at the run's compute, s the scatter of single runs,
+// n repetitions. The run is compute-optimal. It knows nothing of a law that is wrong.
+struct DecidingRun {
+  double flops = 0;      // of the question
+  bool decided = false;  // the interval leaves 1 out already; nothing else is set
+  bool found = false;    // the runs below decide; otherwise they are the most telling ones
+  std::string why_none;  // no estimate: why; nothing else is set
+  std::string cohort;
+  double run_flops = 0, params = 0, tokens = 0;
+  int runs = 0;
+  double half_width = 0, half_width_after = 0;  // of ln CM, on the side of 1
+};
+
+struct Comparison {
+  std::string a, b;
+  Comparability comparability;  // reasons not empty: nothing below is set but the fits
+  FitSummary fit_a, fit_b;
+  std::vector<std::pair<std::string, double>> laws;  // with weights; sum 1
+  std::vector<Multiplier> multipliers;
+  Trend trend;
+  Crossover crossover;
+  DecidingRun deciding;
+  std::vector<Warning> warnings;  // of comparability, and of both fits with their cohort's name
+};
+
+// Errors are those of RunFit for one of the cohorts, with its name. Cohorts that cannot be compared
+// are a result, not an error: reasons say why, among them losses that do not overlap and no law
+// that both determine. Deterministic.
+absl::StatusOr<Comparison> Compare(const ComparedCohort& a, const ComparedCohort& b,
+                                   const CompareOptions& options);
+
+}  // namespace fit

@@ -1,0 +1,182 @@
+#include "fit/compare_report.h"
+
+#include <cmath>
+
+#include "core/units.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace fit {
+namespace {
+
+using core::Json;
+
+Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+// Of a quantity above 0, so that 0 and infinity are open ends.
+Json IntervalJson(const Interval& interval) {
+  return {{"lo", Number(interval.lo)},   {"hi", Number(interval.hi)},
+          {"open_lo", interval.lo == 0}, {"open_hi", std::isinf(interval.hi)},
+          {"level", interval.level},     {"kind", std::string(Name(interval.kind))},
+          {"method", interval.method}};
+}
+
+Json WarningsJson(const std::vector<Warning>& warnings) {
+  Json list = Json::array();
+  for (const Warning& w : warnings) list.push_back({{"code", w.code}, {"text", w.text}});
+  return list;
+}
+
+Json MultiplierJson(const Multiplier& m) {
+  Json by_law = Json::object();
+  for (const auto& [law, value] : m.by_law) by_law[law] = Number(value);
+  return {{"budget_flops", m.flops},
+          {"loss", Number(m.loss)},
+          {"multiplier", Number(m.value)},
+          {"interval", IntervalJson(m.interval)},
+          {"equivalent_flops", Number(m.equivalent_flops)},
+          {"reach_a", Number(m.reach_a)},
+          {"reach_b", Number(m.reach_b)},
+          {"by_law", by_law},
+          {"warnings", WarningsJson(m.warnings)}};
+}
+
+Json CrossoverJson(const Crossover& c) {
+  return {{"flops", c.flops.has_value() ? Number(*c.flops) : Json(nullptr)},
+          {"extrapolated", c.extrapolated},
+          {"interval", c.flops.has_value() ? IntervalJson(c.interval) : Json(nullptr)},
+          {"share_in_range", c.share_in_range},
+          {"searched_lo_flops", c.lo_flops},
+          {"searched_hi_flops", c.hi_flops},
+          {"better_below", c.better_below},
+          {"better_above", c.better_above}};
+}
+
+Json DecidingJson(const DecidingRun& run) {
+  Json json = {{"budget_flops", run.flops}, {"decided", run.decided}, {"found", run.found}};
+  if (!run.why_none.empty()) json["why_none"] = run.why_none;
+  if (run.decided || !run.why_none.empty()) return json;
+  json["cohort"] = run.cohort;
+  json["run_flops"] = run.run_flops;
+  json["params"] = Number(run.params);
+  json["tokens"] = Number(run.tokens);
+  json["runs"] = run.runs;
+  json["half_width_ln"] = run.half_width;
+  json["half_width_ln_after"] = run.half_width_after;
+  json["method"] = "linear-Gaussian update of the resamples, estimate kept";
+  return json;
+}
+
+// "1.23", "0.0123", "more than any", "0".
+std::string Times(double value) {
+  if (std::isnan(value)) return "unknown";
+  return std::isinf(value) ? "infinity" : fmt::format("{:.3g}", value);
+}
+
+std::string Flops(double value) {
+  if (std::isnan(value)) return "unknown";
+  return std::isinf(value) ? "infinity" : core::FormatFlops(value);
+}
+
+std::string Ends(const Interval& interval, std::string (*shown)(double)) {
+  return fmt::format("[{}, {}] ({:.4g} % {})", shown(interval.lo), shown(interval.hi),
+                     100 * interval.level, Name(interval.kind));
+}
+
+std::string NotComparableText(const Comparison& c) {
+  std::string text = fmt::format("{} and {} are not comparable:\n", c.a, c.b);
+  for (const std::string& reason : c.comparability.reasons) text += fmt::format("  - {}\n", reason);
+  return text;
+}
+
+std::string CrossoverText(const Comparison& comparison) {
+  const Crossover& c = comparison.crossover;
+  const std::string share = fmt::format(
+      "{:.0f} % of the resamples cross between {} and {}", 100 * c.share_in_range,
+      core::FormatFlops(comparison.trend.lo_flops), core::FormatFlops(comparison.trend.hi_flops));
+  if (!c.flops.has_value())
+    return fmt::format("crossover: none between {} and {}; {} is better all along; {}\n",
+                       core::FormatFlops(c.lo_flops), core::FormatFlops(c.hi_flops), c.better_above,
+                       share);
+  return fmt::format("crossover: at {} {}{}: {} is better below, {} above; {}\n", Flops(*c.flops),
+                     Ends(c.interval, Flops),
+                     c.extrapolated ? ", extrapolated (none in the range fitted)" : "",
+                     c.better_below, c.better_above, share);
+}
+
+std::string DecidingText(const Comparison& comparison) {
+  const DecidingRun& run = comparison.deciding;
+  const std::string at = core::FormatFlops(run.flops);
+  if (!run.why_none.empty())
+    return fmt::format("what would decide at {}: not known, {}\n", at, run.why_none);
+  if (run.decided)
+    return fmt::format("what would decide at {}: nothing more, the interval leaves 1 out\n", at);
+  const std::string what = fmt::format(
+      "{} compute-optimal run{} of {} at {} FLOPs ({} params, {} tokens), {} FLOPs in all",
+      run.runs, run.runs == 1 ? "" : "s", run.cohort, core::FormatFlops(run.run_flops),
+      core::FormatCount(run.params), core::FormatCount(run.tokens),
+      core::FormatFlops(run.runs * run.run_flops));
+  const std::string width =
+      fmt::format("half-width of ln CM {:.3g} -> {:.3g}", run.half_width, run.half_width_after);
+  return fmt::format(
+      "what would decide at {}: {}{}; {}; linear-Gaussian estimate, if the multiplier "
+      "stays where it is and the laws are right\n",
+      at, run.found ? "" : "none of the runs looked at; the most telling single one is ", what,
+      width);
+}
+
+}  // namespace
+
+Json CompareJson(const Comparison& c) {
+  Json differences = Json::array(), laws = Json::object(), multipliers = Json::array();
+  for (const KeyDifference& d : c.comparability.differences)
+    differences.push_back({{"key", d.key}, {"a", d.a}, {"b", d.b}});
+  const bool comparable = c.comparability.reasons.empty();
+  Json json = {{"a", c.a},
+               {"b", c.b},
+               {"comparable", comparable},
+               {"reasons", c.comparability.reasons},
+               {"differences", differences},
+               {"factors", c.comparability.factors},
+               {"warnings", WarningsJson(comparable ? c.warnings : c.comparability.warnings)}};
+  if (!comparable) return json;
+  for (const auto& [law, weight] : c.laws) laws[law] = weight;
+  for (const Multiplier& m : c.multipliers) multipliers.push_back(MultiplierJson(m));
+  json["laws"] = laws;
+  json["multipliers"] = multipliers;
+  json["trend"] = {{"factor_per_decade", Number(c.trend.factor)},
+                   {"interval", IntervalJson(c.trend.interval)},
+                   {"lo_flops", c.trend.lo_flops},
+                   {"hi_flops", c.trend.hi_flops}};
+  json["crossover"] = CrossoverJson(c.crossover);
+  json["deciding_run"] = DecidingJson(c.deciding);
+  return json;
+}
+
+std::string CompareText(const Comparison& c) {
+  if (!c.comparability.reasons.empty()) return NotComparableText(c);
+  std::string text = fmt::format("{} (A, {} runs) against {} (B, {} runs)", c.a,
+                                 c.fit_a.observations, c.b, c.fit_b.observations);
+  for (const KeyDifference& d : c.comparability.differences)
+    text += fmt::format("\n  {:<16} {} | {}", d.key, d.a, d.b);
+  text += "\nlaws:";
+  for (const auto& [law, weight] : c.laws) text += fmt::format(" {} {:.2f}", law, weight);
+  text += fmt::format(
+      "\ncompute multiplier: how many times the compute of {} {} needs for the same loss\n", c.b,
+      c.a);
+  for (const Multiplier& m : c.multipliers) {
+    text += fmt::format("  at {:<10} loss {:.4f}   CM {} {}   {} FLOPs of {}\n",
+                        core::FormatFlops(m.flops), m.loss, Times(m.value), Ends(m.interval, Times),
+                        Flops(m.equivalent_flops), c.a);
+    for (const Warning& w : m.warnings) text += fmt::format("    ! {}: {}\n", w.code, w.text);
+  }
+  if (!c.multipliers.empty()) text += fmt::format("  ({})\n", c.multipliers[0].interval.method);
+  text += fmt::format("trend: CM x {} a decade {} between {} and {}\n", Times(c.trend.factor),
+                      Ends(c.trend.interval, Times), core::FormatFlops(c.trend.lo_flops),
+                      core::FormatFlops(c.trend.hi_flops));
+  text += CrossoverText(c) + DecidingText(c);
+  for (const Warning& w : c.warnings) text += fmt::format("! {}: {}\n", w.code, w.text);
+  return text;
+}
+
+}  // namespace fit

@@ -1,0 +1,232 @@
+// Two planted cohorts whose compute multiplier is known: scaling A and B by k^-p, where the
+// frontier is L* = E + K C^-p, makes the second cohort k times as good with compute everywhere.
+#include "fit/compare.h"
+
+#include <cmath>
+
+#include "fit/compare_report.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/fit/planted_pair.h"
+#include "tests/fit/test_data.h"
+
+namespace fit {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+CompareOptions Quick(std::vector<double> at = {1e20}) {
+  CompareOptions options;
+  options.at = std::move(at);
+  options.fit.law.bootstrap.resamples = 100;
+  options.fit.law.profile = false;
+  options.fit.backtest = false;
+  return options;
+}
+
+Comparison ComparePair(const PlantedPair& pair, const CompareOptions& options, uint64_t seed = 1) {
+  const auto comparison = Compare(pair.A(seed), pair.B(seed + 1'000'000), options);
+  EXPECT_TRUE(comparison.ok()) << comparison.status();
+  return *comparison;
+}
+
+TEST(CompareTest, NoiseFreeCohortsGiveTheirMultiplierEverywhere) {
+  PlantedPair pair;
+  pair.multiplier = 1.7;
+  pair.noise = 0;
+  CompareOptions options = Quick({1e19, 1e20, 1e21});
+  options.fit.laws = {"chinchilla"};
+  const Comparison c = ComparePair(pair, options);
+  ASSERT_TRUE(c.comparability.reasons.empty()) << c.comparability.reasons[0];
+  ASSERT_EQ(c.multipliers.size(), 3u);
+  for (const Multiplier& m : c.multipliers) EXPECT_NEAR(m.value, 1.7, 1e-4) << m.flops;
+  EXPECT_NEAR(c.trend.factor, 1, 1e-4);
+  EXPECT_FALSE(c.crossover.flops.has_value());
+  EXPECT_EQ(c.crossover.better_above, "B");
+  EXPECT_EQ(c.crossover.better_below, "B");
+  EXPECT_TRUE(Has(c.multipliers[2].warnings, kOutsideRange)) << "budgets end at 3e20";
+  EXPECT_NEAR(c.multipliers[1].equivalent_flops, 1.7e20, 1e16);
+}
+
+TEST(CompareTest, TheOtherWayRoundIsTheInverse) {
+  PlantedPair pair;
+  pair.noise = 0;
+  CompareOptions options = Quick();
+  options.fit.laws = {"chinchilla"};
+  const double cm = ComparePair(pair, options).multipliers[0].value;
+  const auto back = Compare(pair.B(2), pair.A(1), options);
+  ASSERT_TRUE(back.ok());
+  EXPECT_NEAR(back->multipliers[0].value * cm, 1, 1e-3) << "CM is the same at every C here";
+}
+
+TEST(CompareTest, ADifferentExponentShowsAsTrendAndCrossover) {
+  PlantedPair pair;
+  pair.noise = 0;
+  pair.cross_at = 5e19;  // B's exponents are larger; equal losses there
+  CompareOptions options = Quick({1e19, 2e20});
+  options.fit.laws = {"chinchilla"};
+  const Comparison c = ComparePair(pair, options);
+  EXPECT_LT(c.multipliers[0].value, 1);
+  EXPECT_GT(c.multipliers[1].value, 1);
+  EXPECT_GT(c.trend.factor, 1.02);
+  ASSERT_TRUE(c.crossover.flops.has_value());
+  EXPECT_NEAR(*c.crossover.flops, 5e19, 2e18);
+  EXPECT_FALSE(c.crossover.extrapolated);
+  EXPECT_EQ(c.crossover.better_below, "A");
+  EXPECT_EQ(c.crossover.better_above, "B");
+}
+
+TEST(CompareTest, EveryIntervalHasLevelKindAndMethodAndReportsSaySo) {
+  PlantedPair pair;
+  const Comparison c = ComparePair(pair, Quick({1e20, 1e22}));
+  ASSERT_EQ(c.laws.size(), 2u) << "frontier and chinchilla";
+  for (const Interval* interval :
+       {&c.multipliers[0].interval, &c.multipliers[1].interval, &c.trend.interval}) {
+    EXPECT_EQ(interval->level, 0.9);
+    EXPECT_EQ(interval->kind, IntervalKind::kMean);
+    EXPECT_THAT(interval->method, HasSubstr("independent pairs of resamples of 2 laws pooled"));
+    EXPECT_LT(interval->lo, interval->hi);
+  }
+  const auto width = [](const Interval& i) { return std::log(i.hi / i.lo); };
+  EXPECT_GT(width(c.multipliers[1].interval), 1.5 * width(c.multipliers[0].interval));
+  const core::Json json = CompareJson(c);
+  EXPECT_EQ(json["multipliers"][0]["interval"]["kind"], "mean");
+  EXPECT_EQ(json["factors"][0], "recipe");
+  EXPECT_THAT(CompareText(c), HasSubstr("compute multiplier"));
+}
+
+TEST(CompareTest, ALossThatIsNeverReachedIsAnOpenEnd) {
+  PlantedPair pair;
+  pair.noise = 0;
+  pair.floor_of_a = 0.4;  // A levels off above what B reaches
+  CompareOptions options = Quick({1e26});
+  options.fit.laws = {"chinchilla"};
+  const Comparison c = ComparePair(pair, options);
+  EXPECT_TRUE(std::isinf(c.multipliers[0].value));
+  const core::Json json = CompareJson(c);
+  EXPECT_TRUE(json["multipliers"][0]["multiplier"].is_null());
+  EXPECT_EQ(json["multipliers"][0]["interval"]["open_hi"], true);
+}
+
+TEST(CompareTest, TheDecidingRunWouldDecide) {
+  PlantedPair pair;
+  pair.multiplier = 1.03;
+  pair.noise = 3e-3;
+  const Comparison c = ComparePair(pair, Quick(), 5);
+  ASSERT_FALSE(c.deciding.decided);
+  ASSERT_TRUE(c.deciding.why_none.empty());
+  EXPECT_LT(c.deciding.half_width_after, c.deciding.half_width);
+  EXPECT_GT(c.deciding.run_flops, 0);
+  EXPECT_GT(c.deciding.params, 0);
+  if (c.deciding.found) {
+    EXPECT_LT(c.deciding.half_width_after, std::fabs(std::log(c.multipliers[0].value)));
+  }
+  PlantedPair clear;
+  clear.multiplier = 3;
+  EXPECT_TRUE(ComparePair(clear, Quick()).deciding.decided);
+}
+
+class RefusalTest : public testing::Test {
+ protected:
+  // Comparison of two cohorts that differ in `labels_b` too.
+  Comparison With(std::map<std::string, std::string> labels_a,
+                  std::map<std::string, std::string> labels_b,
+                  std::vector<std::string> factors = {}) {
+    PlantedPair pair;
+    ComparedCohort a = pair.A(1), b = pair.B(2);
+    for (Observation& o : a.observations)
+      for (const auto& [key, value] : labels_a) o.cohort[key] = value;
+    for (Observation& o : b.observations)
+      for (const auto& [key, value] : labels_b) o.cohort[key] = value;
+    CompareOptions options = Quick();
+    options.fit.laws = {"frontier"};
+    options.fit.law.bootstrap.resamples = 0;
+    options.factors = std::move(factors);
+    return *Compare(a, b, options);
+  }
+  static std::string Reasons(const Comparison& c) {
+    std::string all;
+    for (const std::string& reason : c.comparability.reasons) all += reason + "\n";
+    return all;
+  }
+};
+
+TEST_F(RefusalTest, LossesThatAreMeasuredDifferentlyAreNotComparable) {
+  for (const char* key :
+       {"metric", "eval", "tokenizer", "seq_len", "flop_convention", "n_convention", "schedule"}) {
+    const Comparison c = With({{key, "one"}}, {{key, "another"}});
+    EXPECT_THAT(Reasons(c), HasSubstr(std::string(key) + " differs: A is one, B is another"));
+    EXPECT_TRUE(c.multipliers.empty());
+    EXPECT_THAT(Reasons(With({{key, "one"}}, {{key, "unknown"}})),
+                HasSubstr(std::string(key) + " is known of A only"));
+    EXPECT_THAT(Reasons(With({{key, "one"}}, {{key, "another"}}, {key})),
+                HasSubstr("cannot be the compared factor"));
+  }
+}
+
+TEST_F(RefusalTest, BitsPerByteDoNotCareForTheTokenizer) {
+  const std::string bpb = "c4/bits_per_byte";
+  const Comparison c = With({{"metric", bpb}, {"tokenizer", "one"}, {"recipe", "r"}},
+                            {{"metric", bpb}, {"tokenizer", "another"}, {"recipe", "r"}});
+  EXPECT_EQ(Reasons(c), "");
+  EXPECT_THAT(c.comparability.factors, Contains("tokenizer"));
+}
+
+TEST_F(RefusalTest, MoreThanOneFactorMustBeNamed) {
+  EXPECT_THAT(Reasons(With({{"data", "x"}}, {{"data", "y"}})),
+              HasSubstr("they differ in data, recipe"));
+  EXPECT_THAT(Reasons(With({{"data", "x"}}, {{"data", "y"}}, {"recipe"})),
+              HasSubstr("only recipe is compared"));
+  const Comparison named = With({{"data", "x"}}, {{"data", "y"}}, {"recipe", "data"});
+  EXPECT_EQ(Reasons(named), "");
+  EXPECT_TRUE(Has(named.warnings, kConfounded));
+}
+
+TEST_F(RefusalTest, WhatIsUnknownOfBothIsTakenAsEqualAndSaid) {
+  const Comparison c = With({{"eval", "unknown"}}, {{"eval", "unknown"}});
+  EXPECT_EQ(Reasons(c), "");
+  EXPECT_TRUE(Has(c.warnings, kUnknownCohort));
+  const Comparison same = With({{"recipe", "r"}}, {{"recipe", "r"}});
+  EXPECT_TRUE(Has(same.warnings, kUnlabelled)) << "nothing says what differs";
+}
+
+TEST_F(RefusalTest, LossesThatDoNotOverlapAreNotComparable) {
+  PlantedPair pair;
+  pair.multiplier = 1e6;
+  CompareOptions options = Quick();
+  options.fit.laws = {"frontier"};
+  const auto c = Compare(pair.A(1), pair.B(2), options);
+  ASSERT_TRUE(c.ok());
+  EXPECT_THAT(Reasons(*c), HasSubstr("the losses do not overlap: the frontier of A runs from"));
+}
+
+TEST_F(RefusalTest, ACohortThatCannotBeFittedIsAnErrorWithItsName) {
+  PlantedPair pair;
+  ComparedCohort few = pair.B(2);
+  few.observations.resize(4);
+  const auto c = Compare(pair.A(1), few, Quick());
+  EXPECT_FALSE(c.ok());
+  EXPECT_THAT(std::string(c.status().message()), testing::StartsWith("B: "));
+}
+
+// Two parties read the losses of the same Chinchilla runs off the same figure.
+TEST(PublishedCompareTest, TwoDigitisationsOfOneExperimentAreNotTakenForTwo) {
+  SKIP_WITHOUT("isoflop_sets.csv");
+  const auto cohort = [](const std::string& source) {
+    ComparedCohort c;
+    c.name = source;
+    c.observations = Load("isoflop_sets.csv",
+                          {{"experiment", source + "__massivetext__chinchilla"}, {"outlier", "0"}});
+    return c;
+  };
+  CompareOptions options = Quick({1e20});
+  const auto c = Compare(cohort("epochai_chinchilla"), cohort("ml_scalefit"), options);
+  ASSERT_TRUE(c.ok()) << c.status();
+  EXPECT_LE(c->multipliers[0].interval.lo, 1);
+  EXPECT_GE(c->multipliers[0].interval.hi, 1);
+  EXPECT_NEAR(c->multipliers[0].value, 1, 0.15);
+}
+
+}  // namespace
+}  // namespace fit
