@@ -168,11 +168,9 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
 }
 
 absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& global) {
-  if (!args.columns.empty() || args.assume_6nd || !args.soft.empty() ||
-      !args.input.empty() || !args.hard.empty() || args.checkpoints)
-    return UsageError(
-        "--column, --assume-6nd, --x, --soft, --hard and --checkpoints belong to --csv "
-        "FILE");
+  if (!args.columns.empty() || args.assume_6nd || !args.soft.empty() || !args.input.empty() ||
+      !args.hard.empty())
+    return UsageError("--column, --assume-6nd, --x, --soft and --hard belong to --csv FILE");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
   CohortChoice choice{args.sweep, args.metric, {}};
   for (const std::string& text : args.where) {

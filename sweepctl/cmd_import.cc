@@ -41,13 +41,22 @@ absl::StatusOr<maps::MapFile> MapOf(const ImportArgs& args) {
     ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--value"));
     RETURN_IF_ERROR(usage(maps::SetValue(map, pair.first, pair.second)));
   }
+  std::vector<maps::Filter> given;
   for (const std::string& text : args.where) {
     ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--where"));
+    const auto same = std::find_if(given.begin(), given.end(), [&](const maps::Filter& filter) {
+      return filter.columns[0] == pair.first;
+    });
+    if (same != given.end()) {
+      same->values.push_back(pair.second);
+      continue;
+    }
     maps::Filter filter;
     filter.columns = {pair.first};
     filter.values = {pair.second};
-    map.where.push_back(std::move(filter));
+    given.push_back(std::move(filter));
   }
+  map.where.insert(map.where.end(), given.begin(), given.end());
   return map;
 }
 
@@ -272,7 +281,8 @@ void AddImportVerb(CLI::App& app, Session& session) {
           "what is the same for all rows: recipe, data, tokenizer, eval, seq_len, numerics, "
           "n_convention, flop_convention, schedule; repeatable")
       ->type_name("KEY=TEXT");
-  verb->add_option("--where", args->where, "keep rows whose column holds this; repeatable")
+  verb->add_option("--where", args->where,
+                   "keep rows whose column holds this; repeated for one column: one of these")
       ->type_name("COLUMN=TEXT");
   verb->add_flag("--dry-run", args->dry_run, "print what would be stored, store nothing");
   verb->add_flag("--replace", args->replace, "take the place of an import of this name");

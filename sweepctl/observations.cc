@@ -1,6 +1,8 @@
 #include "sweepctl/observations.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "core/did_you_mean.h"
 #include "core/status_macros.h"
@@ -79,15 +81,21 @@ absl::Status Select(const std::vector<std::pair<std::string, std::string>>& wher
                     std::vector<fit::Observation>& observations, int64_t* left_out) {
   std::vector<std::string> keys = fit::CohortKeys();
   keys.insert(keys.end(), {"id", "seed"});
+  std::map<std::string, std::set<std::string>> wanted;
   for (const auto& [key, text] : where) {
     if (std::find(keys.begin(), keys.end(), key) == keys.end())
       return UsageError(fmt::format("--where {}={}: no such key of a database{}; the keys are: {}",
                                     key, text, core::DidYouMean(key, keys), fmt::join(keys, ", ")));
+    wanted[key].insert(text);
+  }
+  for (const auto& [name, texts] : wanted) {
+    const std::string& key = name;
+    const std::set<std::string>& values = texts;
     const auto differs = [&](const fit::Observation& o) {
-      if (key == "id") return o.id != text;
-      if (key == "seed") return std::to_string(o.seed) != text;
+      if (key == "id") return values.count(o.id) == 0;
+      if (key == "seed") return values.count(std::to_string(o.seed)) == 0;
       const auto value = o.cohort.find(key);
-      return value == o.cohort.end() || value->second != text;
+      return value == o.cohort.end() || values.count(value->second) == 0;
     };
     const size_t before = observations.size();
     observations.erase(std::remove_if(observations.begin(), observations.end(), differs),

@@ -1,7 +1,10 @@
 #include "maps/apply.h"
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
+#include "core/rng.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -125,6 +128,39 @@ TEST(ApplyTest, TheScheduleCanStandInAColumn) {
               HasSubstr("r.csv:2: column 'state' holds 'paused'"));
 }
 
+TEST(ApplyTest, TenThousandDamagedTablesGiveSoundRunsOrAReasonWithTheirRow) {
+  const auto map = ParseMap(kMap, "m.yaml");
+  int refused = 0;
+  for (uint64_t round = 0; round < 10000; ++round) {
+    core::Rng rng(11, round);
+    std::string rows = kRows;
+    const char* damage[] = {"nan", "-1", "", "1e999", "0", "\xff", "inf", "9e307", "finished"};
+    for (uint64_t i = 0; i <= rng.Below(3); ++i) {
+      // A cell of a row below the header.
+      const size_t header = rows.find('\n') + 1;
+      const size_t begin = rows.find_first_of(",\n", header + rng.Below(rows.size() - header - 1));
+      const size_t end = rows.find_first_of(",\n", begin + 1);
+      if (end == std::string::npos || rows[begin] == '\n') continue;
+      rows.replace(begin + 1, end - begin - 1, damage[rng.Below(9)]);
+    }
+    const auto table = fit::ParseTable(rows, "r.csv");
+    ASSERT_TRUE(table.ok()) << table.status();
+    const auto imported = Apply(*map, *table, "r.csv");
+    if (!imported.ok()) {
+      ++refused;
+      EXPECT_THAT(std::string(imported.status().message()), HasSubstr("r.csv:"));
+      continue;
+    }
+    for (const ImportedRun& run : imported->runs) {
+      for (const double number : {run.flops, run.params, run.tokens})
+        ASSERT_TRUE(std::isfinite(number) && number > 0) << rows;
+      for (const MeasuredValue& value : run.values) ASSERT_TRUE(std::isfinite(value.value)) << rows;
+    }
+  }
+  EXPECT_GT(refused, 3000);
+  EXPECT_LT(refused, 9900);
+}
+
 // Rows as the three ready maps meet them.
 TEST(ReadyMapTest, WandbReadsBothAnExportAndTheApi) {
   const MapFile map = *LoadMap("wandb");
@@ -182,6 +218,23 @@ TEST(ReadyMapTest, OlmoLadderKeepsFinalCheckpointsAndTheTwoTargets) {
   }
   EXPECT_THAT(targets, ElementsAre("peteish13_eval_final", "peteish7_eval_anneal"));
   EXPECT_THAT(imported->unknown, ElementsAre("data", "numerics", "seq_len"));
+}
+
+// The whole published tables, which have no licence or are large: read where they lie.
+TEST(ReadyMapTest, WholePublishedTablesPassTheirMaps) {
+  const std::string shared = SWEEP_SOURCE_DIR "/../shared/data/";
+  const auto marin = fit::ReadTable(shared + "marin_nemotron_attempt1.csv");
+  const auto olmo = fit::ReadTable(shared + "olmo_ladder.csv");
+  if (!marin.ok() || !olmo.ok()) GTEST_SKIP() << "shared/data is outside the project";
+  const auto runs = Apply(*LoadMap("marin"), *marin, "marin");
+  ASSERT_TRUE(runs.ok()) << runs.status();
+  EXPECT_EQ(runs->runs.size(), 88u);
+  const auto ladder = Apply(*LoadMap("olmo-ladder"), *olmo, "olmo");
+  ASSERT_TRUE(ladder.ok()) << ladder.status();
+  EXPECT_EQ(ladder->runs.size(), 32u);
+  EXPECT_EQ(std::count_if(ladder->runs.begin(), ladder->runs.end(),
+                          [](const ImportedRun& run) { return run.target; }),
+            2);
 }
 
 }  // namespace
