@@ -189,6 +189,9 @@ class Comparer {
     m.value = std::exp(draws_.LnMultiplier(x));
     m.equivalent_flops = m.value * flops;
     m.interval = IntervalOf(draws_.LnMultipliers(x));
+    if (std::isnan(m.interval.lo))
+      m.warnings.push_back(
+          Warn(kNoInterval, "too few resamples for an interval; raise --bootstrap"));
     m.reach_a = m.equivalent_flops / out_.fit_a.largest_flops;
     m.reach_b = flops / out_.fit_b.largest_flops;
     const auto outside = [&](const std::string& name, double c, const FitSummary& fit) {

@@ -61,11 +61,13 @@ Json SchemaOf(const std::vector<Form>& forms) {
 
 }  // namespace
 
-Json SweepFileSchema() {
-  Json schema = SchemaOf(SweepFileForm());
+Json FileSchema(const Form& form, const std::string& title) {
+  Json schema = SchemaOf(form);
   schema["$schema"] = "https://json-schema.org/draft/2020-12/schema";
-  schema["title"] = "sweepctl sweep file";
+  schema["title"] = title;
   return schema;
 }
+
+Json SweepFileSchema() { return FileSchema(SweepFileForm(), "sweepctl sweep file"); }
 
 }  // namespace sweeps

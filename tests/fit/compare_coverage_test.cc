@@ -2,8 +2,11 @@
 // The band that is asserted is wide enough for 200 draws (standard error 2 points) and for
 // intervals that are made honest rather than exact: they include the range of E.
 #include <cmath>
+#include <vector>
 
+#include "core/rng.h"
 #include "fit/compare.h"
+#include "fit/stats.h"
 #include "gtest/gtest.h"
 #include "tests/fit/planted_pair.h"
 
@@ -63,6 +66,58 @@ TEST(CompareCoverageTest, NinetyPercentIntervalsOfTheMultiplierHoldTheTruth) {
   EXPECT_LE(trend.Share(), 0.98);
   // Widened by what real laws needed, and these laws are true: it may only be too wide.
   EXPECT_GE(beyond.Share(), 0.88);
+}
+
+// The named runs are drawn from the planted cohort and added; the half-width that then comes out is
+// held against the one that was forecast.
+TEST(DecidingRunTest, TheForecastHalfWidthIsTheOneThatComesOut) {
+  std::vector<double> ratios, narrowed;
+  for (int i = 0; i < 80; ++i) {
+    PlantedPair pair;
+    pair.multiplier = 1.06;
+    pair.noise = 4e-3;
+    pair.points = 4;
+    CompareOptions options;
+    options.at = {3e20};
+    options.fit.laws = {"chinchilla"};
+    options.fit.law.bootstrap.resamples = 200;
+    options.fit.law.bootstrap.seed = static_cast<uint64_t>(i);
+    options.fit.law.starts = 16;
+    options.fit.law.profile = false;
+    options.fit.backtest = false;
+    ComparedCohort a = pair.A(2 * i + 1), b = pair.B(2 * i + 2);
+    const auto before = Compare(a, b, options);
+    ASSERT_TRUE(before.ok()) << before.status();
+    const DecidingRun& run = before->deciding;
+    if (run.decided || !run.why_none.empty()) continue;
+    const Planted planted = run.cohort == "A" ? pair.PlantedA() : pair.PlantedB();
+    core::Rng rng(77, static_cast<uint64_t>(i));
+    for (int k = 0; k < run.runs; ++k) {
+      ComparedCohort& cohort = run.cohort == "A" ? a : b;
+      Observation o = cohort.observations[0];
+      o.flops = o.budget_flops = run.run_flops;
+      o.params = run.params;
+      o.tokens = run.tokens;
+      o.seed = k + 1;
+      o.loss = planted.Loss(o.params, o.tokens) * std::exp(planted.noise * rng.Normal());
+      cohort.observations.push_back(o);
+    }
+    const auto after = Compare(a, b, options);
+    ASSERT_TRUE(after.ok()) << after.status();
+    const Multiplier& m = after->multipliers[0];
+    const bool above = before->multipliers[0].value > 1;
+    const double half = std::log(above ? m.value / m.interval.lo : m.interval.hi / m.value);
+    ratios.push_back(half / run.half_width_after);
+    narrowed.push_back(run.half_width_after / run.half_width);
+  }
+  ASSERT_GE(ratios.size(), 20u);
+  printf(
+      "deciding run: %zu undecided pairs, realised / forecast half-width median %.3f, 10 %% %.3f, "
+      "90 %% %.3f; forecast half-width after / before: median %.3f\n",
+      ratios.size(), Quantile(ratios, 0.5), Quantile(ratios, 0.1), Quantile(ratios, 0.9),
+      Quantile(narrowed, 0.5));
+  EXPECT_GE(Quantile(ratios, 0.5), 0.7);
+  EXPECT_LE(Quantile(ratios, 0.5), 1.4);
 }
 
 }  // namespace

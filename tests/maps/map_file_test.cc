@@ -1,5 +1,7 @@
 #include "maps/map_file.h"
 
+#include <set>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -99,6 +101,20 @@ TEST(MapFileTest, TheCommandLineAddsToAMapAndMisspellingsAreNamed) {
   EXPECT_THAT(std::string(SetValue(map, "n_convention", "with-embeding").message()),
               HasSubstr("did you mean 'with-embedding'?"));
   EXPECT_FALSE(SetValue(map, "schedule", "last-of-run").ok());
+}
+
+TEST(MapFileTest, EveryKeyIsDocumentedOnce) {
+  std::vector<const sweeps::Form*> queue = {&MapFileForm()};
+  while (!queue.empty()) {
+    const sweeps::Form* form = queue.back();
+    queue.pop_back();
+    std::set<std::string> names;
+    for (const sweeps::Key& key : form->children) {
+      EXPECT_FALSE(key.doc.empty()) << key.name;
+      EXPECT_TRUE(names.insert(key.name).second) << key.name;
+      for (const sweeps::Form& nested : key.forms) queue.push_back(&nested);
+    }
+  }
 }
 
 TEST(MapFileTest, EveryReadyMapParsesAndIsFoundByItsName) {

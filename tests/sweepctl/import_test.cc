@@ -1,4 +1,6 @@
 // sweepctl import, and what fit, export and query see of it, run as programs.
+#include <zlib.h>
+
 #include <cmath>
 #include <filesystem>
 
@@ -113,6 +115,42 @@ TEST_F(ImportVerbTest, WrongMapsAndOptionsAreNamed) {
   EXPECT_THAT(wrong.err, HasSubstr("m.yaml:2:1: unknown key 'colums'; did you mean 'columns'?"));
   EXPECT_THAT(Run("import --list-maps").out, HasSubstr("wandb"));
   EXPECT_THAT(Run("import --print-map marin").out, HasSubstr("name: marin"));
+  const Json schema = Run("schema --map").json();
+  EXPECT_EQ(schema["required"], (Json{"name", "columns", "metrics"}));
+  EXPECT_EQ(schema["additionalProperties"], false);
+}
+
+TEST_F(ImportVerbTest, CompressedJsonLinesOfTheApiAreReadAndCheckpointsNeedTheirScheduleChosen) {
+  std::string lines;
+  for (int run = 0; run < 9; ++run)
+    for (const double share : {0.5, 1.0}) {
+      const double n = 1e8 * std::pow(2, run % 3), d = share * 2e9 * std::pow(2, run / 3);
+      lines += Json{{"name", fmt::format("r{}", run)},
+                    {"state", "finished"},
+                    {"config", {{"num_params", n}}},
+                    {"summary",
+                     {{"tokens_seen", d},
+                      {"total_flops", 6 * n * d},
+                      {"eval/loss", 1.8 + 400 / std::pow(n, 0.34) + 1200 / std::pow(d, 0.37)}}}}
+                   .dump() +
+               "\n";
+    }
+  const std::string path = dir_.File("api.jsonl.gz");
+  gzFile file = gzopen(path.c_str(), "wb");
+  gzputs(file, lines.c_str());
+  gzclose(file);
+  std::string map = Sweepctl("import --print-map wandb").out;
+  map += "schedule: last-of-run\n";
+  const Result import = Run("import " + path + " --map " + Write("m.yaml", map));
+  ASSERT_EQ(import.code, 0) << import.err;
+  const std::string fit = "fit --law chinchilla --bootstrap 0 --no-backtest ";
+  const Result mixed = Run(fit);
+  EXPECT_EQ(mixed.code, 65);
+  EXPECT_THAT(mixed.err, HasSubstr("cooled x9 | mid-run x9"));
+  const Result cooled = Run(fit + "--where schedule=cooled --json");
+  ASSERT_EQ(cooled.code, 0) << cooled.err;
+  EXPECT_EQ(cooled.json()["observations"], 9);
+  EXPECT_NEAR(cooled.json()["fits"][0]["params"]["E"].get<double>(), 1.8, 1e-4);
 }
 
 TEST_F(ImportVerbTest, WhatExportWritesOfAnImportFitReadsBackAlike) {
