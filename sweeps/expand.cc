@@ -89,6 +89,48 @@ absl::Status ExpandBudget(const SweepFile& file, const ExpandOptions& options, c
   return absl::OkStatus();
 }
 
+// The candidate of a width; an error at `key` that names the widths there are.
+absl::StatusOr<Candidate> CandidateOf(const SweepFile& file, const Recipe& recipe, double budget,
+                                      int64_t hidden, const Setting& setting,
+                                      const std::string& budget_key, const std::string& key) {
+  const auto list = recipe.Candidates({"training_flops", budget}, setting);
+  if (!list.ok()) return file.Error(budget_key, list.status());
+  std::string widths;
+  for (const Candidate& candidate : list->candidates) {
+    if (candidate.hidden == hidden) return candidate;
+    widths += fmt::format("{}{}", widths.empty() ? "" : ", ", candidate.hidden);
+  }
+  return file.Error(key,
+                    fmt::format("recipe {} has no candidate of width {} at {} FLOPs; it has {}",
+                                recipe.Name(), hidden, core::FormatFlops(budget), widths));
+}
+
+// The single runs. One that a budget trains anyway is refused: it would not be an addition.
+absl::Status ExpandRuns(const SweepFile& file, const Recipe& recipe, const Setting& setting,
+                        std::vector<PlannedTrial>* out) {
+  const size_t of_budgets = out->size();
+  for (size_t i = 0; i < file.runs.size(); ++i) {
+    const ExplicitRun& run = file.runs[i];
+    const std::string key = fmt::format("runs[{}]", i);
+    ASSIGN_OR_RETURN(const Candidate candidate,
+                     CandidateOf(file, recipe, run.budget, run.hidden, setting, key + ".budget",
+                                 key + ".hidden"));
+    Setting seeded = setting;
+    seeded.init_seed = seeded.data_seed = run.seed;
+    ASSIGN_OR_RETURN(PlannedTrial trial, MakeTrial(file, recipe, candidate, seeded, key));
+    for (size_t t = 0; t < of_budgets; ++t) {
+      const Plan& other = (*out)[t].plan;
+      if (other.params == trial.plan.params && other.tokens == trial.plan.tokens &&
+          other.init_seed == run.seed && other.budget.amount == run.budget)
+        return file.Error(key,
+                          "is among the candidates of `budgets` already; another seed makes "
+                          "it another run");
+    }
+    out->push_back(std::move(trial));
+  }
+  return absl::OkStatus();
+}
+
 // The values of draw `index`: mixed-radix digits over the lists, or random.
 std::map<std::string, double> DrawOf(const Search& search, int64_t index) {
   std::map<std::string, double> constants;
@@ -133,21 +175,9 @@ absl::Status ExpandSearch(const SweepFile& file, const Recipe& recipe, const Set
   for (int64_t i = 0; i < draws; ++i) {
     Setting tuned = setting;
     tuned.constants = DrawOf(search, i);
-    const auto list = recipe.Candidates({"training_flops", search.budget}, tuned);
-    if (!list.ok()) return file.Error("at.budget", list.status());
-    const Candidate* at = nullptr;
-    std::string widths;
-    for (const Candidate& candidate : list->candidates) {
-      if (candidate.hidden == search.hidden) at = &candidate;
-      widths += fmt::format("{}{}", widths.empty() ? "" : ", ", candidate.hidden);
-    }
-    if (at == nullptr) {
-      return file.Error(
-          "at.hidden",
-          fmt::format("recipe {} has no candidate of width {} at {} FLOPs; it has {}",
-                      recipe.Name(), search.hidden, core::FormatFlops(search.budget), widths));
-    }
-    RETURN_IF_ERROR(AppendSeeds(file, recipe, *at, tuned, "parameters", out));
+    ASSIGN_OR_RETURN(const Candidate at, CandidateOf(file, recipe, search.budget, search.hidden,
+                                                     tuned, "at.budget", "at.hidden"));
+    RETURN_IF_ERROR(AppendSeeds(file, recipe, at, tuned, "parameters", out));
   }
   return absl::OkStatus();
 }
@@ -182,6 +212,7 @@ absl::StatusOr<std::vector<PlannedTrial>> Expand(const SweepFile& file,
   }
   for (size_t i = 0; i < file.budgets.size(); ++i)
     RETURN_IF_ERROR(ExpandBudget(file, options, **recipe, setting, i, &trials));
+  RETURN_IF_ERROR(ExpandRuns(file, **recipe, setting, &trials));
   return trials;
 }
 

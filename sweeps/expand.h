@@ -39,10 +39,11 @@ recipes::DataSpec UnpreparedData(const SweepFile& file);
 // What the file fixes for all its trials; seeds 0.
 recipes::Setting SettingOf(const SweepFile& file, const ExpandOptions& options);
 
-// The trials of the fit stage (isoflop: by budget, then width, then seed) or of the search. Seed s
-// of `seeds` gives init_seed = data_seed = s. Errors are INVALID_ARGUMENT at the key's place in the
-// file: unknown recipe, a budget without enough candidates (naming what would fit), more points
-// than candidates, an unknown constant.
+// The trials of the fit stage (isoflop: by budget, then width, then seed, then the single runs) or
+// of the search. Seed s of `seeds`, and of a single run, gives init_seed = data_seed = s. Errors
+// are INVALID_ARGUMENT at the key's place in the file: unknown recipe, a budget without enough
+// candidates (naming what would fit), more points than candidates, an unknown constant, a run whose
+// width does not exist or that a budget has already.
 absl::StatusOr<std::vector<PlannedTrial>> Expand(const SweepFile& file,
                                                  const ExpandOptions& options = {});
 

@@ -59,11 +59,32 @@ absl::Status RefuseRepeats(const SweepFile& file, const std::string& key,
   return absl::OkStatus();
 }
 
+absl::Status ReadRuns(const Value& list, SweepFile* file) {
+  for (const Value& item : list.items) {
+    ExplicitRun run;
+    run.budget = Number(*item.Find("budget"));
+    run.hidden = Integer(*item.Find("hidden"));
+    if (const Value* seed = item.Find("seed")) run.seed = static_cast<uint64_t>(Integer(*seed));
+    for (const ExplicitRun& other : file->runs) {
+      if (other.budget == run.budget && other.hidden == run.hidden && other.seed == run.seed)
+        return file->Error(fmt::format("runs[{}]", file->runs.size()),
+                           "repeats an earlier run; another seed makes it another run");
+    }
+    file->runs.push_back(run);
+  }
+  if (file->runs.empty()) return file->Error("runs", "runs is empty");
+  return absl::OkStatus();
+}
+
 absl::Status ReadIsoflop(const Value& root, SweepFile* file) {
-  const Value* budgets = root.Find("budgets");
-  if (budgets == nullptr) return file->Error("", "method isoflop needs the key 'budgets'");
-  file->budgets = Numbers(*budgets);
-  RETURN_IF_ERROR(RefuseRepeats(*file, "budgets", file->budgets));
+  const Value *budgets = root.Find("budgets"), *runs = root.Find("runs");
+  if (budgets == nullptr && runs == nullptr)
+    return file->Error("", "method isoflop needs the key 'budgets' (or 'runs')");
+  if (budgets != nullptr) {
+    file->budgets = Numbers(*budgets);
+    RETURN_IF_ERROR(RefuseRepeats(*file, "budgets", file->budgets));
+  }
+  if (runs != nullptr) RETURN_IF_ERROR(ReadRuns(*runs, file));
   for (const char* key : {"at", "parameters", "samples", "seed"}) {
     if (root.Find(key) != nullptr)
       return file->Error(key, fmt::format("key '{}' belongs to method search", key));
@@ -76,7 +97,7 @@ absl::Status ReadIsoflop(const Value& root, SweepFile* file) {
 }
 
 absl::Status ReadSearch(const Value& root, SweepFile* file) {
-  for (const char* key : {"budgets", "points", "center", "forecast"}) {
+  for (const char* key : {"budgets", "runs", "points", "center", "forecast"}) {
     if (root.Find(key) != nullptr)
       return file->Error(key, fmt::format("key '{}' belongs to method isoflop", key));
   }
@@ -204,7 +225,11 @@ absl::Status ReadForecast(const Value& root, SweepFile* file) {
   if (const Value* reg = forecast->Find("register")) file->forecast_register = reg->text == "true";
   for (size_t i = 0; i < file->forecast_at.size(); ++i) {
     const double at = file->forecast_at[i];
-    if (std::find(file->budgets.begin(), file->budgets.end(), at) != file->budgets.end()) {
+    const bool measured =
+        std::find(file->budgets.begin(), file->budgets.end(), at) != file->budgets.end() ||
+        std::any_of(file->runs.begin(), file->runs.end(),
+                    [&](const ExplicitRun& run) { return run.budget == at; });
+    if (measured) {
       return file->Error(fmt::format("forecast.at[{}]", i),
                          fmt::format("{} is one of the budgets: a forecast of what is measured "
                                      "anyway is void, not blind",
@@ -277,6 +302,8 @@ core::Json ResolvedSpec(const SweepFile& file) {
   } else {
     spec["method"] = "isoflop";
     spec["budgets"] = file.budgets;
+    for (const ExplicitRun& run : file.runs)
+      spec["runs"].push_back({{"budget", run.budget}, {"hidden", run.hidden}, {"seed", run.seed}});
     spec["points"] = file.points.has_value() ? Json(*file.points) : Json("all");
     spec["center"] =
         file.tokens_per_param.has_value() ? Json(*file.tokens_per_param) : Json("auto");

@@ -50,12 +50,20 @@ struct Search {
   uint64_t seed = 0;
 };
 
+// One candidate of a budget, by its width, with one seed.
+struct ExplicitRun {
+  double budget = 0;
+  int64_t hidden = 0;
+  uint64_t seed = 0;
+};
+
 struct SweepFile {
   std::string path;  // as opened; messages begin with it
   std::string text;  // the bytes read, stored with the sweep
 
   std::string name, recipe;
-  std::vector<double> budgets;
+  std::vector<double> budgets;             // method isoflop; may be empty beside `runs`
+  std::vector<ExplicitRun> runs;           // method isoflop
   std::optional<Search> search;            // method search; then budgets is empty
   std::optional<int64_t> points;           // nullopt: all
   std::optional<double> tokens_per_param;  // center; nullopt: auto
