@@ -137,6 +137,8 @@ class Law {
   virtual std::string_view name() const = 0;
   // Letters of the constants that LawOptions::hold may give.
   virtual std::vector<std::string> constants() const { return {}; }
+  // The surface L(N, D) behind the law, for laws that are one; lives for ever.
+  virtual const SurfaceLaw* surface() const { return nullptr; }
   // Whether it is a curve in C that says nothing about params and tokens.
   virtual bool in_compute() const { return false; }
   // Whether it wants all checkpoints of a run, not the last alone.

@@ -426,6 +426,7 @@ class SurfaceModel final : public Law {
   explicit SurfaceModel(const SurfaceLaw& law) : law_(law) {}
   std::string_view name() const override { return law_.name(); }
   bool in_compute() const override { return law_.in_compute(); }
+  const SurfaceLaw* surface() const override { return law_.in_compute() ? nullptr : &law_; }
   size_t backtest_budgets(const LawOptions&) const override { return 3; }
   std::vector<std::string> constants() const override {
     std::vector<std::string> letters;
