@@ -1,15 +1,26 @@
-// sweepctl plan: what a sweep file would train, and what that costs. Trains and stores nothing.
+// sweepctl plan: what a sweep file would train, what that costs and what its forecasts would be
+// worth; the cheapest design for a width; the runs to add next. Trains and stores nothing.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
+#include "core/file.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "sweepctl/database.h"
+#include "sweepctl/plan_design.h"
+#include "sweepctl/plan_next.h"
+#include "sweepctl/plan_power.h"
+#include "sweepctl/plan_targets.h"
+#include "sweepctl/power_input.h"
 #include "sweepctl/sweep_data.h"
 #include "sweepctl/trial_rows.h"
 #include "sweepctl/verbs.h"
 #include "sweeps/estimate.h"
 #include "sweeps/expand.h"
+#include "sweeps/write.h"
 
 namespace sweepctl {
 namespace {
@@ -19,31 +30,12 @@ using core::Json;
 struct PlanArgs {
   std::string path, data_root, data_dir;
   std::string speed, price;  // as typed; core/units.h reads them
+  PowerArgs power;
+  std::vector<std::string> predict;     // further targets
+  std::string target_width, max_flops;  // a design
+  bool next = false;                    // runs to add
+  std::string sweep, criterion = "auto", out;
 };
-
-// A forecast's target as the prior would choose it; the fit decides in the end.
-struct Target {
-  double budget_flops = 0;
-  recipes::Plan plan;
-};
-
-absl::StatusOr<std::vector<Target>> PriorTargets(const sweeps::SweepFile& file,
-                                                 const sweeps::ExpandOptions& expand) {
-  std::vector<Target> targets;
-  const auto recipe = recipes::FindRecipe(file.recipe);
-  if (!recipe.ok()) return file.Error("recipe", recipe.status());
-  const recipes::Setting setting = sweeps::SettingOf(file, expand);
-  for (size_t i = 0; i < file.forecast_at.size(); ++i) {
-    const double flops = file.forecast_at[i];
-    const std::string key = fmt::format("forecast.at[{}]", i);
-    const auto tokens = (*recipe)->PriorOptimalTokens(flops, setting);
-    if (!tokens.ok()) return file.Error(key, tokens.status());
-    auto plan = sweeps::ChooseTarget(**recipe, flops, *tokens, setting);
-    if (!plan.ok()) return file.Error(key, plan.status());
-    targets.push_back({flops, *std::move(plan)});
-  }
-  return targets;
-}
 
 Json TotalsJson(const sweeps::Cost& cost, size_t trials, double memory_bytes) {
   return {{"trials", trials},
@@ -109,10 +101,226 @@ absl::StatusOr<double> Positive(const std::string& text, std::string_view option
   return *number;
 }
 
+absl::Status AddTargets(const PlanArgs& args, sweeps::SweepFile* file) {
+  for (const std::string& text : args.predict) {
+    ASSIGN_OR_RETURN(const double flops, Positive(text, "--predict"));
+    if (std::find(file->forecast_at.begin(), file->forecast_at.end(), flops) ==
+        file->forecast_at.end())
+      file->forecast_at.push_back(flops);
+  }
+  return absl::OkStatus();
+}
+
+// What the forecasts of a design would be worth, with what that rests on.
+struct Worth {
+  fit::Prior prior;
+  fit::PowerOptions options;
+  fit::Power power;
+  std::vector<std::string> caveats;
+};
+
+absl::StatusOr<Worth> WorthOf(const PlanArgs& args, const std::string& recipe,
+                              const std::vector<fit::PlannedRun>& design,
+                              const std::vector<fit::PowerTarget>& targets) {
+  Worth worth;
+  ASSIGN_OR_RETURN(worth.options, PowerOptionsOf(args.power));
+  ASSIGN_OR_RETURN(worth.prior, PriorOf(args.power, recipe, design));
+  worth.caveats = PriorCaveats(worth.prior, design);
+  ASSIGN_OR_RETURN(worth.power, fit::SimulatePower(worth.prior, design, targets, worth.options));
+  return worth;
+}
+
+std::string FolderOf(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return std::filesystem::absolute(folder.empty() ? "." : folder).lexically_normal().string();
+}
+
+// Writes a sweep file and returns the launch command. Its data paths stay relative to the folder of
+// the file they came from, which --data-root then has to say; `from` is empty where nobody knows
+// it.
+absl::StatusOr<std::string> WriteSweep(sweeps::SweepFile file, const std::string& from,
+                                       const PlanArgs& args, const GlobalOptions& options,
+                                       const std::vector<std::string>& comments) {
+  const bool moved = from.empty() || FolderOf(from) != FolderOf(args.out);
+  if (moved && !from.empty() && file.data.has_value() && !file.data->tokenizer.model_path.empty())
+    file.data->tokenizer.model_path =
+        (std::filesystem::path(FolderOf(from)) / file.data->tokenizer.model_path)
+            .lexically_normal()
+            .string();
+  const absl::Status written =
+      core::WriteFileAtomically(args.out, sweeps::WriteSweepFile(file, comments));
+  if (!written.ok()) return absl::ResourceExhaustedError(written.message());
+  std::string root = args.data_root;
+  if (root.empty() && moved) root = from.empty() ? "FOLDER" : FolderOf(from);
+  std::string command =
+      CommandLine(options, "launch " + args.out + (root.empty() ? "" : " --data-root " + root));
+  if (root == "FOLDER") command += "   (the folder that the first launch took its text from)";
+  return command;
+}
+
+std::string DesignLine(const DesignCandidate& design) {
+  std::vector<std::string> budgets;
+  for (const double budget : design.budgets) budgets.push_back(core::FormatFlops(budget));
+  return fmt::format("budgets {}; {} candidates each, {} seed{}: {} runs, {} FLOPs",
+                     fmt::join(budgets, ", "), design.points, design.seeds,
+                     design.seeds == 1 ? "" : "s",
+                     design.budgets.size() * static_cast<size_t>(design.points * design.seeds),
+                     core::FormatFlops(design.flops));
+}
+
+Json DesignJson(const std::optional<DesignCandidate>& design) {
+  if (!design.has_value()) return Json();
+  return {{"budgets", design->budgets},
+          {"points", design->points},
+          {"seeds", design->seeds},
+          {"flops", design->flops},
+          {"linear_half_width", design->linear_half_width}};
+}
+
+std::string DesignText(const DesignAnswer& answer, const fit::Prior& prior,
+                       const fit::PowerOptions& power, const std::vector<std::string>& caveats,
+                       double width, double max_flops) {
+  std::string text;
+  if (answer.design.has_value()) {
+    text = fmt::format("cheapest of {} designs for a half-width of {:g} %:\n{}\n",
+                       answer.considered, 100 * width, DesignLine(*answer.design));
+    text += PowerText(prior, answer.power, power, caveats);
+  } else {
+    text = fmt::format("no design within {} FLOPs reaches a half-width of {:g} %\n",
+                       core::FormatFlops(max_flops), 100 * width);
+    if (width <= answer.floor)
+      text += fmt::format(
+          "none can: the scatter of the target's own run alone is a half-width of {:.2g} %\n",
+          100 * answer.floor);
+    else if (answer.beyond.has_value())
+      text += fmt::format("it needs about {} FLOPs: {}\n", core::FormatFlops(answer.beyond->flops),
+                          DesignLine(*answer.beyond));
+    else
+      text +=
+          "none below the target's own budget does: lower the target, or the noise (more "
+          "training tokens scored, larger batches), or accept the width\n";
+    if (answer.narrowest.has_value()) {
+      text += fmt::format("the narrowest within the limit:\n{}\n", DesignLine(*answer.narrowest));
+      text += PowerText(prior, answer.narrowest_power, power, caveats);
+    }
+  }
+  return text;
+}
+
+absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options) {
+  const auto width = core::ParseFraction(args.target_width);
+  if (!width.ok() || *width <= 0 || *width >= 1)
+    return UsageError(
+        fmt::format("--target-width is a half-width as 1% or 0.01, not '{}'", args.target_width));
+  ASSIGN_OR_RETURN(const double max_flops, Positive(args.max_flops, "--max-flops"));
+  if (max_flops == 0) return UsageError("--target-width needs --max-flops X, what may be spent");
+  if (args.power.simulations == 0)
+    return UsageError("--target-width simulates its designs; --simulations is 1 or more");
+  ASSIGN_OR_RETURN(sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
+  RETURN_IF_ERROR(AddTargets(args, &file));
+  if (file.forecast_at.empty())
+    return UsageError("a design is for a target: forecast: {at: [C]} in the file, or --predict C");
+  const sweeps::ExpandOptions expand;
+  ASSIGN_OR_RETURN(const std::vector<sweeps::PlannedTrial> trials, sweeps::Expand(file, expand));
+  ASSIGN_OR_RETURN(const std::vector<Target> targets, PriorTargets(file, expand));
+  ASSIGN_OR_RETURN(const fit::Prior prior, PriorOf(args.power, file.recipe, DesignOf(trials)));
+  ASSIGN_OR_RETURN(const fit::PowerOptions power, PowerOptionsOf(args.power));
+  ASSIGN_OR_RETURN(
+      const DesignAnswer answer,
+      CheapestDesign(file, expand, prior, PowerTargetsOf(targets), power, *width, max_flops));
+  const std::vector<std::string> caveats =
+      PriorCaveats(prior, answer.design.has_value() ? answer.design->runs : DesignOf(trials));
+  std::string next;
+  if (answer.design.has_value() && !args.out.empty()) {
+    ASSIGN_OR_RETURN(
+        next, WriteSweep(FileOf(file, *answer.design), args.path, args, options,
+                         {fmt::format("The cheapest design of {} found for a half-width of {:g} % "
+                                      "({:g} % prediction interval),",
+                                      answer.considered, 100 * *width, 100 * power.level),
+                          "if " + PriorLine(prior) + ".", NoiseLine(prior) + "."}));
+  }
+  if (options.Format() == OutputFormat::kJson) {
+    Json out = {{"target_width", *width},
+                {"max_flops", max_flops},
+                {"considered", answer.considered},
+                {"noise_floor", answer.floor},
+                {"design", DesignJson(answer.design)},
+                {"power", Json()},
+                {"narrowest", DesignJson(answer.narrowest)},
+                {"beyond", DesignJson(answer.beyond)}};
+    if (answer.design.has_value()) out["power"] = PowerJson(prior, answer.power, power, caveats);
+    if (answer.narrowest.has_value())
+      out["narrowest_power"] = PowerJson(prior, answer.narrowest_power, power, caveats);
+    RETURN_IF_ERROR(PrintJson(out));
+  } else {
+    RETURN_IF_ERROR(Print(DesignText(answer, prior, power, caveats, *width, max_flops)));
+  }
+  if (!next.empty()) Note(fmt::format("wrote {}. next: {}", args.out, next));
+  return kDone;
+}
+
+absl::StatusOr<int> RunNext(const PlanArgs& args, const GlobalOptions& options) {
+  NextOptions next;
+  ASSIGN_OR_RETURN(next.max_flops, Positive(args.max_flops, "--max-flops"));
+  if (next.max_flops == 0) return UsageError("--next needs --max-flops X, what may be spent");
+  if (args.criterion != "auto")
+    next.criterion = args.criterion == "d" ? fit::Criterion::kD : fit::Criterion::kV;
+  ASSIGN_OR_RETURN(next.power, PowerOptionsOf(args.power));
+  for (const std::string& text : args.predict) {
+    ASSIGN_OR_RETURN(next.targets.emplace_back(), Positive(text, "--predict"));
+  }
+  std::string name = args.sweep;
+  if (!args.path.empty()) {
+    if (!name.empty()) return UsageError("--next takes FILE or --sweep NAME, not both");
+    ASSIGN_OR_RETURN(const sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
+    name = file.name;
+  }
+  ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
+  ASSIGN_OR_RETURN(const orchestrator::SweepInfo info, ChooseSweep(*reader, name));
+  ASSIGN_OR_RETURN(const NextAnswer answer, NextRuns(*reader, info, args.power, next));
+  std::string command;
+  if (!args.out.empty()) {
+    ASSIGN_OR_RETURN(command,
+                     WriteSweep(answer.file, args.path, args, options,
+                                {fmt::format("Sweep {} and the {} runs that `plan --next` adds to "
+                                             "it; finished trials are not trained again.",
+                                             answer.sweep, answer.choices.front().runs.size())}));
+  }
+  if (options.Format() == OutputFormat::kJson) {
+    RETURN_IF_ERROR(PrintJson(NextJson(answer, next)));
+  } else {
+    RETURN_IF_ERROR(Print(NextText(answer, next)));
+  }
+  if (!answer.outcomes_known.empty())
+    Note("targets that are trained already are left out: a forecast of them would be void");
+  Note(command.empty() ? "--out FILE writes the sweep file that trains them"
+                       : fmt::format("wrote {}. next: {}", args.out, command));
+  return kDone;
+}
+
+absl::Status CheckPlanArgs(const PlanArgs& args) {
+  const bool design = !args.target_width.empty();
+  if (design && args.next) return UsageError("--target-width plans a sweep, --next adds to one");
+  if (args.path.empty() && !args.next) return UsageError("plan needs the sweep FILE");
+  if (!args.max_flops.empty() && !design && !args.next)
+    return UsageError("--max-flops belongs to --target-width or --next");
+  if (!args.sweep.empty() && !args.next) return UsageError("--sweep belongs to --next");
+  if (!args.out.empty() && !design && !args.next)
+    return UsageError("--out belongs to --target-width or --next");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) {
+  RETURN_IF_ERROR(CheckPlanArgs(args));
+  if (args.next || !args.target_width.empty()) {
+    if (options.Format() == OutputFormat::kCsv || options.Format() == OutputFormat::kJsonLines)
+      return UsageError("--target-width and --next print a report, or one JSON object with --json");
+    return args.next ? RunNext(args, options) : RunDesign(args, options);
+  }
   ASSIGN_OR_RETURN(const double speed, Positive(args.speed, "--flops-per-second"));
   ASSIGN_OR_RETURN(const double price, Positive(args.price, "--dollars-per-hour"));
-  ASSIGN_OR_RETURN(const sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
+  ASSIGN_OR_RETURN(sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
+  RETURN_IF_ERROR(AddTargets(args, &file));
   const FoundData data = FindSweepData(
       file, args.data_root, args.data_dir.empty() ? options.db + ".data" : args.data_dir);
   sweeps::ExpandOptions expand;
@@ -127,6 +335,13 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
     memory_bytes = std::max(memory_bytes, sweeps::EstimateMemoryBytes(trial.plan));
   }
   const sweeps::Cost cost = sweeps::EstimateCost(plans, speed, price);
+  const bool rows_only =
+      options.Format() == OutputFormat::kCsv || options.Format() == OutputFormat::kJsonLines;
+  absl::StatusOr<Worth> worth = absl::FailedPreconditionError("no target");
+  if (!targets.empty() && args.power.simulations > 0 && !rows_only) {
+    worth = WorthOf(args, file.recipe, DesignOf(trials), PowerTargetsOf(targets));
+    if (!worth.ok() && !absl::IsFailedPrecondition(worth.status())) return worth.status();
+  }
 
   if (options.Format() == OutputFormat::kJson) {
     Json out = {{"sweep", file.name},
@@ -137,7 +352,10 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
                   {"reason", data.spec.has_value() ? Json() : Json(data.reason)}}},
                 {"trials", Json::array()},
                 {"totals", TotalsJson(cost, trials.size(), memory_bytes)},
-                {"targets", Json::array()}};
+                {"targets", Json::array()},
+                {"power", Json()}};
+    if (worth.ok())
+      out["power"] = PowerJson(worth->prior, worth->power, worth->options, worth->caveats);
     for (const sweeps::PlannedTrial& trial : trials) out["trials"].push_back(TrialJson(trial));
     for (const Target& target : targets) {
       out["targets"].push_back({{"budget_flops", target.budget_flops},
@@ -161,7 +379,10 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
         core::FormatFlops(target.plan.recipe_flops));
   }
   if (data.spec.has_value()) text += EpochsText(trials, targets);
+  if (worth.ok()) text += PowerText(worth->prior, worth->power, worth->options, worth->caveats);
   RETURN_IF_ERROR(Print(text));
+  if (!worth.ok() && !targets.empty() && args.power.simulations > 0)
+    Note("no expected width: " + std::string(worth.status().message()));
   if (const absl::Status epochs = CheckAllEpochs(file, trials, targets); !epochs.ok())
     Note("`launch` will refuse this: " + std::string(epochs.message()));
   if (file.limit_flops > 0 && cost.recipe_flops > file.limit_flops) {
@@ -183,8 +404,10 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
 void AddPlanVerb(CLI::App& app, Session& session) {
   auto args = std::make_shared<PlanArgs>();  // shared by the parser and the callback
   CLI::App* verb =
-      app.add_subcommand("plan", "print what a sweep file would train, and what that costs");
-  verb->add_option("FILE", args->path, "the sweep file (YAML)")->required();
+      app.add_subcommand("plan",
+                         "print what a sweep file would train, what that costs and what its "
+                         "forecasts would be worth; design a sweep or the next runs of one");
+  verb->add_option("FILE", args->path, "the sweep file (YAML)");
   verb->add_option("--data-root", args->data_root,
                    "folder that the file's data paths are below; default: the file's own folder");
   verb->add_option("--data-dir", args->data_dir, "where prepared data are kept; default: DB.data");
@@ -192,11 +415,35 @@ void AddPlanVerb(CLI::App& app, Session& session) {
                    "model FLOPs a second your device reaches on this work, for hours")
       ->type_name("N");
   verb->add_option("--dollars-per-hour", args->price, "price of that device")->type_name("N");
+  verb->add_option("--predict", args->predict, "further targets than the file's, training FLOPs")
+      ->delimiter(',')
+      ->type_name("C,...");
+  AddPowerOptions(verb, &args->power);
+  verb->add_option("--target-width", args->target_width,
+                   "find the cheapest design whose expected half-width is this or less, as 1%")
+      ->type_name("W");
+  verb->add_flag("--next", args->next,
+                 "which runs to add to a sweep of --db, and what they would be worth");
+  verb->add_option("--max-flops", args->max_flops, "training FLOPs that a design or next runs cost")
+      ->type_name("X");
+  verb->add_option("--sweep", args->sweep, "--next: the sweep of --db; the only one by default")
+      ->type_name("NAME");
+  verb->add_option("--criterion", args->criterion,
+                   "--next: v shrinks the interval at the targets, d that of all constants; auto "
+                   "takes what simulates narrower")
+      ->check(CLI::IsMember({"auto", "v", "d"}))
+      ->capture_default_str();
+  verb->add_option("--out", args->out, "--target-width, --next: write the sweep file here")
+      ->type_name("FILE");
   verb->footer(
       "Examples:  sweepctl plan sweeps/quickstart.yaml\n"
+      "           sweepctl plan isoflop.yaml --prior chinchilla --noise 0.5% --predict 1e22\n"
+      "           sweepctl plan isoflop.yaml --target-width 1% --max-flops 1e16 --out design.yaml\n"
+      "           sweepctl plan --next --max-flops 1e15 --out next.yaml\n"
       "           sweepctl plan sweeps/delphi.yaml --json | jq '.trials[0]'\n"
       "           sweepctl plan isoflop.yaml --flops-per-second 2e14 --dollars-per-hour 2.5\n"
-      "Memory is an estimate. Nothing is trained or stored. Trial ids and epochs are known once "
+      "Expected widths hold if the prior does. Memory is an estimate. Nothing is trained or "
+      "stored. Trial ids and epochs are known once "
       "the\n"
       "data are prepared (`sweepctl data prepare FILE`, or a launch).");
   verb->callback([args, &session] {

@@ -1,0 +1,70 @@
+// plan --next: which runs to add to a sweep that has finished runs, by how much each shrinks the
+// forecast's interval for its FLOPs (fit/design.h), and the sweep file that trains them.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "fit/power.h"
+#include "orchestrator/reader.h"
+#include "sweepctl/power_input.h"
+#include "sweeps/sweep_file.h"
+
+namespace sweepctl {
+
+struct NextOptions {
+  std::optional<fit::Criterion> criterion;  // nullopt: whichever simulates narrower
+  double max_flops = 0;                     // of all new runs together; > 0
+  std::vector<double> targets;              // training FLOPs; empty: forecast.at of the sweep
+  int max_runs = 24;
+  fit::PowerOptions power;
+};
+
+struct NextRun {
+  sweeps::ExplicitRun run;
+  fit::PlannedRun planned;
+  fit::ChosenRun chosen;
+};
+
+// One way to choose, and what it would print.
+struct NextChoice {
+  fit::Criterion criterion = fit::Criterion::kV;
+  bool near = false;  // only sizes near each budget's optimum
+  std::vector<NextRun> runs;
+  fit::RunChoice choice;
+  fit::Power power;       // simulated; empty without simulations
+  double half_width = 0;  // of `power`, mean over targets; NaN without
+};
+
+struct NextAnswer {
+  std::string sweep;
+  size_t known = 0, unfinished = 0;  // fit trials of the sweep
+  fit::Prior prior;
+  std::vector<NextChoice> choices;  // those tried, the best first
+  fit::Power before;                // simulated; empty without simulations
+  double half_width_before = 0;
+  sweeps::SweepFile file;  // the sweep's own, with the best choice's runs, under another name
+  std::vector<double> outcomes_known;  // forecast.at whose target is finished: no longer forecast
+};
+
+// Candidates: every candidate of the recipe at the sweep's budgets and at 1 and 3 times the powers
+// of ten from its smallest budget to what max_flops pays for, below the smallest target; each with
+// the next seed that its shape has not had. The law is the one through the sweep's finished runs,
+// with its bootstrap refits and residuals, unless `args` names another prior or noise.
+//
+// Linear theory knows one law, and `fit` averages several: sizes far from a budget's optimum teach
+// a surface most and spoil a parabola. So V- and D-optimal runs are chosen among all candidates and
+// among those near the optimum (tokens within a factor of 2.7), each choice is simulated with the
+// finished runs as they are, and the narrowest is simulated anew for what is reported.
+// FAILED_PRECONDITION: too few finished runs, no target, nothing that helps within max_flops.
+absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
+                                    const orchestrator::SweepInfo& info, const PowerArgs& args,
+                                    const NextOptions& options);
+
+// The table, with what it rests on; ends with a line end.
+std::string NextText(const NextAnswer& answer, const NextOptions& options);
+core::Json NextJson(const NextAnswer& answer, const NextOptions& options);
+
+}  // namespace sweepctl
