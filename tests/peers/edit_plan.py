@@ -2,7 +2,8 @@
 """A plan file like another one but for depth, batch, length, precision, seeds or rate; canonical bytes on stdout.
 
     edit_plan.py PLAN [layers=2] [batch=8] [steps=200] [numerics=f32] [init_seed=0] [data_seed=0] [tied=1] [lr=0.1]
-lr is a factor on every learning rate; other hyper-parameters stay: the result is a test, not a recipe's plan.
+                      [peak_lr.GROUP=6e-3] [beta2=0.95] [epsilon=1e-8]
+lr is a factor on every learning rate, peak_lr.GROUP that of one group; other hyper-parameters stay: the result is a test, not a recipe's plan.
 """
 import json, sys
 
@@ -51,6 +52,11 @@ def main():
         elif key == "lr":
             for group in plan["optimizer"]:
                 group["peak_lr"] *= float(value)
+        elif key in ("beta2", "epsilon") or key.startswith("peak_lr."):
+            name, _, wanted = key.partition(".")
+            for group in plan["optimizer"]:
+                if wanted in ("", group["name"]):
+                    group[name] = float(value)
         elif key in ("batch", "steps", "init_seed", "data_seed"):
             plan[key] = int(value)
         elif key == "numerics":

@@ -1,6 +1,7 @@
 #include "worker/graph/graph.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/check.h"
 #include "worker/graph/op.h"
@@ -51,6 +52,9 @@ void Graph::Apply(std::unique_ptr<const Op> op, std::vector<TensorId> inputs,
   for (TensorId id : outputs) SWEEP_CHECK(id < static_cast<TensorId>(tensors_.size()));
   nodes_.emplace_back(std::move(op), std::move(inputs), std::move(outputs));
 }
+
+std::vector<Node> Graph::TakeNodes() { return std::exchange(nodes_, {}); }
+void Graph::AppendNode(Node node) { nodes_.push_back(std::move(node)); }
 
 double Graph::MatmulFlops(size_t first_node, size_t end_node) const {
   double flops = 0;

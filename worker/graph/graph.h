@@ -71,6 +71,11 @@ class Graph {
     return Companion(param, order == 1 ? Storage::kMoment1 : Storage::kMoment2);
   }
 
+  // For passes over the whole list: takes all nodes out; AppendNode puts them back, in their order,
+  // others between them.
+  std::vector<Node> TakeNodes();
+  void AppendNode(Node node);
+
   const Tensor& tensor(TensorId id) const { return tensors_[id]; }
   const std::vector<Tensor>& tensors() const { return tensors_; }
   const std::vector<Node>& nodes() const { return nodes_; }

@@ -49,6 +49,14 @@ class Op {
   virtual void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                         std::span<TensorId> grad_in) const;
 
+  // An op whose outputs cost less to make again than to keep until the backward pass: appends nodes
+  // that make them again, to the last bit, from the node's inputs and kept outputs, and writes the
+  // ids of the remade ones to `again` (same order as outputs; kNoTensor: that output is kept).
+  // False, and nothing appended, for every other op.
+  virtual bool Repeat(Graph& graph, const Node& node, std::span<TensorId> again) const {
+    return false;
+  }
+
   // FLOPs of matrix products of this node (a multiply-add counts 2; attention counts the causal
   // half).
   virtual double MatmulFlops(const Graph& graph, const Node& node) const { return 0; }

@@ -34,4 +34,10 @@ void AddRmsNormOp::Backward(Graph& graph, const Node& node, std::span<const Tens
   if (has_delta) grad_in[1] = scaled ? ddelta : dx;
 }
 
+bool AddRmsNormOp::Repeat(Graph& graph, const Node& node, std::span<TensorId> again) const {
+  const TensorId sum = node.inputs[1] == kNoTensor ? node.inputs[0] : node.outputs[0];
+  again[1] = AddRmsNorm(graph, sum, kNoTensor, node.inputs[2], eps_, scale_).y;
+  return true;
+}
+
 }  // namespace worker

@@ -23,6 +23,7 @@ class AddRmsNormOp : public Op {
   const char* Name() const override { return "add_rms_norm"; }
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
+  bool Repeat(Graph& graph, const Node& node, std::span<TensorId> again) const override;
   WORKER_OP_RUN;
 
  private:

@@ -38,15 +38,24 @@ __device__ inline float BlockSum(float x, float* shared) {
 
 // Softmax of one row of logits a block; a row of up to 16 values a thread stays in registers, a
 // longer one is read twice. T: bf16 in training (the gradient overwrites the logits), f32 when only
-// scoring. row_out (rows, 3): nats, lse^2, scored.
+// scoring. Rows are `width` apart, a multiple of 8; columns from `vocab` on are padding, whatever
+// they hold. row_out (rows, 3): nats, lse^2, scored.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     Softmax(T* __restrict__ logits, const int32_t* __restrict__ targets,
-            float* __restrict__ row_out, int64_t vocab, bool training, float scale,
+            float* __restrict__ row_out, int64_t vocab, int64_t width, bool training, float scale,
             float z_weight) {
   __shared__ float shared[kThreads / 32];
   const int64_t row = blockIdx.x;
-  T* l = logits + row * vocab;
+  T* l = logits + row * width;
+  auto load = [&](int64_t c) {
+    Float8 x = Load8(l + c);
+    if (c + 8 > vocab) {
+      for (int i = 0; i < 8; ++i)
+        if (c + i >= vocab) x.v[i] = -INFINITY;
+    }
+    return x;
+  };
   const int32_t target = targets[row];
   if (target < 0) {
     if (training) {
@@ -67,7 +76,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int j = 0; j < kHeld; ++j) {
       const int64_t c = (threadIdx.x + j * kThreads) * 8;
       if (c >= vocab) continue;
-      keep[j] = Load8(l + c);
+      keep[j] = load(c);
 #pragma unroll
       for (int i = 0; i < 8; ++i) top = fmaxf(top, keep[j].v[i]);
     }
@@ -84,7 +93,7 @@ __global__ void __launch_bounds__(kThreads)
     }
   } else {
     for (int64_t c = threadIdx.x * 8; c < vocab; c += kThreads * 8) {
-      const Float8 x = Load8(l + c);
+      const Float8 x = load(c);
       float best = x.v[0];
 #pragma unroll
       for (int i = 1; i < 8; ++i) best = fmaxf(best, x.v[i]);
@@ -124,7 +133,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     } else {
       for (int64_t c = threadIdx.x * 8; c < vocab; c += kThreads * 8) {
-        Float8 x = Load8(l + c);
+        Float8 x = load(c);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
           x.v[i] = __expf(x.v[i] - lse) * factor;
@@ -163,14 +172,15 @@ void SumLossRows(const float* row_out, int64_t rows, float* loss, cudaStream_t s
 }
 
 void ChunkedHead(CudaContext& context, const HeadCall& call) {
-  SWEEP_CHECK(call.vocab % 8 == 0);
   const cudaStream_t stream = context.handles().stream;
   const int64_t rows = call.rows, channels = call.channels, vocab = call.vocab;
+  const int64_t width = (vocab + 7) / 8 * 8;  // rows of logits start at 16 bytes
+  const int64_t row_stride = width == vocab ? 0 : width;
   const int64_t element = call.training ? 2 : 4;
-  int64_t chunks = (rows * vocab * element + kChunkBytes - 1) / kChunkBytes;
+  int64_t chunks = (rows * width * element + kChunkBytes - 1) / kChunkBytes;
   while (rows % chunks != 0) ++chunks;
   const int64_t chunk = rows / chunks;
-  const int64_t logit_bytes = chunk * vocab * element;
+  const int64_t logit_bytes = chunk * width * element;
   auto* scratch = static_cast<std::byte*>(context.Scratch(logit_bytes + rows * 12));
   auto* row_out = reinterpret_cast<float*>(scratch + logit_bytes);
   for (int64_t first = 0; first < rows; first += chunk) {
@@ -181,29 +191,33 @@ void ChunkedHead(CudaContext& context, const HeadCall& call) {
           .m = chunk,
           .n = vocab,
           .k = channels,
-          .f32_out = !call.training},
+          .f32_out = !call.training,
+          .row_stride = row_stride},
          x, call.weight, scratch);
     if (call.training) {
       Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, stream>>>(
-          reinterpret_cast<bf16*>(scratch), targets, row_out + first * 3, vocab, true, call.scale,
-          call.z_weight);
+          reinterpret_cast<bf16*>(scratch), targets, row_out + first * 3, vocab, width, true,
+          call.scale, call.z_weight);
     } else {
       Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, stream>>>(
-          reinterpret_cast<float*>(scratch), targets, row_out + first * 3, vocab, false, call.scale,
-          call.z_weight);
+          reinterpret_cast<float*>(scratch), targets, row_out + first * 3, vocab, width, false,
+          call.scale, call.z_weight);
     }
     CUDA_LAUNCHED("head_loss_softmax");
     if (!call.training) continue;
     const bf16* dlogits = reinterpret_cast<const bf16*>(scratch);
-    Gemm(context, {.kind = GemmKind::kInput, .m = chunk, .n = channels, .k = vocab}, dlogits,
-         call.weight, call.dx + first * channels);
+    Gemm(
+        context,
+        {.kind = GemmKind::kInput, .m = chunk, .n = channels, .k = vocab, .row_stride = row_stride},
+        dlogits, call.weight, call.dx + first * channels);
     Gemm(context,
          {.kind = GemmKind::kWeight,
           .m = vocab,
           .n = channels,
           .k = chunk,
           .f32_out = true,
-          .add = first > 0 || call.add},
+          .add = first > 0 || call.add,
+          .row_stride = row_stride},
          dlogits, x, call.dweight);
   }
   SumLossRows(row_out, rows, call.loss, stream);

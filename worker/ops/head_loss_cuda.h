@@ -21,7 +21,7 @@ struct HeadCall {
   float* dweight = nullptr;
 };
 
-// Logits of up to 1 GiB of rows at a time in scratch. V is a multiple of 8.
+// Logits of up to 1 GiB of rows at a time in scratch. Any V.
 void ChunkedHead(CudaContext& context, const HeadCall& call);
 
 // Logits in registers alone: computed twice, never stored. C is 128 or 256; Takes says whether this

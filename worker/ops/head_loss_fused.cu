@@ -373,7 +373,7 @@ void Run(CudaContext& context, const HeadCall& call) {
 // hold enough rows. Measured on an H200 (bench/head_bench) at V = 4096 and V = 128256: training is
 // level at about 5000 rows for 128 channels, 9000 and 7000 for 256; scoring at 3000 to 6000.
 bool FusedHeadTakes(const HeadCall& call) {
-  if (call.channels != 128 && call.channels != 256) return false;
+  if ((call.channels != 128 && call.channels != 256) || call.vocab % 4 != 0) return false;
   int64_t least = 6144;
   if (call.channels == 256 && call.training) least = call.vocab < 65536 ? 10240 : 8192;
   return call.rows >= Parts(call.rows, kSlots * kBlock) * least && call.rows < 1 << 30;

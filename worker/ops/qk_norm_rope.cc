@@ -31,4 +31,13 @@ void QkNormRopeOp::Backward(Graph& graph, const Node& node, std::span<const Tens
                norm ? graph.GradOf(node.inputs[2]) : kNoTensor});
 }
 
+bool QkNormRopeOp::Repeat(Graph& graph, const Node& node, std::span<TensorId> again) const {
+  const HeadsOutputs heads = QkNormRope(graph, node.inputs[0], node.inputs[1], node.inputs[2],
+                                        node.inputs[3], node.inputs[4], shape_, eps_);
+  again[0] = heads.q;
+  again[1] = heads.k;
+  again[2] = heads.v;
+  return true;
+}
+
 }  // namespace worker

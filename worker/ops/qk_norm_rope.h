@@ -31,6 +31,7 @@ class QkNormRopeOp : public Op {
   const char* Name() const override { return "qk_norm_rope"; }
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
+  bool Repeat(Graph& graph, const Node& node, std::span<TensorId> again) const override;
   WORKER_OP_RUN;
 
  private:

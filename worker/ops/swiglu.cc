@@ -17,4 +17,9 @@ void SwiGluOp::Backward(Graph& graph, const Node& node, std::span<const TensorId
   graph.Apply(std::make_unique<SwiGluBackwardOp>(), {gate_up, grad_out[0]}, {grad_in[0]});
 }
 
+bool SwiGluOp::Repeat(Graph& graph, const Node& node, std::span<TensorId> again) const {
+  again[0] = SwiGlu(graph, node.inputs[0]);
+  return true;
+}
+
 }  // namespace worker

@@ -15,6 +15,7 @@ class SwiGluOp : public Op {
   const char* Name() const override { return "swiglu"; }
   void Backward(Graph& graph, const Node& node, std::span<const TensorId> grad_out,
                 std::span<TensorId> grad_in) const override;
+  bool Repeat(Graph& graph, const Node& node, std::span<TensorId> again) const override;
   WORKER_OP_RUN;
 };
 

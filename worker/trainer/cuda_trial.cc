@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "core/file.h"
 #include "core/hash.h"
@@ -24,6 +25,8 @@ namespace {
 
 // More tokens than this in a micro-step bring no speed: every kernel fills the device.
 constexpr int64_t kMaxMicroTokens = 131'072;
+// With fewer, making activations again costs less than micro-steps half as long.
+constexpr int64_t kEnoughMicroTokens = 16'384;
 // cuBLAS workspaces, batches, optimiser tables, what is left of the driver's.
 constexpr int64_t kOverheadBytes = int64_t{256} << 20;
 constexpr double kRunSeconds = 0.25;
@@ -45,8 +48,7 @@ absl::Status CheckShapes(const Graph& graph) {
     if (t.element != Element::kReal || t.storage == Storage::kConst) continue;
     if (t.dims.back() % 8 != 0) {
       return absl::InvalidArgumentError(fmt::format(
-          "the CUDA trainer needs widths, head sizes and vocabularies that are multiples "
-          "of 8; '{}' has {}",
+          "the CUDA trainer needs widths and head sizes that are multiples of 8; '{}' has {}",
           t.name, t.dims.back()));
     }
     if (t.dims.size() == 4 && t.dims.back() > 128) {
@@ -120,18 +122,21 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
   } else {
     CudaContext::MemoryInfo(options.device, &limit, &total_bytes);
   }
-  // The largest micro-step that fits.
-  int64_t needed = 0;
-  for (int64_t m = plan_.batch; m >= 1; --m) {
+  // The largest micro-step that fits. Small ones leave the device idle, so they recompute first.
+  int64_t needed = std::numeric_limits<int64_t>::max();
+  for (int64_t m = plan_.batch; m >= 1 && needed > limit; --m) {
     if (plan_.batch % m != 0 || (m > 1 && m * plan_.seq_len > kMaxMicroTokens)) continue;
-    layout_ = Parameters();
-    ASSIGN_OR_RETURN(step_graph_, BuildStep(plan_, m, true, &layout_));
-    RETURN_IF_ERROR(CheckShapes(step_graph_->graph));
-    needed = layout_.total() * kCudaBytesPerParameter +
-             PlanCudaMemory(step_graph_->graph).arena_bytes + ScratchBytes(plan_, m) +
-             kOverheadBytes;
-    microbatch_ = m;
-    if (needed <= limit) break;
+    for (bool recompute : {false, true}) {
+      if (recompute && m * plan_.seq_len > kEnoughMicroTokens) continue;
+      layout_ = Parameters();
+      ASSIGN_OR_RETURN(step_graph_, BuildStep(plan_, m, true, &layout_, recompute));
+      RETURN_IF_ERROR(CheckShapes(step_graph_->graph));
+      needed = layout_.total() * kCudaBytesPerParameter +
+               PlanCudaMemory(step_graph_->graph).arena_bytes + ScratchBytes(plan_, m) +
+               kOverheadBytes;
+      microbatch_ = m;
+      if (needed <= limit) break;
+    }
   }
   if (needed > limit) {
     return absl::ResourceExhaustedError(fmt::format(

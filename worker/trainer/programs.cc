@@ -6,6 +6,7 @@
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "worker/graph/autodiff.h"
+#include "worker/graph/recompute.h"
 #include "worker/models/model.h"
 #include "worker/ops/head_loss.h"
 #include "worker/optim/adam.h"
@@ -14,7 +15,8 @@
 namespace worker {
 
 absl::StatusOr<std::unique_ptr<StepProgram>> BuildStep(const recipes::Plan& plan, int64_t sequences,
-                                                       bool training, Parameters* parameters) {
+                                                       bool training, Parameters* parameters,
+                                                       bool recompute) {
   auto program = std::make_unique<StepProgram>();
   Graph& graph = program->graph;
   const Dims dims = {sequences, plan.seq_len};
@@ -31,7 +33,8 @@ absl::StatusOr<std::unique_ptr<StepProgram>> BuildStep(const recipes::Plan& plan
   program->forward_matmul_flops = graph.MatmulFlops();
   program->first_backward = graph.nodes().size();
   if (training) {
-    Differentiate(graph, program->loss);
+    const size_t first_backward = Differentiate(graph, program->loss);
+    if (recompute) RecomputeCheap(graph, first_backward);
     // The head makes its two gradient products in the forward.
     program->forward_matmul_flops -=
         4.0 * NumElements(graph.tensor(model.hidden).dims) * model.vocab;

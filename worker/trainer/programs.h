@@ -32,8 +32,10 @@ struct UpdateProgram {
 // Target tokens of one sequence: every token after the first.
 inline int64_t TargetsPerSequence(const recipes::Plan& plan) { return plan.seq_len - 1; }
 
+// `recompute`: with RecomputeCheap; less memory, the same results.
 absl::StatusOr<std::unique_ptr<StepProgram>> BuildStep(const recipes::Plan& plan, int64_t sequences,
-                                                       bool training, Parameters* parameters);
+                                                       bool training, Parameters* parameters,
+                                                       bool recompute = false);
 // INVALID_ARGUMENT when a role of the model belongs to no group or to two, or a group's algorithm
 // is unknown.
 absl::StatusOr<std::unique_ptr<UpdateProgram>> BuildUpdate(const recipes::Plan& plan,

@@ -102,9 +102,12 @@ INSTANTIATE_TEST_SUITE_P(CudaOps, HeadLossByVocab,
                                          Shape{257, 128, 512}, Shape{512, 128, 4096},
                                          Shape{1000, 128, 4136}, Shape{300, 256, 4096},
                                          Shape{130, 512, 8192}, Shape{64, 128, 128256},
+                                         // Rows of logits that are padded.
+                                         Shape{70, 16, 257}, Shape{512, 128, 1003},
+                                         Shape{130, 512, 8191},
                                          // Enough rows for the fused strategy.
                                          Shape{6150, 128, 1000}, Shape{7003, 128, 4100},
-                                         Shape{10241, 256, 520}));
+                                         Shape{6150, 128, 257}, Shape{10241, 256, 520}));
 
 TEST_P(HeadLossByVocab, TrainsAndScores) {
   const auto [rows, channels, vocab] = GetParam();

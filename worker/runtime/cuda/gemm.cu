@@ -19,20 +19,21 @@ constexpr int kCandidates = 8;
 constexpr int kTimedRuns = 5;
 constexpr float kSlowMs = 0.3f, kHopeless = 1.3f;
 
-using Key = std::array<int64_t, 6>;  // kind, m, n, k, f32_out, add
+using Key = std::array<int64_t, 7>;  // kind, m, n, k, f32_out, add, row_stride
 using AlgoWords = std::array<uint64_t, 8>;
 static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof(AlgoWords));
 
 Key KeyOf(const GemmShape& s) {
-  return {static_cast<int64_t>(s.kind), s.m, s.n, s.k, s.f32_out, s.add};
+  return {static_cast<int64_t>(s.kind), s.m, s.n, s.k, s.f32_out, s.add, s.row_stride};
 }
 
+// What a table is good for, format first.
 std::string Environment() {
   cudaDeviceProp properties;
   int device = 0;
   CUDA_OK(cudaGetDevice(&device));
   CUDA_OK(cudaGetDeviceProperties(&properties, device));
-  return std::to_string(cublasLtGetVersion()) + "/" + properties.name;
+  return "2 " + std::to_string(cublasLtGetVersion()) + "/" + properties.name;
 }
 
 // Descriptors of a shape and the algorithm that runs it. Never changed once in a table.
@@ -72,11 +73,16 @@ void Describe(const GemmShape& s, Entry* e) {
     CUDA_OK(cublasLtMatrixLayoutCreate(&e->b, CUDA_R_16BF, s.k, s.n, s.k));
   else
     CUDA_OK(cublasLtMatrixLayoutCreate(&e->b, CUDA_R_16BF, s.n, s.k, s.n));
+  const auto stride = [&](GemmKind kind, int64_t dense) {
+    const bool mine = (kind == GemmKind::kForward) == (s.kind == GemmKind::kForward);
+    return mine && s.row_stride > 0 ? s.row_stride : dense;
+  };
   if (s.kind == GemmKind::kWeight)
-    CUDA_OK(cublasLtMatrixLayoutCreate(&e->a, CUDA_R_16BF, s.m, s.k, s.m));
+    CUDA_OK(cublasLtMatrixLayoutCreate(&e->a, CUDA_R_16BF, s.m, s.k, stride(s.kind, s.m)));
   else
-    CUDA_OK(cublasLtMatrixLayoutCreate(&e->a, CUDA_R_16BF, s.k, s.m, s.k));
-  CUDA_OK(cublasLtMatrixLayoutCreate(&e->c, out, s.n, s.m, s.n));
+    CUDA_OK(
+        cublasLtMatrixLayoutCreate(&e->a, CUDA_R_16BF, s.k, s.m, stride(GemmKind::kInput, s.k)));
+  CUDA_OK(cublasLtMatrixLayoutCreate(&e->c, out, s.n, s.m, stride(GemmKind::kForward, s.n)));
 }
 
 cublasStatus_t Launch(CudaContext& context, const GemmShape& s, const Entry& e,
@@ -196,9 +202,10 @@ void SettleGemms(CudaContext& context) {
   int64_t largest[3] = {0, 0, 0};
   for (const auto& [key, item] : pending->shapes) {
     const GemmShape& s = item.shape;
-    largest[0] = std::max(largest[0], s.m * s.k * 2);
+    const int64_t pad = std::max(s.m, s.k) * 8;  // of padded rows
+    largest[0] = std::max(largest[0], (s.m * s.k + pad) * 2);
     largest[1] = std::max(largest[1], s.k * s.n * 2);
-    largest[2] = std::max(largest[2], s.m * s.n * (s.f32_out ? 4 : 2));
+    largest[2] = std::max(largest[2], (s.m * s.n + pad) * (s.f32_out ? 4 : 2));
   }
   const DeviceBuffer a(largest[0]), b(largest[1]), c(largest[2]);
   const bool room = a.get() != nullptr && b.get() != nullptr && c.get() != nullptr;

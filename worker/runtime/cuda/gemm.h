@@ -21,9 +21,11 @@ struct GemmShape {
   int64_t m = 0, n = 0, k = 0;
   bool f32_out = false;  // else bf16
   bool add = false;      // C += instead of C =
+  // Elements between rows of C (kForward) or of A (the others); 0: they are contiguous.
+  int64_t row_stride = 0;
 };
 
-// Enqueues one product. Operands are 16-byte aligned, their rows contiguous. A shape that the table
+// Enqueues one product. Operands and their rows are 16-byte aligned. A shape that the table
 // does not know yet runs on the heuristic's first algorithm and waits for SettleGemms.
 void Gemm(CudaContext& context, const GemmShape& shape, const bf16* a, const bf16* b, void* c);
 
