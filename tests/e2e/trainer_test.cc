@@ -165,6 +165,27 @@ TEST_F(CheckpointTest, AnyDamageStartsTheTrialOverAndItEndsWithTheSameBits) {
   }
 }
 
+TEST_F(CheckpointTest, TheCheckpointBeforeADamagedOneIsTheNextBest) {
+  const Ended whole = Train("");
+  ASSERT_EQ(whole.outcome, v1::OUTCOME_COMPLETED) << whole.detail;
+  const fs::path saved = fs::path(last_).parent_path(), trial = box_.dir() + "/trial";
+  fs::create_directories(trial / "e1");
+  fs::create_directories(trial / "e2");
+  fs::copy(saved / "step-20", trial / "e1" / "step-20", fs::copy_options::recursive);
+  fs::copy(saved / "step-40", trial / "e2" / "step-40", fs::copy_options::recursive);
+  Flip((trial / "e2" / "step-40" / "optimizer.safetensors").string());
+  const Ended again = Train((trial / "e2" / "step-40").string());
+  EXPECT_EQ(again.outcome, v1::OUTCOME_COMPLETED) << again.detail;
+  EXPECT_EQ(again.saved, (std::set<int64_t>{40, 60})) << "it went on from step 20";
+  EXPECT_EQ(again.sum_nats, whole.sum_nats);
+  EXPECT_EQ(again.weights, whole.weights);
+  EXPECT_THAT(Log(), HasSubstr("step-20'"));
+
+  Flip((trial / "e1" / "step-20" / "model.safetensors").string());
+  EXPECT_EQ(Train((trial / "e2" / "step-40").string()).saved, whole.saved);
+  EXPECT_THAT(Log(), HasSubstr("training starts over"));
+}
+
 TEST_F(CheckpointTest, AnotherPlansCheckpointIsRefusedNotTrainedOver) {
   const Ended whole = Train("");
   ASSERT_EQ(whole.outcome, v1::OUTCOME_COMPLETED) << whole.detail;

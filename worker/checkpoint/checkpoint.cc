@@ -1,7 +1,10 @@
 #include "worker/checkpoint/checkpoint.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/status_macros.h"
@@ -24,6 +27,28 @@ absl::StatusOr<core::Json> ReadObject(const std::string& path) {
 }
 
 }  // namespace
+
+std::vector<std::string> OtherCheckpoints(const std::string& path) {
+  namespace fs = std::filesystem;
+  const fs::path mine = fs::path(path).lexically_normal();
+  std::vector<std::pair<int64_t, std::string>> found;
+  std::error_code error;
+  for (const auto& attempt : fs::directory_iterator(mine.parent_path().parent_path(), error)) {
+    if (!attempt.is_directory(error)) continue;
+    for (const auto& entry : fs::directory_iterator(attempt.path(), error)) {
+      const std::string name = entry.path().filename().string();
+      int64_t step = 0;
+      if (name.rfind("step-", 0) != 0 || entry.path() == mine ||
+          !absl::SimpleAtoi(name.substr(5), &step))
+        continue;
+      found.emplace_back(step, entry.path().string());
+    }
+  }
+  std::sort(found.rbegin(), found.rend());
+  std::vector<std::string> paths;
+  for (auto& [step, checkpoint] : found) paths.push_back(std::move(checkpoint));
+  return paths;
+}
 
 core::Json HuggingFaceConfig(const recipes::Plan& plan) {
   core::Json config = plan.model.config;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "recipes/plan.h"
@@ -36,6 +37,10 @@ absl::StatusOr<CheckpointInfo> WriteCheckpoint(const std::string& parent, int64_
 // it is of another plan.
 absl::StatusOr<int64_t> ReadCheckpoint(const std::string& path, std::string_view plan_bytes,
                                        const Parameters& layout, CpuParameters<float>& parameters);
+
+// Other checkpoints of the trial whose attempts write below one folder (TRIAL/ATTEMPT/step-N, and
+// `path` is one of them), the furthest first. Whether they are whole, ReadCheckpoint says.
+std::vector<std::string> OtherCheckpoints(const std::string& path);
 
 // Hugging Face configuration of a transformer plan (Qwen3ForCausalLM).
 core::Json HuggingFaceConfig(const recipes::Plan& plan);

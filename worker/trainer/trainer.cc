@@ -24,6 +24,7 @@
 #include "core/version.h"
 #include "fmt/format.h"
 #include "sweep/v1/trainer.pb.h"
+#include "worker/checkpoint/checkpoint.h"
 #include "worker/protocol/framing.h"
 #include "worker/trainer/cpu_trial.h"
 #include "worker/trainer/cuda_trial.h"
@@ -172,18 +173,7 @@ class Trainer {
     out_of_memory_ = false;
     finished->set_microbatch_sequences(trial->microbatch());
     finished->set_algorithm_table_hash(CudaAlgorithmTableHash());
-    if (!start.resume_from().empty()) {
-      const absl::Status loaded = trial->Load(start.resume_from());
-      if (absl::IsDataLoss(loaded) || absl::IsNotFound(loaded)) {
-        // A damaged or missing checkpoint costs time, never the trial: from the start, exactly.
-        std::fprintf(stderr, "trainer: %s; training starts over\n",
-                     std::string(loaded.message()).c_str());
-        trial.reset();
-        ASSIGN_OR_RETURN(trial, Create(start, dataset.get()));
-      } else if (!loaded.ok()) {
-        return loaded;
-      }
-    }
+    if (!start.resume_from().empty()) RETURN_IF_ERROR(Resume(start, dataset.get(), &trial));
 
     const int64_t metric_every = start.metric_every_steps() > 0
                                      ? start.metric_every_steps()
@@ -285,6 +275,25 @@ class Trainer {
     ASSIGN_OR_RETURN(auto trial, CpuTrial::Create(start.plan(), dataset, start.threads(),
                                                   core::ReadMachine().available_bytes));
     return trial;
+  }
+
+  // A damaged or missing checkpoint costs time, never the trial: then from an earlier one, or from
+  // the start. Exact either way.
+  absl::Status Resume(const StartTrial& start, const Dataset* dataset,
+                      std::unique_ptr<Trial>* trial) {
+    std::vector<std::string> candidates = OtherCheckpoints(start.resume_from());
+    candidates.insert(candidates.begin(), start.resume_from());
+    for (const std::string& path : candidates) {
+      const absl::Status loaded = (*trial)->Load(path);
+      if (loaded.ok() && path != start.resume_from())
+        std::fprintf(stderr, "trainer: going on from '%s'\n", path.c_str());
+      if (!absl::IsDataLoss(loaded) && !absl::IsNotFound(loaded)) return loaded;
+      Warn(loaded);
+      trial->reset();
+      ASSIGN_OR_RETURN(*trial, Create(start, dataset));
+    }
+    std::fputs("trainer: training starts over\n", stderr);
+    return absl::OkStatus();
   }
 
   // While there is no trial yet.
