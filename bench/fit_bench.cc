@@ -69,8 +69,8 @@ int Run(const std::string& csv_path, const std::string& peer) {
   bootstrap.resamples = 4000;
   bootstrap.threads = 2;
   started = std::chrono::steady_clock::now();
-  const fit::BootstrapDraws draws =
-      fit::RunBootstrap(bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
+  const fit::BootstrapDraws draws = fit::RunBootstrap(
+      bootstrap, best.theta.size(), [&](core::Rng& rng, int, std::vector<double>& row) {
         row = fit::Refit(law, points, fit::CaseWeights(rng, points.size()), loss, {best.theta});
         return !row.empty();
       });
@@ -80,7 +80,8 @@ int Run(const std::string& csv_path, const std::string& peer) {
   for (int i = 0; i < bootstrap.resamples; i += 80, ++checked) {
     core::Rng rng(bootstrap.seed, static_cast<uint64_t>(i));
     const auto weights = fit::CaseWeights(rng, points.size());
-    const double own = fit::FitObjective(law, points, weights, loss, draws.rows[i]);
+    const double own =
+        fit::FitObjective(law, points, weights, loss, draws.Row(static_cast<size_t>(i)));
     const double global =
         fit::FitEquation(law, points, weights, loss, law.Starts(points, weights, 64)).objective;
     if (own > global * (1 + 1e-9)) ++missed;

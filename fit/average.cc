@@ -13,6 +13,25 @@ namespace {
 
 double NormalCdf(double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); }
 
+struct Errors {
+  double mean_square = 0;
+  int count = 0;
+};
+
+Errors ErrorsOf(const std::vector<RollingForecasts>& known) {
+  Errors errors;
+  double sum = 0;
+  for (const RollingForecasts& cut : known)
+    for (const TestPoint& test : cut) {
+      const double error = std::log(test.actual / test.predicted);
+      if (!std::isfinite(error)) continue;
+      sum += error * error;
+      ++errors.count;
+    }
+  if (errors.count > 0) errors.mean_square = sum / errors.count;
+  return errors;
+}
+
 }  // namespace
 
 MixturePart Mixture(const std::vector<MixturePart>& parts, double level) {
@@ -62,11 +81,19 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
     if (std::find(laws.begin(), laws.end(), row.law) != laws.end())
       cuts[row.cut_flops].push_back(&row);
   std::vector<BacktestRow> averages;
-  for (const auto& [cut, members] : cuts) {
+  for (auto& [cut, members] : cuts) {
     if (members.size() < 2) continue;
     BacktestRow average;
     average.law = "average";
     average.cut_flops = cut;
+    std::vector<Candidate> candidates;
+    for (const BacktestRow* member : members)
+      candidates.push_back({member->law, member->aicc, KnownAt(rows, member->law, cut)});
+    average.chosen = SelectLaws(candidates);
+    std::erase_if(members, [&](const BacktestRow* member) {
+      return std::find(average.chosen.begin(), average.chosen.end(), member->law) ==
+             average.chosen.end();
+    });
     std::vector<double> errors;
     size_t inside = 0;
     bool intervals = true;
@@ -88,6 +115,8 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
       average.reach = std::max(average.reach, target.reach);
       intervals = intervals && std::isfinite(mixture.lo);
       inside += mixture.lo <= target.actual && target.actual <= mixture.hi;
+      average.best_runs.push_back(
+          {target.flops, target.actual, mixture.loss, mixture.lo, mixture.hi, target.reach});
     }
     if (errors.empty()) continue;
     for (const BacktestRow* member : members)
@@ -105,17 +134,31 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
 
 double StackingWeight(const std::vector<RollingForecasts>& known) {
   constexpr double kFloor = 0.003, kUnknown = 0.01;
-  double sum = 0;
-  int count = 0;
-  for (const RollingForecasts& cut : known)
-    for (const TestPoint& test : cut) {
-      const double error = std::log(test.actual / test.predicted);
-      if (!std::isfinite(error)) continue;
-      sum += error * error;
-      ++count;
-    }
-  const double mean_square = count > 0 ? sum / count : kUnknown * kUnknown;
-  return 1 / (kFloor * kFloor + mean_square);
+  const Errors errors = ErrorsOf(known);
+  return 1 / (kFloor * kFloor + (errors.count > 0 ? errors.mean_square : kUnknown * kUnknown));
+}
+
+std::vector<std::string> SelectLaws(const std::vector<Candidate>& candidates) {
+  constexpr int kEnough = 4;
+  constexpr double kWorse = 1.5, kNoSupport = 10;
+  bool held_out = true;
+  double least_square = HUGE_VAL, least_aicc = HUGE_VAL;
+  for (const Candidate& candidate : candidates) {
+    if (std::isnan(candidate.aicc)) continue;
+    const Errors errors = ErrorsOf(candidate.known);
+    held_out = held_out && errors.count >= kEnough;
+    least_square = std::min(least_square, errors.mean_square);
+    least_aicc = std::min(least_aicc, candidate.aicc);
+  }
+  std::vector<std::string> selected;
+  for (const Candidate& candidate : candidates) {
+    const bool joins =
+        std::isnan(candidate.aicc) ||
+        (held_out ? ErrorsOf(candidate.known).mean_square <= kWorse * kWorse * least_square
+                  : candidate.aicc - least_aicc <= kNoSupport || candidate.aicc == least_aicc);
+    if (joins) selected.push_back(candidate.law);
+  }
+  return selected;
 }
 
 }  // namespace fit

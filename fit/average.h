@@ -6,7 +6,8 @@
 //   interval = quantiles of the mixture of the laws' predictive distributions, each a two-piece
 //   normal
 //            in ln L with its law's calibrated interval; where laws disagree the mixture is wide
-// The weights of a forecast never saw its outcome, so selection is nested.
+// Before that, laws that compete for the same runs (surfaces: those with an AICc) are selected: see
+// SelectLaws. Neither weights nor selection of a forecast ever saw its outcome: both are nested.
 // **Source:** stacking of predictive distributions, Yao et al. 2018 (arXiv:1704.02030), with
 // weights from squared errors because there are few rolling forecasts.
 #pragma once
@@ -28,6 +29,19 @@ struct MixturePart {
 // parts without one are left out of the interval and stay in the centre. REQUIRES: parts not empty,
 // intervals at this same level, losses > 0.
 MixturePart Mixture(const std::vector<MixturePart>& parts, double level);
+
+// A law that could join an average, and what is known about it by then.
+struct Candidate {
+  std::string law;
+  double aicc = 0;  // of its fit; NaN for a law of other points than the surfaces' runs
+  std::vector<RollingForecasts> known;
+};
+
+// The candidates that join, in their order. Those without an AICc always do. Of the surfaces, with
+// at least 4 known forecasts for each: those whose root mean square error is at most 1.5 times the
+// least; else: those whose AICc is at most 10 above the least. The numbers were set before any
+// result.
+std::vector<std::string> SelectLaws(const std::vector<Candidate>& candidates);
 
 // What the average would have forecast at every cut at which two or more of `laws` did: the best
 // run of each later budget, with the weights and the widening known at that cut. Rows of law

@@ -71,6 +71,7 @@ std::vector<BacktestRow> Backtest(const Law& law, const std::vector<Observation>
     BacktestRow row;
     row.law = law.name();
     row.cut_flops = cut;
+    row.aicc = (*fitted)->fit().aicc;
     row.n_train = before.size();
     row.n_test = tests.size();
     const Calibration calibration(law.name(), KnownAt(rows, law.name(), cut),

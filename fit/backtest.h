@@ -3,6 +3,7 @@
 // for an honest 90 % interval it is near 0.9.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,8 +28,10 @@ struct BacktestRow {
   // Share of values inside the interval as a forecast would print it: widened by what the cuts
   // before this one had taught (calibration.h). NaN without intervals.
   double coverage = 0;
-  double coverage_raw = 0;  // the same of the law's own interval
-  double reach = 0;         // largest tested FLOPs / cut
+  double coverage_raw = 0;                                 // the same of the law's own interval
+  double reach = 0;                                        // largest tested FLOPs / cut
+  double aicc = std::numeric_limits<double>::quiet_NaN();  // of the fit at the cut
+  std::vector<std::string> chosen;  // average: the laws that selection left in it at this cut
   // The forecast of the lowest-loss run of every later budget: what calibration learns from.
   std::vector<TestPoint> best_runs;
 };

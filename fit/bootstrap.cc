@@ -24,41 +24,52 @@ std::string_view Name(IntervalKind kind) {
 }
 
 double BootstrapDraws::FailedShare() const {
-  const double all = static_cast<double>(rows.size()) + failed;
+  const double all = static_cast<double>(size()) + failed;
   return all > 0 ? failed / all : 0;
 }
 
 std::vector<double> BootstrapDraws::Column(size_t index) const {
-  std::vector<double> values;
-  values.reserve(rows.size());
-  for (const std::vector<double>& row : rows)
-    if (std::isfinite(row[index])) values.push_back(row[index]);
-  return values;
+  std::vector<double> column;
+  column.reserve(size());
+  for (size_t i = 0; i < size(); ++i)
+    if (std::isfinite(row(i)[index])) column.push_back(row(i)[index]);
+  return column;
 }
 
-BootstrapDraws RunBootstrap(const BootstrapOptions& options, const Resample& one) {
+BootstrapDraws RunBootstrap(const BootstrapOptions& options, size_t width, const Resample& one) {
+  SWEEP_CHECK(width > 0);
   const int n = std::max(options.resamples, 0);
-  std::vector<std::vector<double>> rows(static_cast<size_t>(n));
+  BootstrapDraws draws;
+  draws.width = width;
+  draws.values.resize(static_cast<size_t>(n) * width);
+  std::vector<char> fitted(static_cast<size_t>(n), 0);
   std::atomic<int> next{0};
   const auto work = [&] {
+    std::vector<double> row;
     for (int i = next.fetch_add(1); i < n; i = next.fetch_add(1)) {
       core::Rng rng(options.seed, static_cast<uint64_t>(i));
-      std::vector<double> row;
-      if (one(rng, row)) rows[static_cast<size_t>(i)] = std::move(row);
+      row.clear();
+      if (!one(rng, i, row)) continue;
+      SWEEP_CHECK(row.size() == width);
+      std::copy(row.begin(), row.end(),
+                draws.values.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(i) * width));
+      fitted[static_cast<size_t>(i)] = 1;
     }
   };
   std::vector<std::thread> helpers;
   for (int t = 1; t < std::min(options.threads, n); ++t) helpers.emplace_back(work);
   work();
   for (std::thread& helper : helpers) helper.join();
-  BootstrapDraws draws;
-  for (std::vector<double>& row : rows) {
-    if (row.empty()) {
-      ++draws.failed;
-    } else {
-      draws.rows.push_back(std::move(row));
-    }
+  size_t kept = 0;
+  for (size_t i = 0; i < fitted.size(); ++i) {
+    if (fitted[i] == 0) continue;
+    if (kept != i)
+      std::copy_n(draws.values.begin() + static_cast<std::ptrdiff_t>(i * width), width,
+                  draws.values.begin() + static_cast<std::ptrdiff_t>(kept * width));
+    ++kept;
   }
+  draws.values.resize(kept * width);
+  draws.failed = n - static_cast<int>(kept);
   return draws;
 }
 
@@ -91,8 +102,8 @@ std::vector<double> ClusterWeights(core::Rng& rng, const std::vector<size_t>& cl
 std::vector<double> PooledResiduals(const std::vector<IsoflopMinimum>& minima) {
   std::vector<double> pool;
   for (const IsoflopMinimum& m : minima) {
-    if (!m.ok() || m.points <= 3) continue;
-    const double widen = std::sqrt(m.points / (m.points - 3.0));
+    if (!m.ok() || m.points <= m.coefficients) continue;
+    const double widen = std::sqrt(m.points / static_cast<double>(m.points - m.coefficients));
     for (size_t i = 0; i < m.residuals.size(); ++i)
       if (m.in_window[i]) pool.push_back(m.residuals[i] / m.fitted[i] * widen);
   }

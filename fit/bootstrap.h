@@ -36,20 +36,26 @@ struct BootstrapOptions {
   double level = 0.9;
 };
 
-// Columns of statistics, one row a resample that could be fitted. NaN marks a single statistic that
-// a resample did not yield (a budget without a minimum).
+// Statistics of the resamples that could be fitted, row after row in one block: a hundred thousand
+// resamples of a law are 4 MB. NaN marks a single statistic that a resample did not yield.
 struct BootstrapDraws {
-  std::vector<std::vector<double>> rows;
+  size_t width = 0;  // statistics of a row
+  std::vector<double> values;
   int failed = 0;  // resamples that could not be fitted at all
+
+  size_t size() const { return width == 0 ? 0 : values.size() / width; }
+  bool empty() const { return values.empty(); }
+  const double* row(size_t i) const { return values.data() + i * width; }
+  std::vector<double> Row(size_t i) const { return {row(i), row(i) + width}; }
   double FailedShare() const;
   // Finite values of a column.
   std::vector<double> Column(size_t index) const;
 };
 
-// Calls `one` for every resample with a generator of its own; it fills the row or returns false.
-// `one` runs on several threads at once.
-using Resample = std::function<bool(core::Rng& rng, std::vector<double>& row)>;
-BootstrapDraws RunBootstrap(const BootstrapOptions& options, const Resample& one);
+// Calls `one` for every resample with a generator of its own and its number; it fills the row with
+// `width` numbers or returns false. `one` runs on several threads at once.
+using Resample = std::function<bool(core::Rng& rng, int number, std::vector<double>& row)>;
+BootstrapDraws RunBootstrap(const BootstrapOptions& options, size_t width, const Resample& one);
 
 // Percentile interval of a sample; lo = hi = NaN when fewer than 20 values are left.
 Interval PercentileInterval(const std::vector<double>& values, double level, IntervalKind kind,
@@ -65,8 +71,8 @@ std::vector<double> ClusterWeights(core::Rng& rng, const std::vector<size_t>& cl
 // noise; cases redraw runs.
 enum class WithinBudget { kResiduals, kCases };
 
-// Relative residuals of all interior parabolas with more than 3 points, each widened by
-// sqrt(n/(n-3)) for the three coefficients.
+// Relative residuals of all interior curves with more points than coefficients k, each widened by
+// sqrt(n/(n-k)) for them.
 std::vector<double> PooledResiduals(const std::vector<IsoflopMinimum>& minima);
 
 // One resample of a group whose parabola is `minimum`: the group with redrawn losses, or the same

@@ -41,7 +41,7 @@ class Problem {
       weights_.push_back(weights[p]);
     }
     inputs_.size = y_.size();
-    for (std::vector<double>* column : {&residual_, &slope_, &reweight_, &second_})
+    for (std::vector<double>* column : {&residual_, &slope_, &reweight_, &second_, &sided_})
       column->resize(y_.size());
   }
 
@@ -64,7 +64,10 @@ class Problem {
     }
     const double delta =
         loss_.kind == LossKind::kL2 ? std::numeric_limits<double>::infinity() : loss_.delta;
-    model.value = RobustFactors(residual_.data(), weights_.data(), log ? value : nullptr, delta, n,
+    if (loss_.over != 1)
+      for (size_t p = 0; p < n; ++p) sided_[p] = weights_[p] * (residual_[p] > 0 ? loss_.over : 1);
+    const std::vector<double>& weights = loss_.over != 1 ? sided_ : weights_;
+    model.value = RobustFactors(residual_.data(), weights.data(), log ? value : nullptr, delta, n,
                                 slope_.data(), reweight_.data(), second_.data());
     model.gradient.resize(k);
     model.reweighted.setZero(k, k);
@@ -95,6 +98,7 @@ class Problem {
   // Points of non-zero weight, by column; and per point the factors of the sums.
   InputColumns inputs_;
   std::vector<double> y_, weights_, residual_, slope_, reweight_, second_;
+  std::vector<double> sided_;  // weights, those of over-estimates times `over`
   DerivativeColumns columns_;
 };
 
@@ -198,7 +202,7 @@ bool Solve(const Equation& law, const std::vector<Coordinate>& box,
   }
   double best = std::numeric_limits<double>::infinity();
   Vector best_theta = theta;
-  Problem problem(law, box, points, weights, {LossKind::kHuber, 1e-2, loss.residual});
+  Problem problem(law, box, points, weights, {LossKind::kHuber, 1e-2, loss.residual, loss.over});
   for (double delta = 1e-2; delta > 5e-12; delta *= 0.1) {
     problem.set_delta(delta);
     converged = SolveSmooth(problem, theta, model);

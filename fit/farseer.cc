@@ -18,21 +18,28 @@ const double kLogN0 = std::log(1e9);
 
 // (e^z - 1) / z with its first two derivatives; their closed forms cancel near 0.
 std::array<double, 3> Phi(double z) {
-  if (std::fabs(z) > 1) {
+  constexpr double kSmall = 0.5;
+  if (std::fabs(z) > kSmall) {
     const double e = std::exp(z), f = std::expm1(z) / z, first = (e - f) / z;
     return {f, first, (e - 2 * first) / z};
   }
-  constexpr int kTerms = 22;
+  // z^k / (k+1)!, k z^(k-1) / (k+1)! and k (k-1) z^(k-2) / (k+1)!, by Horner's rule.
+  constexpr size_t kTerms = 16;
+  static const auto series = [] {
+    std::array<std::array<double, 3>, kTerms> c{};
+    double factorial = 1;
+    for (size_t k = 0; k < kTerms; ++k) {
+      const auto i = static_cast<double>(k);
+      factorial *= i + 1;  // (k+1)!
+      c[k][0] = 1 / factorial;
+      c[k][1] = (i + 1) / (factorial * (i + 2));
+      c[k][2] = (i + 2) * (i + 1) / (factorial * (i + 2) * (i + 3));
+    }
+    return c;
+  }();
   std::array<double, 3> sum{};
-  double term = 1;  // z^k / (k+1)!
-  for (int k = 0; k < kTerms; ++k) {
-    sum[0] += term;
-    // z^(k-1) and z^(k-2) are the terms before: k/(k+1)! z^(k-1) and so on.
-    const double next = term / (k + 2);  // z^k / (k+2)!
-    sum[1] += (k + 1) * next;
-    sum[2] += (k + 2.0) * (k + 1) * next / (k + 3);
-    term *= z / (k + 2);
-  }
+  for (size_t k = kTerms; k-- > 0;)
+    for (size_t j = 0; j < 3; ++j) sum[j] = sum[j] * z + series[k][j];
   return sum;
 }
 double PhiOf(double z) { return Phi(z)[0]; }

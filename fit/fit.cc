@@ -96,6 +96,7 @@ absl::Status CheckOptions(const FitOptions& options) {
   RETURN_IF_ERROR(positive("FLOPs per parameter and token", options.law.flops_per_param_token));
   if (options.law.loss.kind == LossKind::kHuber)
     RETURN_IF_ERROR(positive("Huber delta", options.law.loss.delta));
+  RETURN_IF_ERROR(positive("weight of over-estimates", options.law.loss.over));
   const BootstrapOptions& bootstrap = options.law.bootstrap;
   if (!(bootstrap.level > 0 && bootstrap.level < 1))
     return absl::InvalidArgumentError(
@@ -107,9 +108,9 @@ absl::Status CheckOptions(const FitOptions& options) {
     return absl::InvalidArgumentError(
         fmt::format("window {} and flat tolerance {} must be 0 or more", options.law.isoflop.window,
                     options.law.isoflop.flat_tolerance));
-  if (bootstrap.resamples < 0 || bootstrap.resamples > 1'000'000)
+  if (bootstrap.resamples < 0 || bootstrap.resamples > 100'000)
     return absl::InvalidArgumentError(
-        fmt::format("{} bootstrap resamples, must be 0 to 1000000", bootstrap.resamples));
+        fmt::format("{} bootstrap resamples, must be 0 to 100000", bootstrap.resamples));
   if (options.law.pinned_E.has_value() &&
       !(std::isfinite(*options.law.pinned_E) && *options.law.pinned_E >= 0))
     return absl::InvalidArgumentError(
@@ -385,6 +386,10 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (options.sensitivity)
     summary.sensitivities = Sensitivities(laws, views, observations, options.law, options.predict);
   CheckCoverage(options.law, summary);
+  std::vector<std::string> forecasting;
+  for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);
+  forecasting.emplace_back("average");
+  summary.coverage = CoverageByReach(summary.backtest, forecasting, options.law.bootstrap.level);
   for (Forecast& forecast : summary.predictions)
     for (const Warning& warning : summary.warnings)
       if (warning.code == kMixedCohort || warning.code == kUnknownCohort ||

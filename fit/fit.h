@@ -14,6 +14,7 @@
 #include "fit/forecast.h"
 #include "fit/law.h"
 #include "fit/observation.h"
+#include "fit/reach_coverage.h"
 #include "fit/sensitivity.h"
 #include "fit/two_step_run.h"
 
@@ -51,6 +52,7 @@ struct FitSummary {
   std::vector<std::shared_ptr<const FittedLaw>> laws;
   std::vector<Forecast> predictions;  // by target, the primary law first
   std::vector<BacktestRow> backtest;
+  std::vector<ReachCoverage> coverage;
   std::vector<Warning> warnings;  // of the data and of laws that could not be fitted
   std::vector<Exclusion> excluded;
   std::vector<Sensitivity> sensitivities;

@@ -46,12 +46,40 @@ void Mix(const std::vector<const Forecast*>& members, const std::vector<double>&
   *interval = {mixture.lo, mixture.hi, first.level, first.kind, "mixture of laws"};
 }
 
+// An interval whose ends are a factor of 2 apart says that the data do not determine the forecast;
+// the rule is about use, not about any data set.
+void JudgeWidth(Forecast& forecast) {
+  constexpr double kWidest = 2;
+  const Interval& interval = forecast.interval;
+  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi) ||
+      interval.hi <= kWidest * interval.lo)
+    return;
+  forecast.determined = false;
+  forecast.warnings.push_back(
+      Warn(kNotDetermined,
+           fmt::format("at {} the {:.4g} % interval {:.4g} .. {:.4g} spans more than a factor of "
+                       "{:g}: {} is not determined by these runs; add budgets nearer to the target",
+                       core::FormatFlops(forecast.flops), 100 * interval.level, interval.lo,
+                       interval.hi, kWidest, forecast.law)));
+}
+
 Forecast AverageOf(const std::vector<const Forecast*>& members,
                    const std::vector<BacktestRow>& backtest) {
   Forecast average = *members[0];
   average.law = "average";
   average.warnings.clear();
   average.weights.clear();
+  average.joint.reset();
+  // The sizes on which all laws that know any agree.
+  double flat_lo = 0, flat_hi = HUGE_VAL;
+  for (const Forecast* member : members)
+    if (member->flat_params_lo > 0) {
+      flat_lo = std::max(flat_lo, member->flat_params_lo);
+      flat_hi = std::min(flat_hi, member->flat_params_hi);
+      average.within = member->within;
+    }
+  const bool agree = flat_lo > 0 && flat_lo <= flat_hi;
+  average.flat_params_lo = agree ? flat_lo : 0, average.flat_params_hi = agree ? flat_hi : 0;
   std::vector<double> weights;
   double total = 0;
   for (const Forecast* member : members) {
@@ -155,17 +183,23 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, doub
     forecasts.push_back(*std::move(forecast));
   }
   if (primary == "average") {
-    std::vector<const Forecast*> members;
+    std::vector<Candidate> candidates;
     for (const FittedLaw* law : laws)
+      if (IsDetermined(law->fit()))
+        candidates.push_back(
+            {law->fit().law, law->fit().aicc,
+             KnownAt(backtest, law->fit().law, std::numeric_limits<double>::infinity())});
+    std::vector<const Forecast*> members;
+    for (const std::string& law : SelectLaws(candidates))
       for (const Forecast& forecast : forecasts)
-        if (forecast.law == law->fit().law && IsDetermined(law->fit()))
-          members.push_back(&forecast);
+        if (forecast.law == law) members.push_back(&forecast);
     if (!members.empty()) {
       Forecast average = AverageOf(members, backtest);
       average.primary = true;
       forecasts.push_back(std::move(average));
     }
   }
+  for (Forecast& forecast : forecasts) JudgeWidth(forecast);
   std::stable_partition(forecasts.begin(), forecasts.end(),
                         [](const Forecast& f) { return f.primary; });
   if (forecasts.empty() || !forecasts[0].primary) return forecasts;

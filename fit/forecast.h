@@ -4,7 +4,7 @@
 // freedom); else `frontier` when it
 // rests on at least 3 good budgets; else the first law that forecasts at all. The single laws stand
 // beside it; where one lies outside the primary interval, both say so. The rule knows neither the
-// forecasts nor the target.
+// forecasts nor the target. Surfaces that compete are selected first (SelectLaws of average.h).
 #pragma once
 
 #include <string>

@@ -1,8 +1,10 @@
 #include "fit/frontier_model.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "core/clock.h"
@@ -22,7 +24,9 @@ constexpr uint64_t kNoiseStream = uint64_t{1} << 41;
 // (reference/delphi.md section 9).
 constexpr size_t kDistinctOptima = 4;
 
-// Layout of a bootstrap row: per group N*, D*, L*; then the constants.
+// Layout of a bootstrap row; the minima of the budgets, N*, D*, L* each, are kept apart, for so
+// many resamples: their intervals need no more.
+constexpr int kMinimaKept = 8192;
 enum { kLogAN, kAlphaN, kLogAD, kAlphaD, kE, kA, kP, kConstants };
 
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
@@ -74,6 +78,14 @@ class FrontierModelFit final : public FittedLaw {
                       *std::min_element(frontier_.losses.begin(), frontier_.losses.end())));
     if (with_loss_) profile_ = options_.pinned_E.has_value() ? std::nullopt : Profile();
     CollectNoise();
+    if (options_.weigh_budgets && kind_ != Kind::kEnvelope && !options_.observations_are_optima) {
+      WeighBudgets();
+      if (!frontier_.params_law.has_value() || !frontier_.tokens_law.has_value())
+        return absl::FailedPreconditionError(fmt::format(
+            "{}: fewer than 2 budgets have a resampled spread to weigh them by; leave out "
+            "--weigh-budgets",
+            fit_.law));
+    }
     Bootstrap();
     WidenProfile();
     Describe(good);
@@ -90,26 +102,25 @@ class FrontierModelFit final : public FittedLaw {
     forecast.loss = frontier_.loss_law->At(flops);
     forecast.params = frontier_.params_law->At(flops);
     forecast.tokens = frontier_.tokens_law->At(flops);
-    std::vector<double> mean, params, tokens;
-    const size_t base = 3 * groups_.size();
-    for (size_t i = 0; i < draws_.rows.size(); ++i) {
-      const double* c = draws_.rows[i].data() + base;
+    std::vector<double> mean, params, tokens, draws;
+    for (size_t i = 0; i < draws_.size(); ++i) {
+      const double* c = draws_.row(i);
       const double loss = c[kE] + c[kA] * std::pow(flops, -c[kP]);
       mean.push_back(loss);
       params.push_back(std::exp(c[kLogAN] + c[kAlphaN] * std::log(flops)));
       tokens.push_back(std::exp(c[kLogAD] + c[kAlphaD] * std::log(flops)));
       core::Rng rng(options_.bootstrap.seed, kNoiseStream + i);
-      forecast.draws.push_back(loss *
-                               (noise_.empty() ? 1 : std::exp(noise_[rng.Below(noise_.size())])));
+      draws.push_back(loss * (noise_.empty() ? 1 : std::exp(noise_[rng.Below(noise_.size())])));
     }
     // Without a known scatter of single runs nothing can be said about one.
-    if (noise_.empty()) forecast.draws.clear();
+    if (noise_.empty()) draws.clear();
     const double level = options_.bootstrap.level;
     forecast.mean_interval = PercentileInterval(mean, level, IntervalKind::kMean, Method());
-    forecast.interval = PercentileInterval(forecast.draws, level, IntervalKind::kPrediction,
-                                           Method() + " + residuals");
+    forecast.interval =
+        PercentileInterval(draws, level, IntervalKind::kPrediction, Method() + " + residuals");
     forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, Method());
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
+    forecast.joint = JointRegionOf(params, tokens, mean, level);
     if (profile_.has_value()) {
       const double at_lo = profile_->lo.At(flops), at_hi = profile_->hi.At(flops);
       forecast.asymptote = AsymptoteSpan{AsymptoteInterval(), at_lo, at_hi};
@@ -169,14 +180,26 @@ class FrontierModelFit final : public FittedLaw {
 
   FrontierFit Refit(const std::vector<IsoflopGroup>& groups,
                     const std::vector<std::vector<double>>& weights) const {
-    return FitFrontier(groups, options_.isoflop, asymptotic_, options_.observations_are_optima,
-                       weights);
+    FrontierFit fit = FitFrontier(groups, options_.isoflop, asymptotic_,
+                                  options_.observations_are_optima, weights);
+    if (budget_weights_[0].empty()) return fit;
+    std::vector<double> flops, params, tokens, of_params, of_tokens;
+    for (const IsoflopMinimum& m : fit.minima) {
+      if (!m.ok()) continue;
+      const double n = budget_weights_[0].at(m.budget_flops);
+      const double d = budget_weights_[1].at(m.budget_flops);
+      if (!(n > 0 && d > 0)) continue;
+      flops.push_back(m.budget_flops), params.push_back(m.params), tokens.push_back(m.tokens);
+      of_params.push_back(n), of_tokens.push_back(d);
+    }
+    fit.params_law = FitPowerLaw(flops, params, of_params);
+    fit.tokens_law = FitPowerLaw(flops, tokens, of_tokens);
+    return fit;
   }
 
   Interval AsymptoteInterval() const {
-    return {
-        profile_->lo.E, profile_->hi.E, options_.bootstrap.level, IntervalKind::kParameter,
-        draws_.rows.empty() ? "profile likelihood" : "profile likelihood united with " + Method()};
+    return {profile_->lo.E, profile_->hi.E, options_.bootstrap.level, IntervalKind::kParameter,
+            draws_.empty() ? "profile likelihood" : "profile likelihood united with " + Method()};
   }
 
   // The first few reasons; a data set that is no IsoFLOP design has one for every run.
@@ -242,43 +265,92 @@ class FrontierModelFit final : public FittedLaw {
     return Refit(groups, weights);
   }
 
+  // Inverse squares of the bootstrap's standard deviation of ln N* and of ln D*, by budget, from a
+  // few resamples; then everything is fitted again.
+  void WeighBudgets() {
+    constexpr int kEnough = 200;
+    LawOptions options = options_;
+    options_.bootstrap.resamples = std::min(options_.bootstrap.resamples, kEnough);
+    Bootstrap();
+    options_ = options;
+    for (size_t g = 0; g < groups_.size(); ++g)
+      for (const size_t axis : {0u, 1u}) {
+        std::vector<double> logs = Minima(3 * g + axis);
+        for (double& value : logs) value = std::log(value);
+        double variance = 0;
+        for (const double value : logs) variance += std::pow(value - Mean(logs), 2);
+        if (logs.size() > 1) variance /= static_cast<double>(logs.size()) - 1;
+        // A budget that the resamples hardly ever resolve weighs nothing.
+        const double weight = logs.size() > 20 && variance > 0 ? 1 / variance : 0;
+        budget_weights_[axis][groups_[g].budget_flops] = weight;
+      }
+    frontier_ = Refit(groups_, {});
+  }
+
+  // Resamples with any minimum among those kept.
+  size_t KeptMinima() const {
+    size_t kept = 0;
+    const size_t width = 3 * groups_.size();
+    for (size_t i = 0; i * width < minima_.size(); ++i)
+      for (size_t k = 0; k < width; ++k)
+        if (std::isfinite(minima_[i * width + k])) {
+          ++kept;
+          break;
+        }
+    return kept;
+  }
+
+  // Finite values of a statistic of the budgets' minima.
+  std::vector<double> Minima(size_t index) const {
+    std::vector<double> values;
+    const size_t width = 3 * groups_.size();
+    for (size_t i = 0; i * width < minima_.size(); ++i)
+      if (std::isfinite(minima_[i * width + index])) values.push_back(minima_[i * width + index]);
+    return values;
+  }
+
   void Bootstrap() {
     // Without a single residual every resample would equal the data: no interval is the truth.
     if (kind_ != Kind::kEnvelope && !options_.observations_are_optima && pool_.empty() &&
         options_.within_budget == WithinBudget::kResiduals)
       return;
-    draws_ = RunBootstrap(options_.bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
-      const FrontierFit refit = OneResample(rng);
-      const size_t distinct = std::set<double>(refit.flops.begin(), refit.flops.end()).size();
-      if (options_.observations_are_optima && !options_.pinned_E.has_value() &&
-          distinct < kDistinctOptima)
-        return false;
-      if (!refit.params_law.has_value() || !refit.tokens_law.has_value() ||
-          (with_loss_ && !refit.loss_law.has_value()))
-        return false;
-      row.assign(3 * groups_.size() + kConstants, kNaN);
-      for (size_t g = 0; g < refit.minima.size(); ++g) {
-        if (!refit.minima[g].ok()) continue;
-        row[3 * g] = refit.minima[g].params;
-        row[3 * g + 1] = refit.minima[g].tokens;
-        row[3 * g + 2] = refit.minima[g].loss;
-      }
-      double* c = row.data() + 3 * groups_.size();
-      c[kLogAN] = refit.params_law->log_coefficient, c[kAlphaN] = refit.params_law->exponent;
-      c[kLogAD] = refit.tokens_law->log_coefficient, c[kAlphaD] = refit.tokens_law->exponent;
-      if (with_loss_)
-        c[kE] = refit.loss_law->E, c[kA] = refit.loss_law->A, c[kP] = refit.loss_law->p;
-      return true;
-    });
+    const size_t minima_width = 3 * groups_.size();
+    minima_.assign(
+        minima_width * static_cast<size_t>(std::min(options_.bootstrap.resamples, kMinimaKept)),
+        kNaN);
+    draws_ = RunBootstrap(
+        options_.bootstrap, kConstants, [&](core::Rng& rng, int number, std::vector<double>& row) {
+          const FrontierFit refit = OneResample(rng);
+          const size_t distinct = std::set<double>(refit.flops.begin(), refit.flops.end()).size();
+          if (options_.observations_are_optima && !options_.pinned_E.has_value() &&
+              distinct < kDistinctOptima)
+            return false;
+          if (!refit.params_law.has_value() || !refit.tokens_law.has_value() ||
+              (with_loss_ && !refit.loss_law.has_value()))
+            return false;
+          row.assign(kConstants, kNaN);
+          double* minima = minima_.data() + static_cast<size_t>(number) * minima_width;
+          for (size_t g = 0; g < refit.minima.size() && number < kMinimaKept; ++g) {
+            if (!refit.minima[g].ok()) continue;
+            minima[3 * g] = refit.minima[g].params;
+            minima[3 * g + 1] = refit.minima[g].tokens;
+            minima[3 * g + 2] = refit.minima[g].loss;
+          }
+          double* c = row.data();
+          c[kLogAN] = refit.params_law->log_coefficient, c[kAlphaN] = refit.params_law->exponent;
+          c[kLogAD] = refit.tokens_law->log_coefficient, c[kAlphaD] = refit.tokens_law->exponent;
+          if (with_loss_)
+            c[kE] = refit.loss_law->E, c[kA] = refit.loss_law->A, c[kP] = refit.loss_law->p;
+          return true;
+        });
   }
 
   // With one or two degrees of freedom the optima can lie on a curve by luck and the profile is far
   // too narrow; the bootstrap knows the noise of the runs. The wider end of both is taken.
   void WidenProfile() {
-    if (!profile_.has_value() || draws_.rows.empty()) return;
-    const Interval interval =
-        PercentileInterval(draws_.Column(3 * groups_.size() + kE), options_.bootstrap.level,
-                           IntervalKind::kParameter, Method());
+    if (!profile_.has_value() || draws_.empty()) return;
+    const Interval interval = PercentileInterval(draws_.Column(kE), options_.bootstrap.level,
+                                                 IntervalKind::kParameter, Method());
     const auto widen = [&](AsymptoticLaw& end, double e) {
       AsymptoticOptions held = asymptotic_;
       held.pinned_E = e;
@@ -312,9 +384,8 @@ class FrontierModelFit final : public FittedLaw {
     fit_.params.emplace_back("a_D", std::exp(frontier_.tokens_law->log_coefficient));
     fit_.params.emplace_back("alpha_D", frontier_.tokens_law->exponent);
     const double level = options_.bootstrap.level;
-    const size_t base = 3 * groups_.size();
     const auto add = [&](const char* name, int column, bool exponential) {
-      std::vector<double> values = draws_.Column(base + column);
+      std::vector<double> values = draws_.Column(static_cast<size_t>(column));
       if (exponential)
         for (double& v : values) v = std::exp(v);
       fit_.intervals.emplace_back(
@@ -331,15 +402,13 @@ class FrontierModelFit final : public FittedLaw {
     for (size_t g = 0; g < frontier_.minima.size(); ++g) {
       BudgetOptimum budget;
       budget.minimum = frontier_.minima[g];
-      const std::vector<double> params = draws_.Column(3 * g);
+      const std::vector<double> params = Minima(3 * g);
       budget.params = PercentileInterval(params, level, IntervalKind::kMean, Method());
-      budget.tokens =
-          PercentileInterval(draws_.Column(3 * g + 1), level, IntervalKind::kMean, Method());
-      budget.loss =
-          PercentileInterval(draws_.Column(3 * g + 2), level, IntervalKind::kMean, Method());
-      if (!draws_.rows.empty())
+      budget.tokens = PercentileInterval(Minima(3 * g + 1), level, IntervalKind::kMean, Method());
+      budget.loss = PercentileInterval(Minima(3 * g + 2), level, IntervalKind::kMean, Method());
+      if (const size_t kept = KeptMinima(); kept > 0)
         budget.share_without_minimum =
-            1 - static_cast<double>(params.size()) / static_cast<double>(draws_.rows.size());
+            1 - static_cast<double>(params.size()) / static_cast<double>(kept);
       fit_.budgets.push_back(std::move(budget));
     }
   }
@@ -411,6 +480,8 @@ class FrontierModelFit final : public FittedLaw {
   std::vector<double> pool_;   // relative residuals of the parabolas
   std::vector<double> noise_;  // of single runs around the forecast, as ln L - ln Lhat
   BootstrapDraws draws_;
+  std::vector<double> minima_;                              // of the first resamples, row by row
+  std::array<std::map<double, double>, 2> budget_weights_;  // of N* and of D*; empty: all alike
   LawFit fit_;
 };
 

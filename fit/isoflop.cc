@@ -35,44 +35,6 @@ double OtherAt(const IsoflopGroup& group, IsoflopAxis axis, double x) {
          (curve[right].second - curve[left].second) * (x - curve[left].first) / width;
 }
 
-// Weighted least-squares parabola c0 + c1 u + c2 u^2 through orthogonal polynomials in
-// u = (x - mean) / scale, so that no normal equations are formed.
-struct Parabola {
-  double mean = 0, scale = 1, c0 = 0, c1 = 0, c2 = 0;
-  double At(double x) const {
-    const double u = (x - mean) / scale;
-    return c0 + u * (c1 + u * c2);
-  }
-};
-
-Parabola FitParabola(const std::vector<double>& x, const std::vector<double>& y,
-                     const std::vector<double>& w) {
-  Parabola fit;
-  double sum = 0;
-  for (size_t i = 0; i < x.size(); ++i) sum += w[i], fit.mean += w[i] * x[i];
-  fit.mean /= sum;
-  double s2 = 0;
-  for (size_t i = 0; i < x.size(); ++i) s2 += w[i] * (x[i] - fit.mean) * (x[i] - fit.mean);
-  fit.scale = std::sqrt(s2 / sum);
-  // p1 = u, p2 = u^2 - k u - 1 (u has mean 0 and mean square 1), k = mean u^3.
-  double k = 0;
-  for (size_t i = 0; i < x.size(); ++i) k += w[i] * std::pow((x[i] - fit.mean) / fit.scale, 3);
-  k /= sum;
-  double a0 = 0, a1 = 0, a2 = 0, q = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double u = (x[i] - fit.mean) / fit.scale, p2 = u * u - k * u - 1;
-    a0 += w[i] * y[i];
-    a1 += w[i] * y[i] * u;
-    a2 += w[i] * y[i] * p2;
-    q += w[i] * p2 * p2;
-  }
-  a0 /= sum, a1 /= sum, a2 = q > 0 ? a2 / q : 0;
-  fit.c0 = a0 - a2;
-  fit.c1 = a1 - a2 * k;
-  fit.c2 = a2;
-  return fit;
-}
-
 std::vector<bool> Window(const IsoflopGroup& group, const IsoflopOptions& options,
                          const std::vector<double>& weights) {
   const size_t n = group.points.size();
@@ -191,7 +153,7 @@ IsoflopMinimum FitMinimum(const IsoflopGroup& group, const IsoflopOptions& optio
     w.push_back(weights[i]);
   }
   minimum.points = static_cast<int>(x.size());
-  // Sizes within a tenth of a percent are one size: a parabola through them would follow noise.
+  // Sizes within a tenth of a percent are one size: a curve through them would follow noise.
   constexpr double kSameSize = 1e-3;
   std::vector<double> distinct;
   std::vector<double> sorted = x;
@@ -199,43 +161,47 @@ IsoflopMinimum FitMinimum(const IsoflopGroup& group, const IsoflopOptions& optio
   for (const double size : sorted)
     if (distinct.empty() || size - distinct.back() > kSameSize) distinct.push_back(size);
   const std::string budget = core::FormatFlops(group.budget_flops);
-  if (distinct.size() < 3) {
-    minimum.reason =
-        fmt::format("budget {}: {} different sizes, a parabola needs 3", budget, distinct.size());
+  if (distinct.size() < FewestSizes(options.curve)) {
+    minimum.reason = fmt::format("budget {}: {} different sizes, {} needs {}", budget,
+                                 distinct.size(), Text(options.curve), FewestSizes(options.curve));
     return minimum;
   }
-  const Parabola parabola = FitParabola(x, y, w);
-  for (size_t i = 0; i < n; ++i) {
+  const SizeCurve curve = FitSizeCurve(options.curve, x, y, w);
+  minimum.coefficients = curve.coefficients;
+  for (size_t i = 0, k = 0; i < n; ++i) {
     if (!minimum.in_window[i]) continue;
-    minimum.fitted[i] = parabola.At(X(group.points[i], options.axis));
-    minimum.residuals[i] = group.points[i].loss - minimum.fitted[i];
+    minimum.fitted[i] = curve.fitted[k];
+    minimum.residuals[i] = curve.residuals[k++];
   }
-  minimum.curvature = parabola.c2 / (parabola.scale * parabola.scale);
-  // Rounding leaves a straight line a curvature of either sign, some 1e-16 of the loss.
-  if (!(parabola.c2 > 1e-13 * std::fabs(parabola.c0))) {
+  minimum.curvature = curve.curvature;
+  if (curve.shape == CurveShape::kHill) {
     minimum.status = MinimumStatus::kWrongCurvature;
-    minimum.reason =
-        fmt::format("budget {}: curvature {:.3g} is not positive, the parabola has no minimum",
-                    budget, minimum.curvature);
+    minimum.reason = fmt::format("budget {}: curvature {:.3g} is not positive, {} has no minimum",
+                                 budget, minimum.curvature, Text(options.curve));
     return minimum;
   }
-  const double vertex = parabola.mean - parabola.scale * parabola.c1 / (2 * parabola.c2);
   double low = X(group.points[0], options.axis), high = low;
   for (const IsoflopPoint& p : group.points) {
     low = std::min(low, X(p, options.axis));
     high = std::max(high, X(p, options.axis));
   }
   const bool by_params = options.axis == IsoflopAxis::kParams;
-  if (!(vertex >= low && vertex <= high)) {
+  const double vertex = curve.x;
+  if (curve.shape != CurveShape::kValley || !(vertex >= low && vertex <= high)) {
     minimum.status = MinimumStatus::kEdge;
+    const bool below =
+        curve.shape == CurveShape::kValley ? vertex < low : curve.shape == CurveShape::kRising;
     minimum.reason = fmt::format(
-        "budget {}: vertex at {} = {:.3g}, outside the sampled {:.3g} .. {:.3g}; add {} models",
-        budget, by_params ? "N" : "D", std::exp(vertex), std::exp(low), std::exp(high),
-        (vertex < low) == by_params ? "smaller" : "larger");
+        "budget {}: {}, outside the sampled {:.3g} .. {:.3g}; add {} models", budget,
+        curve.shape == CurveShape::kValley
+            ? fmt::format("vertex at {} = {:.3g}", by_params ? "N" : "D", std::exp(vertex))
+            : fmt::format("{} is lowest at its {} end", Text(options.curve),
+                          below ? "lower" : "upper"),
+        std::exp(low), std::exp(high), below == by_params ? "smaller" : "larger");
     return minimum;
   }
   minimum.status = MinimumStatus::kInterior;
-  minimum.loss = parabola.At(vertex);
+  minimum.loss = curve.y;
   const double half_width =
       std::sqrt(options.flat_tolerance * std::fabs(minimum.loss) / minimum.curvature);
   const double other = OtherAt(group, options.axis, vertex);

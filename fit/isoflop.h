@@ -1,5 +1,6 @@
 // Approach 2, first step: at each budget, the model size of least loss, from a parabola
-//   L = L* + a (x - x*)^2,   x = ln N or ln D.
+//   L = L* + a (x - x*)^2,   x = ln N or ln D,
+// or another curve of isoflop_curve.h.
 // A minimum that the data do not contain is refused, never extrapolated: the status says why.
 // **Source:** Hoffmann et al. 2022 (arXiv:2203.15556), section 3.2; Marin's procedure
 // (reference/delphi.md section 8), whose Huber(1) fit in log10 D is ordinary least squares. The
@@ -10,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fit/isoflop_curve.h"
 #include "fit/observation.h"
 
 namespace fit {
@@ -18,6 +20,7 @@ enum class IsoflopAxis { kParams, kTokens };
 
 struct IsoflopOptions {
   IsoflopAxis axis = IsoflopAxis::kParams;
+  IsoflopCurve curve = IsoflopCurve::kParabola;
   int window = 0;                // 0: all points; k: the lowest point and k neighbours on each side
   double flat_tolerance = 1e-3;  // relative loss above the optimum that counts as equally good
 };
@@ -53,7 +56,7 @@ enum class MinimumStatus {
   kInterior,        // usable
   kEdge,            // vertex outside the sampled sizes: widen the range
   kWrongCurvature,  // a <= 0: a maximum or a line
-  kTooFewPoints,    // fewer than 3 sizes that differ by more than 0.1 %
+  kTooFewPoints,    // fewer sizes that differ by more than 0.1 % than the curve needs
 };
 std::string_view Text(MinimumStatus status);
 
@@ -62,6 +65,7 @@ struct IsoflopMinimum {
   MinimumStatus status = MinimumStatus::kTooFewPoints;
   std::string reason;    // for people; empty for kInterior
   int points = 0;        // points in the parabola
+  int coefficients = 3;  // that the residuals paid for
   double curvature = 0;  // a, nats per (ln x)^2; times (ln 10)^2 for the coefficient in log10
   // The optimum; 0 unless kInterior. The coordinate that was not the axis is read off the budget's
   // own runs by interpolation of ln D against ln N, so that no FLOP formula is assumed.

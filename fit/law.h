@@ -15,7 +15,9 @@
 #include "absl/status/statusor.h"
 #include "fit/bootstrap.h"
 #include "fit/isoflop.h"
+#include "fit/joint_region.h"
 #include "fit/loss_spec.h"
+#include "fit/noise_model.h"
 #include "fit/observation.h"
 #include "fit/surface_law.h"
 #include "fit/warnings.h"
@@ -27,9 +29,15 @@ struct LawOptions {
   LossSpec loss;    // of surface laws; isoflop and frontier are least squares
   int starts = 64;  // of surface laws
   BootstrapOptions bootstrap;
+  // Surface laws: the scatter of runs is a power of C (noise_model.h); runs weigh accordingly, and
+  // prediction intervals scatter as runs of the target's C do.
+  bool noise_by_flops = false;
   bool cluster_by_budget = false;  // surface laws: resample whole budgets instead of runs
   WithinBudget within_budget = WithinBudget::kResiduals;  // isoflop and frontier
   IsoflopOptions isoflop;
+  // isoflop and frontier: budgets weigh by the inverse square of the resampled spread of ln N* (and
+  // ln D*) in the power laws, as in arXiv:2406.19146, instead of all alike.
+  bool weigh_budgets = false;
   std::optional<double> pinned_E;  // E is given, in the unit of the loss
   // Surface laws: constants that are given, by the letter of the report ("A", "beta"). A letter
   // that a law does not have is not its business.
@@ -66,7 +74,11 @@ struct LawFit {
   double objective = 0;
   size_t n = 0;  // observations (surface) or budgets (frontier) fitted
   int starts = 0, starts_at_best = 0;
-  double condition = 0;                     // of J'J; 0 where it has no meaning
+  double over = 1;                                         // weight of over-estimates
+  int constants = 0;                                       // that were fitted
+  double aicc = std::numeric_limits<double>::quiet_NaN();  // information.h; surface laws
+  std::optional<NoiseModel> noise;                         // where it weighed the runs
+  double condition = 0;                                    // of J'J; 0 where it has no meaning
   std::optional<double> referee_objective;  // what Ceres reaches from an independent start
   int resamples = 0, resamples_failed = 0;
   std::vector<std::pair<std::string, Interval>> intervals;  // by parameter name
@@ -96,12 +108,18 @@ struct Forecast {
   Interval mean_interval;  // kind mean
   double params = 0, tokens = 0;
   Interval params_interval, tokens_interval;
+  std::optional<JointRegion> joint;  // of N*, D* and the mean loss, by the law's own draws
+  // Sizes at this budget that the law puts within `within` (relative loss) of the optimum; 0 where
+  // it says nothing about that. An average: where all of its laws agree.
+  double within = 0, flat_params_lo = 0, flat_params_hi = 0;
+  // False where the ends of the prediction interval are more than a factor of 2 apart: that is no
+  // forecast, and the warning not-determined says so.
+  bool determined = true;
   double reach = 0;     // flops / largest fitted budget
   double leverage = 0;  // flops / all FLOPs spent
   std::optional<AsymptoteSpan> asymptote;
   std::vector<Warning> warnings;
   std::vector<std::pair<std::string, double>> weights;  // of the laws in an average; sum 1
-  std::vector<double> draws;  // the law's bootstrap sample of the prediction; unordered
 };
 
 // One held-out value, as the law forecast it. reach: flops / the largest fitted budget, filled in

@@ -18,17 +18,19 @@ double ProfileCutoff(double objective, const std::vector<double>& residuals, int
   std::vector<double> sizes;
   for (const double r : residuals) sizes.push_back(std::fabs(r));
   double psi_squared = 0, slope = 0;
-  for (const double r : sizes) {
-    const double psi = l1 ? 1 : std::min(r, loss.delta);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const double side = residuals[i] > 0 ? loss.over : 1;
+    const double psi = side * (l1 ? 1 : std::min(sizes[i], loss.delta));
     psi_squared += psi * psi;
-    slope += !l1 && r <= loss.delta ? 1 : 0;
+    slope += !l1 && sizes[i] <= loss.delta ? side : 0;
   }
   // psi' is a spike where delta is far inside the noise: the share of residuals within delta is
   // then too few to be counted, and their density is read off a wider window.
   const double window = 0.5 * Quantile(sizes, 0.5);
   if ((l1 || loss.delta < window) && window > 0) {
     double within = 0;
-    for (const double r : sizes) within += r <= window ? 1 : 0;
+    for (size_t i = 0; i < sizes.size(); ++i)
+      within += sizes[i] <= window ? (residuals[i] > 0 ? loss.over : 1) : 0;
     slope = within / window * (l1 ? 1 : loss.delta);
   }
   if (!(slope > 0)) return objective;

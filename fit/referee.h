@@ -18,10 +18,10 @@ struct RefereeResult {
   int iterations = 0;
 };
 
-// `box` replaces the law's coordinates (pinned values have lower == upper). For L1 the referee
-// minimises Huber's loss with delta 1e-6 and reports the L1 objective there.
+// `weights` > 0. `box` replaces the law's coordinates (pinned values have lower == upper). For L1
+// the referee minimises Huber's loss with delta 1e-6 and reports the L1 objective there.
 RefereeResult CeresReferee(const Equation& law, const std::vector<Coordinate>& box,
-                           const std::vector<FitPoint>& points, const LossSpec& loss,
-                           const std::vector<double>& start);
+                           const std::vector<FitPoint>& points, const std::vector<double>& weights,
+                           const LossSpec& loss, const std::vector<double>& start);
 
 }  // namespace fit

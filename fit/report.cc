@@ -1,5 +1,6 @@
 #include "fit/report.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/units.h"
@@ -48,6 +49,26 @@ Json BudgetJson(const BudgetOptimum& b) {
   return json;
 }
 
+Json NoiseJson(const NoiseModel& noise) {
+  return {{"sd", std::exp(noise.log_sd)},
+          {"at_flops", std::exp(noise.log_flops)},
+          {"gamma", noise.gamma},
+          {"gamma_se", noise.gamma_se},
+          {"n", noise.n},
+          {"repeats", noise.repeats}};
+}
+
+Json JointJson(const JointRegion& joint) {
+  return {{"level", joint.level},
+          {"draws", joint.draws},
+          {"correlation_params_tokens", Number(joint.correlation_nd)},
+          {"correlation_params_loss", Number(joint.correlation_nl)},
+          {"correlation_tokens_loss", Number(joint.correlation_dl)},
+          {"params", {joint.params_lo, joint.params_hi}},
+          {"tokens", {joint.tokens_lo, joint.tokens_hi}},
+          {"loss", {joint.loss_lo, joint.loss_hi}}};
+}
+
 Json LawJson(const LawFit& fit, const std::string& cohort) {
   Json params = Json::object(), intervals = Json::object(), budgets = Json::array();
   Json profiles = Json::object(), optima = Json::array();
@@ -65,6 +86,10 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
           {"equation", fit.equation},
           {"loss", fit.loss},
           {"delta", fit.delta},
+          {"over", fit.over},
+          {"constants", fit.constants},
+          {"aicc", Number(fit.aicc)},
+          {"noise", fit.noise.has_value() ? NoiseJson(*fit.noise) : Json(nullptr)},
           {"residual", fit.residual},
           {"params", params},
           {"objective", Number(fit.objective)},
@@ -109,6 +134,11 @@ Json ForecastJson(const Forecast& f) {
           {"tokens", f.tokens > 0 ? Number(f.tokens) : Json(nullptr)},
           {"params_interval", IntervalJson(f.params_interval)},
           {"tokens_interval", IntervalJson(f.tokens_interval)},
+          {"joint", f.joint.has_value() ? JointJson(*f.joint) : Json(nullptr)},
+          {"within", f.within},
+          {"flat_params",
+           f.flat_params_lo > 0 ? Json({f.flat_params_lo, f.flat_params_hi}) : Json(nullptr)},
+          {"determined", f.determined},
           {"reach", f.reach},
           {"leverage", Number(f.leverage)},
           {"asymptote", asymptote},
@@ -160,9 +190,11 @@ std::string CohortText(const Cohort& cohort) {
 
 void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
   out += fmt::format("\n{}   {}\n", fit.law, fit.equation);
-  out += fmt::format("  {} on {} residuals{}, n = {}, objective {:.10g}", fit.loss, fit.residual,
-                     fit.delta > 0 ? fmt::format(", delta {:g}", fit.delta) : "", fit.n,
-                     fit.objective);
+  out += fmt::format("  {} on {} residuals{}{}, n = {}, objective {:.10g}", fit.loss, fit.residual,
+                     fit.delta > 0 ? fmt::format(", delta {:g}", fit.delta) : "",
+                     fit.over != 1 ? fmt::format(", over-estimates weigh {:g}", fit.over) : "",
+                     fit.n, fit.objective);
+  if (std::isfinite(fit.aicc)) out += fmt::format(", AICc {:.2f}", fit.aicc);
   if (fit.starts > 1)
     out += fmt::format(", {} of {} starts agree, cond {:.2g}", fit.starts_at_best, fit.starts,
                        fit.condition);
@@ -180,6 +212,13 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
         out += fmt::format("  {:<8} {:>12}   {} .. {} ({})\n", "", "", Constant(interval.lo),
                            Constant(interval.hi), interval.method);
   }
+  if (fit.noise.has_value())
+    out += fmt::format(
+        "  runs weighted by their noise: sd of ln L {:.3g} at {} times (C/C0)^{:.3f} (se {:.3f}), "
+        "from {} {}\n",
+        std::exp(fit.noise->log_sd), core::FormatFlops(std::exp(fit.noise->log_flops)),
+        fit.noise->gamma, fit.noise->gamma_se, fit.noise->n,
+        fit.noise->repeats ? "repeated runs" : "residuals");
   if (with_budgets && !fit.budgets.empty()) {
     const Interval& kind = fit.budgets[0].params;
     out += fmt::format(
@@ -203,6 +242,52 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
     }
   }
   AppendWarnings(fit.warnings, out);
+}
+
+// Laws of the same runs by AICc and by what they forecast from earlier cuts.
+void AppendSelection(const FitSummary& summary, std::string& out) {
+  double least = HUGE_VAL;
+  int compared = 0;
+  for (const LawFit& fit : summary.fits)
+    if (std::isfinite(fit.aicc)) least = std::min(least, fit.aicc), ++compared;
+  if (compared < 2) return;
+  out +=
+      "\nlaws of the same runs\n  law               constants       AICc   above least   held-out "
+      "rms %\n";
+  for (const LawFit& fit : summary.fits) {
+    if (!std::isfinite(fit.aicc)) continue;
+    double squares = 0;
+    size_t tests = 0;
+    for (const BacktestRow& row : summary.backtest)
+      if (row.law == fit.law) {
+        squares += row.rms_rel * row.rms_rel * static_cast<double>(row.n_test);
+        tests += row.n_test;
+      }
+    out += fmt::format(
+        "  {:<17} {:>9} {:>10.2f} {:>13.2f} {:>16}\n", fit.law, fit.constants, fit.aicc,
+        fit.aicc - least,
+        tests > 0 ? Fixed(100 * std::sqrt(squares / static_cast<double>(tests)), 3) : "-");
+  }
+  for (const BacktestRow& row : summary.backtest)
+    if (row.law == "average")
+      out += fmt::format("  average at {}: chosen before it scored: {}\n",
+                         core::FormatFlops(row.cut_flops), fmt::join(row.chosen, ", "));
+}
+
+void AppendCoverage(const FitSummary& summary, std::string& out) {
+  if (summary.coverage.empty()) return;
+  out += "\nwhat intervals have held, by reach (here; * elsewhere)\n";
+  std::string law;
+  bool elsewhere = false;
+  for (const ReachCoverage& c : summary.coverage) {
+    if (c.law != law) out += fmt::format("{}  {:<17}", law.empty() ? "" : "\n", c.law);
+    law = c.law;
+    elsewhere = elsewhere || !c.own;
+    out += fmt::format("  to {:g}: {}{:.0f} % of {}", c.reach, c.own ? "" : "*", 100 * c.coverage,
+                       c.forecasts);
+  }
+  out += "\n";
+  if (elsewhere) out += fmt::format("  * {}\n", kBenchmarkSource);
 }
 
 }  // namespace
@@ -231,7 +316,17 @@ Json FitJson(const FitSummary& summary) {
                                 {"bias_rel", Number(row.bias_rel)},
                                 {"coverage", Number(row.coverage)},
                                 {"coverage_raw", Number(row.coverage_raw)},
+                                {"aicc", Number(row.aicc)},
+                                {"chosen", row.chosen},
                                 {"reach", Number(row.reach)}});
+  json["coverage_by_reach"] = Json::array();
+  for (const ReachCoverage& c : summary.coverage)
+    json["coverage_by_reach"].push_back(
+        {{"law", c.law},
+         {"reach", c.reach},
+         {"coverage", c.coverage},
+         {"forecasts", c.forecasts},
+         {"source", c.own ? std::string("backtest") : std::string(kBenchmarkSource)}});
   json["sensitivities"] = Json::array();
   for (const Sensitivity& s : summary.sensitivities) {
     Json now = Json::object(), before = Json::object();
@@ -282,6 +377,8 @@ std::string FitText(const FitSummary& summary) {
                          Fixed(100 * r.rms_rel, 3), Fixed(100 * r.max_rel, 3),
                          Fixed(100 * r.bias_rel, 3), Percent(r.coverage), Percent(r.coverage_raw));
   }
+  AppendSelection(summary, out);
+  AppendCoverage(summary, out);
   if (!summary.sensitivities.empty()) out += "\nwhat hangs on what: refits under a change\n";
   for (const Sensitivity& s : summary.sensitivities) {
     out += fmt::format("  {}, {}:", s.change, s.law);
@@ -299,8 +396,9 @@ std::string FitText(const FitSummary& summary) {
     out += "\n";
   }
   for (const Forecast& f : summary.predictions) {
-    out += fmt::format("\nforecast at {} {} by {}{}: {} {}, {}\n", core::FormatFlops(f.flops),
-                       summary.input, f.law, f.primary ? " (primary)" : "", f.metric, Loss(f.loss),
+    out += fmt::format("\nforecast at {} {} by {}{}: {}{} {}, {}\n", core::FormatFlops(f.flops),
+                       summary.input, f.law, f.primary ? " (primary)" : "",
+                       f.determined ? "" : "NOT DETERMINED; ", f.metric, Loss(f.loss),
                        Described(f.interval, Loss));
     out += fmt::format("  method: {}", f.interval.method);
     for (const auto& [law, weight] : f.weights) out += fmt::format(", {} {:.2f}", law, weight);
@@ -312,6 +410,18 @@ std::string FitText(const FitSummary& summary) {
           fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),
                       Described(f.params_interval, core::FormatCount), core::FormatCount(f.tokens),
                       Described(f.tokens_interval, core::FormatCount), f.params_interval.method);
+    if (f.flat_params_lo > 0)
+      out += fmt::format("  N within {:.3g} % of the optimum's loss: {} .. {}\n", 100 * f.within,
+                         core::FormatCount(f.flat_params_lo), core::FormatCount(f.flat_params_hi));
+    if (f.joint.has_value())
+      out += fmt::format(
+          "  jointly ({:.4g} % of the draws, not widened): N* {} .. {}, D* {} .. {}, mean loss {} "
+          ".. "
+          "{}; correlation of N* and L* {:.2f}, D* and L* {:.2f}\n",
+          100 * f.joint->level, core::FormatCount(f.joint->params_lo),
+          core::FormatCount(f.joint->params_hi), core::FormatCount(f.joint->tokens_lo),
+          core::FormatCount(f.joint->tokens_hi), Loss(f.joint->loss_lo), Loss(f.joint->loss_hi),
+          f.joint->correlation_nl, f.joint->correlation_dl);
     out += fmt::format("  reach {:.3g}, leverage {:.3g}\n", f.reach, f.leverage);
     if (f.asymptote.has_value())
       out += fmt::format("  E, {} ({}), moves it from {} to {}\n", Described(f.asymptote->E, Loss),

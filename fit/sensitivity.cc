@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/units.h"
+#include "fit/stats.h"
 #include "fmt/format.h"
 
 namespace fit {
@@ -12,9 +13,33 @@ namespace {
 struct Change {
   std::string text;
   std::vector<Observation> observations;
+  double flops_per_param_token = 0;  // 0: as in the options
 };
 
-std::vector<Change> Changes(const std::vector<Observation>& observations) {
+// Median of C / (N D).
+double FlopsPerParamToken(const std::vector<Observation>& observations) {
+  std::vector<double> ratios;
+  for (const Observation& o : observations) ratios.push_back(o.flops / o.params / o.tokens);
+  return Quantile(ratios, 0.5);
+}
+
+// C = 6 N D for every run; a budget is then the geometric mean of its runs.
+std::vector<Observation> WithSixND(std::vector<Observation> observations) {
+  for (const IsoflopGroup& group : GroupByBudget(observations).groups) {
+    double log_flops = 0;
+    for (const size_t i : group.members)
+      log_flops += std::log(6 * observations[i].params * observations[i].tokens);
+    for (const size_t i : group.members) {
+      observations[i].flops = 6 * observations[i].params * observations[i].tokens;
+      observations[i].budget_flops =
+          std::exp(log_flops / static_cast<double>(group.members.size()));
+    }
+  }
+  return observations;
+}
+
+std::vector<Change> Changes(const std::vector<Observation>& observations,
+                            const LawOptions& options) {
   std::vector<Change> changes;
   const std::vector<IsoflopGroup> groups = GroupByBudget(observations).groups;
   constexpr size_t kFewestLeft = 2;
@@ -35,6 +60,25 @@ std::vector<Change> Changes(const std::vector<Observation>& observations) {
     Change change{"with N without embeddings", observations};
     for (Observation& o : change.observations) o.params = o.params_no_embedding;
     changes.push_back(std::move(change));
+  }
+  // Recipe FLOPs against 6 N D, where they differ. A law through budgets changes its C, a surface
+  // the sizes that a budget buys.
+  const double k = FlopsPerParamToken(observations);
+  constexpr double kSame = 0.005;
+  if (!options.flops_relation && std::fabs(k / options.flops_per_param_token - 1) > kSame) {
+    changes.push_back(
+        {fmt::format("with C = 6 N D instead of the runs' own ({:.3g} times it)", k / 6),
+         WithSixND(observations), 6});
+    changes.push_back(
+        {fmt::format("with C = {:.3g} N D at the target, as in the runs", k), observations, k});
+  }
+  Change free{"", {}, 0};
+  for (const Observation& o : observations)
+    if (o.clamps.empty()) free.observations.push_back(o);
+  if (!free.observations.empty() && free.observations.size() < observations.size()) {
+    free.text = fmt::format("without the {} runs where a limit of the recipe bit",
+                            observations.size() - free.observations.size());
+    changes.push_back(std::move(free));
   }
   return changes;
 }
@@ -60,7 +104,10 @@ std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
   quick.profile = false;
   quick.starts = std::min(quick.starts, 16);
   std::vector<Sensitivity> list;
-  for (const Change& change : Changes(observations))
+  for (const Change& change : Changes(observations, options)) {
+    LawOptions changed = quick;
+    if (change.flops_per_param_token > 0)
+      changed.flops_per_param_token = change.flops_per_param_token;
     for (const FittedLaw* before : fits) {
       const std::string& name = before->fit().law;
       const auto law = std::find_if(laws.begin(), laws.end(),
@@ -69,7 +116,7 @@ std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
       Sensitivity base;
       base.change = change.text;
       base.law = name;
-      const auto refit = (*law)->Fit(change.observations, quick);
+      const auto refit = (*law)->Fit(change.observations, changed);
       if (!refit.ok()) {
         base.failed = std::string(refit.status().message());
         list.push_back(std::move(base));
@@ -87,6 +134,7 @@ std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
         list.push_back(std::move(one));
       }
     }
+  }
   return list;
 }
 

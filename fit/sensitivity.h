@@ -23,6 +23,8 @@ struct Sensitivity {
 // For every law of `fits` but isoflop (frontier refits the same optima):
 //   without the smallest budget, where at least two others are left
 //   with N without embeddings, where every run says it and N differs
+//   with C = 6 N D, and with the runs' own C / (N D) at the target, where the two differ
+//   without the runs where a limit of the recipe bit
 // Forecasts at each of `targets`. Deterministic; cost: one fit without bootstrap a law and change.
 std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,

@@ -9,17 +9,6 @@ namespace {
 
 constexpr double kLogParamsMin = 0, kLogParamsMax = 41.5;  // 1 .. 1e18 parameters
 
-// ln D with relation(N, D) = flops; the relation is increasing in D.
-double LogTokensAt(double log_params, double flops, const FlopsRelation& relation) {
-  const double params = std::exp(log_params);
-  double low = -20, high = 80;
-  for (int i = 0; i < 100 && high - low > 1e-14; ++i) {
-    const double middle = 0.5 * (low + high);
-    (relation(params, std::exp(middle)) < flops ? low : high) = middle;
-  }
-  return 0.5 * (low + high);
-}
-
 // `log_tokens` gives ln D on the budget at ln N; ln U is at most `most_unique`.
 template <typename LogTokens>
 Optimum Search(const SurfaceLaw& law, const double* theta, const LogTokens& log_tokens,
@@ -60,6 +49,16 @@ Optimum Search(const SurfaceLaw& law, const double* theta, const LogTokens& log_
 }
 
 }  // namespace
+
+double LogTokensAt(double log_params, double flops, const FlopsRelation& relation) {
+  const double params = std::exp(log_params);
+  double low = -20, high = 80;
+  for (int i = 0; i < 100 && high - low > 1e-14; ++i) {
+    const double middle = 0.5 * (low + high);
+    (relation(params, std::exp(middle)) < flops ? low : high) = middle;
+  }
+  return 0.5 * (low + high);
+}
 
 std::vector<FitPoint> SurfacePoints(const std::vector<Observation>& observations) {
   std::vector<FitPoint> points;

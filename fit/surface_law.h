@@ -20,6 +20,9 @@ using FlopsRelation = std::function<double(double params, double tokens)>;
 // C = k N D, k = 6 by default.
 FlopsRelation ProportionalFlops(double flops_per_param_token);
 
+// ln D with relation(N, D) = flops, by bisection.
+double LogTokensAt(double log_params, double flops, const FlopsRelation& relation);
+
 // The compute-optimal model at a budget.
 struct Optimum {
   double params = 0, tokens = 0, loss = 0;

@@ -9,6 +9,7 @@
 #include "fit/asymptote.h"
 #include "fit/envelope.h"
 #include "fit/equation_fit.h"
+#include "fit/information.h"
 #include "fit/profile.h"
 #include "fit/referee.h"
 #include "fit/stats.h"
@@ -68,14 +69,16 @@ class SurfaceModelFit final : public FittedLaw {
   void Run(const std::vector<Observation>& observations) {
     const int64_t started_ms = core::SystemClock().MonotonicMs();
     const std::vector<FitPoint> points = Points(observations);
-    const std::vector<double> ones(points.size(), 1);
-    const std::vector<std::vector<double>> starts = law_.Starts(points, ones, options_.starts);
-    EquationFit best = FitGlobally(law_, points, ones, options_.loss, starts, &box_);
+    weights_.assign(points.size(), 1);
+    std::vector<std::vector<double>> starts = law_.Starts(points, weights_, options_.starts);
+    EquationFit best = FitGlobally(law_, points, weights_, options_.loss, starts, &box_);
     if (best.theta.empty()) return;  // no start has a finite objective; Fit() refuses
+    if (options_.noise_by_flops) Weigh(observations, points, starts, best);
     // A profile that runs into something better shows that the starts missed the optimum.
     Profile(points, best);
     if (!better_.empty()) {
-      const EquationFit missed = FitEquation(law_, points, ones, options_.loss, {better_}, &box_);
+      const EquationFit missed =
+          FitEquation(law_, points, weights_, options_.loss, {better_}, &box_);
       if (missed.objective < best.objective) {
         best.theta = missed.theta, best.objective = missed.objective;
         best.residuals = missed.residuals, best.condition = missed.condition;
@@ -88,21 +91,34 @@ class SurfaceModelFit final : public FittedLaw {
     // ln L - ln Lhat, widened for the parameters that the residuals paid for.
     const double n = static_cast<double>(points.size());
     const double widen = n > free_ ? std::sqrt(n / (n - free_)) : 1;
-    for (const FitPoint& p : points)
-      noise_.push_back((p.log_y - std::log(law_.Value(theta_.data(), p.x))) * widen);
+    std::vector<double> residuals;
+    for (size_t i = 0; i < points.size(); ++i) {
+      residuals.push_back(points[i].log_y - std::log(law_.Value(theta_.data(), points[i].x)));
+      noise_.push_back(residuals[i] * widen / NoiseScale(observations[i].flops));
+    }
 
     fit_.law = law_.name();
     fit_.equation = law_.equation();
     fit_.loss = Name(options_.loss.kind);
     fit_.residual = Name(options_.loss.residual);
     fit_.delta = options_.loss.kind == LossKind::kHuber ? options_.loss.delta : 0;
+    fit_.over = options_.loss.over;
+    fit_.constants = free_;
+    // The likelihood of ln L where every run has a scale of its own.
+    double log_scales = 0;
+    for (size_t i = 0; i < residuals.size(); ++i) {
+      residuals[i] /= NoiseScale(observations[i].flops);
+      log_scales += std::log(NoiseScale(observations[i].flops));
+    }
+    fit_.aicc = Aicc(residuals, free_, options_.loss.kind) + 2 * log_scales;
     fit_.params = law_.Report(theta_);
     fit_.objective = best.objective;
     fit_.n = points.size();
     fit_.starts = best.starts;
     fit_.starts_at_best = best.starts_at_best;
     fit_.condition = best.condition;
-    const RefereeResult referee = CeresReferee(law_, box_, points, options_.loss, starts[0]);
+    const RefereeResult referee =
+        CeresReferee(law_, box_, points, weights_, options_.loss, starts[0]);
     if (std::isfinite(referee.objective)) fit_.referee_objective = referee.objective;
     fit_.resamples = options_.bootstrap.resamples;
     fit_.resamples_failed = draws_.failed;
@@ -123,28 +139,30 @@ class SurfaceModelFit final : public FittedLaw {
     forecast.loss = optimum.loss;
     forecast.params = optimum.params;
     forecast.tokens = optimum.tokens;
-    std::vector<double> mean, params, tokens;
-    for (size_t i = 0; i < draws_.rows.size(); ++i) {
-      const Optimum drawn = OptimumAt(draws_.rows[i], flops);
+    std::vector<double> mean, params, tokens, draws;
+    for (size_t i = 0; i < draws_.size(); ++i) {
+      const Optimum drawn = OptimumAt(draws_.Row(i), flops);
       if (!drawn.found) continue;
       mean.push_back(drawn.loss);
       params.push_back(drawn.params);
       tokens.push_back(drawn.tokens);
-      AddNoise(drawn.loss, i, forecast.draws);
+      AddNoise(drawn.loss, i, NoiseScale(flops), draws);
     }
     const double level = options_.bootstrap.level;
     forecast.mean_interval = PercentileInterval(mean, level, IntervalKind::kMean, Method());
-    forecast.interval = PercentileInterval(forecast.draws, level, IntervalKind::kPrediction,
-                                           Method() + " + residuals");
+    forecast.interval =
+        PercentileInterval(draws, level, IntervalKind::kPrediction, Method() + " + residuals");
     forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, Method());
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
+    if (!law_.in_compute()) forecast.joint = JointRegionOf(params, tokens, mean, level);
+    FlatRange(optimum, flops, &forecast);
     if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty()) {
       const Optimum low = OptimumAt(held_[0], flops), high = OptimumAt(held_[1], flops);
       if (low.found && high.found) {
         forecast.asymptote = AsymptoteSpan{asymptote_, low.loss, high.loss};
         if (std::isfinite(forecast.mean_interval.lo))
-          UniteWithAsymptote(forecast.loss, low.loss, high.loss, noise_, &forecast.mean_interval,
-                             &forecast.interval);
+          UniteWithAsymptote(forecast.loss, low.loss, high.loss, NoiseAt(flops),
+                             &forecast.mean_interval, &forecast.interval);
         if (auto warning = UnidentifiedAsymptote(forecast))
           forecast.warnings.push_back(*std::move(warning));
       }
@@ -170,16 +188,16 @@ class SurfaceModelFit final : public FittedLaw {
     const Inputs x = Points({o})[0].x;
     const double loss = law_.Value(theta_.data(), x);
     std::vector<double> mean_draws, draws;
-    for (size_t i = 0; i < draws_.rows.size(); ++i) {
-      mean_draws.push_back(law_.Value(draws_.rows[i].data(), x));
-      AddNoise(mean_draws.back(), i, draws);
+    for (size_t i = 0; i < draws_.size(); ++i) {
+      mean_draws.push_back(law_.Value(draws_.row(i), x));
+      AddNoise(mean_draws.back(), i, NoiseScale(o.flops), draws);
     }
     const double level = options_.bootstrap.level;
     Interval mean = PercentileInterval(mean_draws, level, IntervalKind::kMean, Method());
     Interval run = PercentileInterval(draws, level, IntervalKind::kPrediction, Method());
     if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty() && std::isfinite(mean.lo))
       UniteWithAsymptote(loss, law_.Value(held_[0].data(), x), law_.Value(held_[1].data(), x),
-                         noise_, &mean, &run);
+                         NoiseAt(o.flops), &mean, &run);
     return TestPoint{o.flops, o.loss, loss, run.lo, run.hi};
   }
 
@@ -216,11 +234,79 @@ class SurfaceModelFit final : public FittedLaw {
   }
 
   // A few noise values a resample, so that the tails of heavy-tailed residuals are sampled too.
-  void AddNoise(double loss, size_t resample, std::vector<double>& out) const {
-    constexpr int kPerResample = 4;
+  void AddNoise(double loss, size_t resample, double scale, std::vector<double>& out) const {
+    const int per_resample = draws_.size() > 10000 ? 1 : 4;
     core::Rng rng(options_.bootstrap.seed, kNoiseStream + resample);
-    for (int k = 0; k < kPerResample; ++k)
-      out.push_back(loss * std::exp(noise_[rng.Below(noise_.size())]));
+    for (int k = 0; k < per_resample; ++k)
+      out.push_back(loss * std::exp(scale * noise_[rng.Below(noise_.size())]));
+  }
+
+  // Scatter by compute, from the residuals, and the fit again by it; twice, because one changes the
+  // other.
+  void Weigh(const std::vector<Observation>& observations, const std::vector<FitPoint>& points,
+             std::vector<std::vector<double>>& starts, EquationFit& best) {
+    for (int round = 0; round < 2; ++round) {
+      std::vector<double> residuals;
+      for (const FitPoint& p : points)
+        residuals.push_back(p.log_y - std::log(law_.Value(best.theta.data(), p.x)));
+      const auto model = FitNoiseModel(observations, residuals);
+      if (!model.has_value()) {
+        fit_.warnings.push_back(Warn(kTooFewPoints,
+                                     "too few runs, or runs of one C alone, tell how noise depends "
+                                     "on C: all runs weigh alike"));
+        return;
+      }
+      fit_.noise = model;
+      weights_ = NoiseWeights(*model, observations, options_.loss.kind);
+      starts = law_.Starts(points, weights_, options_.starts);
+      starts.insert(starts.begin(), best.theta);
+      EquationFit refit = FitGlobally(law_, points, weights_, options_.loss, starts, &box_);
+      if (!refit.theta.empty()) best = std::move(refit);
+    }
+  }
+
+  // The scatter of runs at `flops` in units of noise_.
+  double NoiseScale(double flops) const {
+    return fit_.noise.has_value() ? fit_.noise->Sd(flops) : 1;
+  }
+  std::vector<double> NoiseAt(double flops) const {
+    std::vector<double> noise = noise_;
+    for (double& r : noise) r *= NoiseScale(flops);
+    return noise;
+  }
+
+  // Sizes at this budget within the tolerance of the optimum's loss, to both sides.
+  void FlatRange(const Optimum& optimum, double flops, Forecast* forecast) const {
+    forecast->within = options_.isoflop.flat_tolerance;
+    if (law_.in_compute() || !(forecast->within > 0)) return;
+    const FlopsRelation relation = options_.flops_relation
+                                       ? options_.flops_relation
+                                       : ProportionalFlops(options_.flops_per_param_token);
+    const double unique = law_.knows_repetition() && options_.unique_tokens > 0
+                              ? std::log(options_.unique_tokens)
+                              : HUGE_VAL;
+    const double limit = optimum.loss * (1 + forecast->within);
+    const auto inside = [&](double n) {
+      const double d = LogTokensAt(n, flops, relation);
+      return law_.Value(theta_.data(), {n, d, std::min(d, unique)}) <= limit;
+    };
+    const auto end = [&](int side) {
+      constexpr double kFarthest = 14;  // a factor of a million
+      double in = std::log(optimum.params), step = 0.05;
+      while (inside(in + side * step)) {
+        in += side * step;
+        step *= 1.3;
+        if (std::fabs(in - std::log(optimum.params)) > kFarthest) return 0.0;
+      }
+      for (int i = 0; i < 40; ++i) {
+        step *= 0.5;
+        if (inside(in + side * step)) in += side * step;
+      }
+      return std::exp(in);
+    };
+    forecast->flat_params_lo = end(-1), forecast->flat_params_hi = end(+1);
+    if (!(forecast->flat_params_lo > 0 && forecast->flat_params_hi > 0))
+      forecast->flat_params_lo = forecast->flat_params_hi = 0;
   }
 
   void Bootstrap(const std::vector<Observation>& observations, const std::vector<FitPoint>& points,
@@ -236,30 +322,31 @@ class SurfaceModelFit final : public FittedLaw {
     }
     std::vector<std::vector<double>> warm = {theta_};
     for (size_t i = 0; i < starts.size() && i < 2; ++i) warm.push_back(starts[i]);
-    draws_ = RunBootstrap(options_.bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
-      const std::vector<double> weights = ClusterWeights(rng, cluster, clusters);
-      // A resample with fewer different runs than parameters determines nothing.
-      const auto used =
-          std::count_if(weights.begin(), weights.end(), [](double w) { return w > 0; });
-      if (used <= free_) return false;
-      row = Refit(law_, points, weights, options_.loss, warm, &box_);
-      return !row.empty();
-    });
+    draws_ = RunBootstrap(
+        options_.bootstrap, box_.size(), [&](core::Rng& rng, int, std::vector<double>& row) {
+          std::vector<double> weights = ClusterWeights(rng, cluster, clusters);
+          // A resample with fewer different runs than parameters determines nothing.
+          const auto used =
+              std::count_if(weights.begin(), weights.end(), [](double w) { return w > 0; });
+          if (used <= free_) return false;
+          for (size_t i = 0; i < weights.size(); ++i) weights[i] *= weights_[i];
+          row = Refit(law_, points, weights, options_.loss, warm, &box_);
+          return !row.empty();
+        });
   }
 
   // Profiles of the asymptote and, unless switched off, of every free coordinate.
   void Profile(const std::vector<FitPoint>& points, const EquationFit& best) {
     profiles_.assign(box_.size(), std::nullopt);
     better_.clear();
-    const std::vector<double> ones(points.size(), 1);
     const double cutoff = ProfileCutoff(best.objective, best.residuals, free_, options_.loss,
                                         options_.bootstrap.level);
     if (!std::isfinite(cutoff)) return;
     for (size_t i = 0; i < box_.size(); ++i) {
       if (box_[i].lower == box_[i].upper) continue;
       if (!options_.profile && static_cast<int>(i) != law_.asymptote_coordinate()) continue;
-      profiles_[i] =
-          ProfileOf(law_, points, ones, options_.loss, box_, best.theta, best.objective, i, cutoff);
+      profiles_[i] = ProfileOf(law_, points, weights_, options_.loss, box_, best.theta,
+                               best.objective, i, cutoff);
       if (profiles_[i]->found_better) better_ = profiles_[i]->better;
     }
   }
@@ -270,7 +357,7 @@ class SurfaceModelFit final : public FittedLaw {
     if (!HasFreeAsymptote()) return;
     const auto e = static_cast<size_t>(law_.asymptote_coordinate());
     std::vector<double> asymptotes;
-    for (const std::vector<double>& row : draws_.rows) asymptotes.push_back(law_.Asymptote(row));
+    for (size_t i = 0; i < draws_.size(); ++i) asymptotes.push_back(law_.Asymptote(draws_.Row(i)));
     asymptote_ = PercentileInterval(asymptotes, options_.bootstrap.level, IntervalKind::kParameter,
                                     Method());
     if (profiles_[e].has_value()) {
@@ -281,11 +368,10 @@ class SurfaceModelFit final : public FittedLaw {
           drawn ? "profile likelihood united with " + Method() : "profile likelihood";
     }
     if (!std::isfinite(asymptote_.lo)) return;
-    const std::vector<double> ones(points.size(), 1);
     for (const double value : {asymptote_.lo, asymptote_.hi}) {
       std::vector<Coordinate> held = box_;
       held[e].lower = held[e].upper = value;
-      held_.push_back(FitEquation(law_, points, ones, options_.loss, {theta_}, &held).theta);
+      held_.push_back(FitEquation(law_, points, weights_, options_.loss, {theta_}, &held).theta);
     }
   }
 
@@ -303,8 +389,9 @@ class SurfaceModelFit final : public FittedLaw {
       }
       if (options_.bootstrap.resamples > 0) {
         std::vector<double> values;
-        for (const std::vector<double>& row : draws_.rows)
-          values.push_back(law_.Report(row)[i].second);
+        values.reserve(draws_.size());
+        for (size_t d = 0; d < draws_.size(); ++d)
+          values.push_back(law_.Report(draws_.Row(d))[i].second);
         fit_.intervals.emplace_back(name, PercentileInterval(values, options_.bootstrap.level,
                                                              IntervalKind::kParameter, Method()));
       }
@@ -364,8 +451,8 @@ class SurfaceModelFit final : public FittedLaw {
                        "a better optimum",
                        best.starts_at_best, best.starts));
     size_t at_zero = 0;
-    for (const std::vector<double>& row : draws_.rows)
-      if (law_.Asymptote(row) <= 0) ++at_zero;
+    for (size_t i = 0; i < draws_.size(); ++i)
+      if (law_.Asymptote(draws_.Row(i)) <= 0) ++at_zero;
     bool bound = false;
     for (const size_t i : best.at_bound) {
       const Coordinate& c = law_.coordinates()[i];
@@ -378,13 +465,12 @@ class SurfaceModelFit final : public FittedLaw {
       warn(kNoAsymptote, fmt::format("{} pins no irreducible loss: far out it tends to promise too "
                                      "much",
                                      law_.name()));
-    if (HasFreeAsymptote() && !draws_.rows.empty() && 20 * at_zero > draws_.rows.size())
+    if (HasFreeAsymptote() && !draws_.empty() && 20 * at_zero > draws_.size())
       warn(kAsymptoteUnidentified,
-           fmt::format(
-               "E is 0 in {:.0f} % of the resamples{}: the data do not show where the loss "
-               "levels off",
-               100.0 * static_cast<double>(at_zero) / static_cast<double>(draws_.rows.size()),
-               bound ? " and in the fit" : ""));
+           fmt::format("E is 0 in {:.0f} % of the resamples{}: the data do not show where the loss "
+                       "levels off",
+                       100.0 * static_cast<double>(at_zero) / static_cast<double>(draws_.size()),
+                       bound ? " and in the fit" : ""));
     if (static_cast<int>(points.size()) - free_ < 5)
       warn(kFewDegreesOfFreedom,
            fmt::format("{} observations for {} parameters", points.size(), free_));
@@ -418,7 +504,8 @@ class SurfaceModelFit final : public FittedLaw {
   std::vector<std::optional<ProfileRange>> profiles_;  // by coordinate
   std::vector<double> better_;  // where a profile met a lower objective than the fit's
   BootstrapDraws draws_;
-  std::vector<double> noise_;
+  std::vector<double> weights_;  // of the runs; 1 without a noise model
+  std::vector<double> noise_;    // ln L - ln Lhat of the runs, in units of NoiseScale
 };
 
 class SurfaceModel final : public Law {

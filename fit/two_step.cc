@@ -115,61 +115,55 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
   size_t runs = 0;
   for (const size_t run : data.soft_run) runs = std::max(runs, run + 1);
   for (const size_t run : data.pair_run) runs = std::max(runs, run + 1);
-  fit.draws_ = RunBootstrap(options.bootstrap, [&](core::Rng& rng, std::vector<double>& row) {
-    const std::vector<double> drawn = CaseWeights(rng, runs);
-    std::vector<double> soft, pair;
-    size_t used = 0;
-    for (const size_t run : data.soft_run) {
-      soft.push_back(drawn[run]);
-      if (drawn[run] > 0) ++used;
-    }
-    for (const size_t run : data.pair_run) pair.push_back(drawn[run]);
-    if (std::none_of(pair.begin(), pair.end(), [](double w) { return w > 0; })) return false;
-    pair.insert(pair.end(), data.known.size(), 1.0);
-    if (used <= law.coordinates().size()) return false;
-    row = Refit(law, data.soft, soft, options.soft, {fit.soft_.theta});
-    const std::vector<double> second =
-        Refit(curve, pairs, pair, kLeastSquares, {fit.hard_.theta}, &box);
-    if (row.empty() || second.empty()) return false;
-    row.insert(row.end(), second.begin(), second.end());
-    return true;
-  });
+  fit.draws_ =
+      RunBootstrap(options.bootstrap, fit.soft_.theta.size() + fit.hard_.theta.size(),
+                   [&](core::Rng& rng, int, std::vector<double>& row) {
+                     const std::vector<double> drawn = CaseWeights(rng, runs);
+                     std::vector<double> soft, pair;
+                     size_t used = 0;
+                     for (const size_t run : data.soft_run) {
+                       soft.push_back(drawn[run]);
+                       if (drawn[run] > 0) ++used;
+                     }
+                     for (const size_t run : data.pair_run) pair.push_back(drawn[run]);
+                     if (std::none_of(pair.begin(), pair.end(), [](double w) { return w > 0; }))
+                       return false;
+                     pair.insert(pair.end(), data.known.size(), 1.0);
+                     if (used <= law.coordinates().size()) return false;
+                     row = Refit(law, data.soft, soft, options.soft, {fit.soft_.theta});
+                     const std::vector<double> second =
+                         Refit(curve, pairs, pair, kLeastSquares, {fit.hard_.theta}, &box);
+                     if (row.empty() || second.empty()) return false;
+                     row.insert(row.end(), second.begin(), second.end());
+                     return true;
+                   });
   return fit;
 }
 
 double TwoStep::scatter() const { return RootMeanSquare(hard_noise_); }
 
-std::vector<std::pair<std::string, Interval>> TwoStep::SoftIntervals() const {
+std::vector<std::pair<std::string, Interval>> TwoStep::Intervals(const Equation& equation,
+                                                                 const EquationFit& step,
+                                                                 size_t offset) const {
   std::vector<std::pair<std::string, Interval>> intervals;
-  const NamedValues names = law_->Report(soft_.theta);
+  const NamedValues names = equation.Report(step.theta);
   for (size_t i = 0; i < names.size(); ++i) {
     std::vector<double> values;
-    for (const std::vector<double>& row : draws_.rows)
-      values.push_back(law_->Report({row.begin(), row.begin() + static_cast<std::ptrdiff_t>(
-                                                                    soft_.theta.size())})[i]
-                           .second);
+    for (size_t d = 0; d < draws_.size(); ++d) {
+      const double* theta = draws_.row(d) + offset;
+      values.push_back(equation.Report({theta, theta + step.theta.size()})[i].second);
+    }
     intervals.emplace_back(names[i].first,
                            PercentileInterval(values, bootstrap_.level, IntervalKind::kParameter,
                                               "bootstrap of runs"));
   }
   return intervals;
 }
-
+std::vector<std::pair<std::string, Interval>> TwoStep::SoftIntervals() const {
+  return Intervals(*law_, soft_, 0);
+}
 std::vector<std::pair<std::string, Interval>> TwoStep::HardIntervals() const {
-  std::vector<std::pair<std::string, Interval>> intervals;
-  const NamedValues names = curve_->Report(hard_.theta);
-  for (size_t i = 0; i < names.size(); ++i) {
-    std::vector<double> values;
-    for (const std::vector<double>& row : draws_.rows)
-      values.push_back(curve_
-                           ->Report({row.begin() + static_cast<std::ptrdiff_t>(soft_.theta.size()),
-                                     row.end()})[i]
-                           .second);
-    intervals.emplace_back(names[i].first,
-                           PercentileInterval(values, bootstrap_.level, IntervalKind::kParameter,
-                                              "bootstrap of runs"));
-  }
-  return intervals;
+  return Intervals(*curve_, hard_, soft_.theta.size());
 }
 
 HardForecast TwoStep::At(const Inputs& x) const {
@@ -177,9 +171,9 @@ HardForecast TwoStep::At(const Inputs& x) const {
   forecast.soft = law_->Value(soft_.theta.data(), x);
   forecast.hard = curve_->Value(hard_.theta.data(), {forecast.soft});
   std::vector<double> soft_values, values;
-  for (size_t i = 0; i < draws_.rows.size(); ++i) {
+  for (size_t i = 0; i < draws_.size(); ++i) {
     core::Rng rng(bootstrap_.seed, kNoiseStream + i);
-    const double* theta = draws_.rows[i].data();
+    const double* theta = draws_.row(i);
     const double soft =
         law_->Value(theta, x) * std::exp(soft_noise_[rng.Below(soft_noise_.size())]);
     const double hard = curve_->Value(theta + soft_.theta.size(), {soft}) +

@@ -84,6 +84,9 @@ class TwoStep {
  private:
   TwoStep(const Equation& law, const Equation& curve) : law_(&law), curve_(&curve) {}
   std::string WhyNot(const HardForecast& forecast) const;
+  std::vector<std::pair<std::string, Interval>> Intervals(const Equation& equation,
+                                                          const EquationFit& step,
+                                                          size_t offset) const;
 
   const Equation* law_;
   const Equation* curve_;

@@ -44,6 +44,7 @@ inline constexpr std::string_view kNotFitted = "not-fitted";
 inline constexpr std::string_view kLawsDisagree = "laws-disagree";
 inline constexpr std::string_view kFlopConvention = "flop-convention";
 inline constexpr std::string_view kTargetsIncluded = "targets-included";
+inline constexpr std::string_view kNotDetermined = "not-determined";
 inline constexpr std::string_view kAbstains = "abstains";
 inline constexpr std::string_view kCheckpoints = "checkpoints";
 

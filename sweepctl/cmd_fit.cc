@@ -28,7 +28,11 @@ struct FitArgs {
   std::string loss = "huber", residual = "log", delta, pinned_E, level, unique_tokens;
   std::string input, soft, hard, curve = "sigmoid", chance, soft_by = "params-tokens";
   std::vector<std::string> models;
-  bool checkpoints = false, no_perfect_model = false;
+  bool checkpoints = false, no_perfect_model = false, weigh_budgets = false;
+  std::string isoflop_curve = "parabola";
+  int isoflop_window = 0;
+  std::string asymmetry, within;
+  bool noise_by_flops = false;
   int resamples = fit::BootstrapOptions().resamples;
   uint64_t seed = 0;
   bool assume_6nd = false, include_targets = false, no_backtest = false;
@@ -112,6 +116,18 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
     ASSIGN_OR_RETURN(options.law.loss.delta, NumberOf(args.delta, "--delta"));
     if (options.law.loss.delta <= 0) return UsageError("--delta must be above 0");
   }
+  if (!args.asymmetry.empty()) {
+    ASSIGN_OR_RETURN(options.law.loss.over, NumberOf(args.asymmetry, "--asymmetry"));
+    if (options.law.loss.over <= 0) return UsageError("--asymmetry must be above 0");
+  }
+  if (!args.within.empty()) {
+    const auto within = core::ParseFraction(args.within);
+    if (!within.ok() || *within <= 0 || *within >= 1)
+      return UsageError(
+          fmt::format("--within is a share of the loss as 0.1%, not '{}'", args.within));
+    options.law.isoflop.flat_tolerance = *within;
+  }
+  options.law.noise_by_flops = args.noise_by_flops;
   if (!args.pinned_E.empty()) {
     ASSIGN_OR_RETURN(options.law.pinned_E, NumberOf(args.pinned_E, "--pin-e"));
     if (*options.law.pinned_E < 0) return UsageError("--pin-e must be 0 or more");
@@ -130,6 +146,11 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
       return UsageError(fmt::format("--level lies between 0 and 1, not '{}'", args.level));
     options.law.bootstrap.level = *level;
   }
+  options.law.isoflop.curve = args.isoflop_curve == "cubic"   ? fit::IsoflopCurve::kCubic
+                              : args.isoflop_curve == "akima" ? fit::IsoflopCurve::kAkima
+                                                              : fit::IsoflopCurve::kParabola;
+  options.law.isoflop.window = args.isoflop_window;
+  options.law.weigh_budgets = args.weigh_budgets;
   options.law.bootstrap.resamples = args.resamples;
   options.law.bootstrap.seed = args.seed;
   for (const std::string& text : args.predict) {
@@ -372,8 +393,16 @@ void AddFitVerb(CLI::App& app, Session& session) {
   verb->add_option("--residual", args->residual, "log or linear")
       ->check(CLI::IsMember({"log", "linear"}))
       ->capture_default_str();
+  verb->add_option("--asymmetry", args->asymmetry,
+                   "weight of runs below the law; 10 leans to the lower envelope (1)")
+      ->type_name("W");
+  verb->add_flag("--noise-by-flops", args->noise_by_flops,
+                 "surface laws: runs weigh by a noise that is a power of C, fitted and reported");
+  verb->add_option("--within", args->within,
+                   "sizes as good as the optimum: within this loss (0.1%)")
+      ->type_name("SHARE");
   verb->add_option("--bootstrap", args->resamples, "resamples; 0: no intervals")
-      ->check(CLI::Range(0, 1'000'000))
+      ->check(CLI::Range(0, 100'000))
       ->capture_default_str()
       ->type_name("N");
   verb->add_option("--seed", args->seed, "of the bootstrap")->capture_default_str()->type_name("S");
@@ -385,6 +414,17 @@ void AddFitVerb(CLI::App& app, Session& session) {
   verb->add_option("--unique-tokens", args->unique_tokens,
                    "different tokens there are: data-constrained forecasts repeat them")
       ->type_name("U");
+  verb->add_option("--isoflop-curve", args->isoflop_curve,
+                   "minimum of a budget by parabola, cubic or akima")
+      ->check(CLI::IsMember({"parabola", "cubic", "akima"}))
+      ->capture_default_str();
+  verb->add_option("--isoflop-window", args->isoflop_window,
+                   "sizes on each side of the lowest that the curve sees; 0: all")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str()
+      ->type_name("K");
+  verb->add_flag("--weigh-budgets", args->weigh_budgets,
+                 "power laws of N* and D* weigh budgets by their resampled spread");
   verb->add_option("--n-convention", args->n_convention, "params or no-embedding")
       ->check(CLI::IsMember({"params", "no-embedding"}))
       ->capture_default_str();

@@ -1,6 +1,7 @@
 // Retrospective forecasts over public data: every set, every cut, every law, scored. PROTOCOL.md
 // says what is forecast from what and what each number means.
-//   forecast_bench DATA_FOLDER [--csv FILE] [--rows FILE]
+//   forecast_bench [DATA_FOLDER] [--csv FILE] [--rows FILE] [--law LAW,...]
+// Laws are those that fit.cc lists; a CSV file in the folder is a set: neither needs a change here.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -43,17 +45,21 @@ struct LawMethod {
   bool surface = false;
 };
 
-const std::vector<LawMethod>& LawMethods() {
-  static const auto* const list = new std::vector<LawMethod>{
-      {"frontier", "frontier"},
-      {"chinchilla", "chinchilla", true, LawMethod::kFree, true},
-      {"overtrain", "overtrain", true, LawMethod::kFree, true},
-      {"kaplan", "kaplan", true, LawMethod::kFree, true},
-      {"- approach 2, free E", "frontier", false},
-      {"- approach 2, E = 0", "frontier", false, LawMethod::kZero},
-      {"- approach 2, E pinned", "frontier", false, LawMethod::kHalf},
-      {"- approach 3, bootstrap", "chinchilla", false, LawMethod::kFree, true}};
-  return *list;
+// Every law that forecasts losses, then the baselines. `only`: names of laws to keep, empty for
+// all.
+std::vector<LawMethod> LawMethods(const std::set<std::string>& only) {
+  std::vector<LawMethod> list;
+  for (const std::string& name : fit::LawNames()) {
+    const fit::Law* law = fit::LawByName(name);
+    if (law == nullptr || name == "isoflop" || (!only.empty() && only.count(name) == 0)) continue;
+    list.push_back({name, name, true, LawMethod::kFree, law->surface() != nullptr && !law->in_compute()});
+  }
+  list.insert(list.end(),
+              {{"- approach 2, free E", "frontier", false},
+               {"- approach 2, E = 0", "frontier", false, LawMethod::kZero},
+               {"- approach 2, E pinned", "frontier", false, LawMethod::kHalf},
+               {"- approach 3, bootstrap", "chinchilla", false, LawMethod::kFree, true}});
+  return list;
 }
 
 // The runs to forecast: the lowest loss of every budget above the cut.
@@ -119,7 +125,8 @@ std::optional<fit::TestPoint> LastTwo(const ForecastSet& set, double cut,
   return fit::TestPoint{target.flops, target.loss, line->At(target.flops), nan, nan};
 }
 
-void RunSet(const ForecastSet& set, std::vector<Scored>& scored) {
+void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
+            std::vector<Scored>& scored) {
   // Everything one law has forecast so far, so that calibration and weights see only known
   // outcomes.
   std::vector<fit::BacktestRow> history;
@@ -127,7 +134,7 @@ void RunSet(const ForecastSet& set, std::vector<Scored>& scored) {
     const std::vector<fit::Observation> targets = Targets(set, cut);
     std::map<double, std::vector<fit::MixturePart>> parts;  // by target FLOPs
     std::vector<fit::BacktestRow> fresh;
-    for (const LawMethod& method : LawMethods()) {
+    for (const LawMethod& method : methods) {
       const auto fitted = Fit(method, set, cut);
       if (fitted == nullptr) continue;
       const bool determined =
@@ -180,8 +187,11 @@ double IntervalScore(const fit::TestPoint& t) {
   return 100 * (hi - lo + 2 / alpha * (std::max(lo - x, 0.0) + std::max(x - hi, 0.0)));
 }
 
+// As forecast.cc judges: ends a factor of 2 apart are no forecast.
+bool IsDetermined(const fit::TestPoint& t) { return t.hi <= 2 * t.lo; }
+
 struct Tally {
-  std::vector<double> errors, scores, widths;
+  std::vector<double> errors, scores, widths, determined;
   int inside = 0, with_interval = 0;
   void Add(const fit::TestPoint& t) {
     errors.push_back(100 * std::fabs(std::log(t.actual / t.predicted)));
@@ -189,6 +199,7 @@ struct Tally {
     ++with_interval;
     inside += t.lo <= t.actual && t.actual <= t.hi;
     scores.push_back(IntervalScore(t));
+    if (IsDetermined(t)) determined.push_back(scores.back());
     widths.push_back(100 * std::log(t.hi / t.lo));
   }
 };
@@ -205,8 +216,10 @@ void PrintTable(const std::string& title, const std::vector<const Scored*>& rows
                 const std::vector<std::string>& methods) {
   const double reaches[] = {3, 10, 30, 100, std::numeric_limits<double>::infinity()};
   fmt::print(
-      "\n{}\n{:<24} {:>5} {:>8} {:>8} {:>8} {:>8} | coverage by reach <=3, 10, 30, 100, more\n",
-      title, "method", "n", "median%", "score%", "width%", "cover");
+      "\n{}\n{:<24} {:>5} {:>8} {:>8} {:>8} {:>8} {:>6} {:>8} | coverage by reach <=3, 10, 30, "
+      "100, "
+      "more\n",
+      title, "method", "n", "median%", "score%", "width%", "cover", "undet", "score*%");
   for (const std::string& method : methods) {
     Tally all;
     std::vector<Tally> by_reach(5);
@@ -229,12 +242,37 @@ void PrintTable(const std::string& title, const std::vector<const Scored*>& rows
     const auto median = [](const std::vector<double>& v) {
       return v.empty() ? std::string("-") : fmt::format("{:.2f}", fit::Quantile(v, 0.5));
     };
-    fmt::print("{:<24} {:>5} {:>8} {:>8} {:>8} {:>8} |{}\n", method, all.errors.size(),
-               median(all.errors), CappedMean(all.scores), median(all.widths),
-               all.with_interval > 0
-                   ? fmt::format("{:.0f} %", 100.0 * all.inside / all.with_interval)
-                   : "-",
-               coverage);
+    fmt::print(
+        "{:<24} {:>5} {:>8} {:>8} {:>8} {:>8} {:>6} {:>8} |{}\n", method, all.errors.size(),
+        median(all.errors), CappedMean(all.scores), median(all.widths),
+        all.with_interval > 0 ? fmt::format("{:.0f} %", 100.0 * all.inside / all.with_interval)
+                              : "-",
+        all.with_interval > 0 ? fmt::format("{}", all.scores.size() - all.determined.size()) : "-",
+        CappedMean(all.determined), coverage);
+  }
+}
+
+// What the report of a fit quotes where its own data say too little (fit/reach_coverage.cc).
+void PrintReach(const std::vector<Scored>& scored, const std::vector<std::string>& methods) {
+  const double reaches[] = {10, 30, 100, 300};
+  fmt::print("\nours over all sets: coverage of determined forecasts to reach 10, 30, 100, 300\n");
+  for (const std::string& method : methods) {
+    if (method.starts_with("-")) continue;
+    std::string line;
+    double before = 0;
+    for (const double reach : reaches) {
+      int inside = 0, all = 0;
+      for (const Scored& s : scored) {
+        const fit::TestPoint& t = s.test;
+        if (s.method != method || !(t.reach > before && t.reach <= reach) || !IsDetermined(t))
+          continue;
+        ++all;
+        inside += t.lo <= t.actual && t.actual <= t.hi;
+      }
+      before = reach;
+      line += all > 0 ? fmt::format(" {:>5.1f}/{:<4}", 100.0 * inside / all, all) : "     -     ";
+    }
+    fmt::print("{:<24}{}\n", method, line);
   }
 }
 
@@ -244,12 +282,16 @@ void PrintTable(const std::string& title, const std::vector<const Scored*>& rows
 int main(int argc, char** argv) {
   using namespace bench;
   std::string folder, csv, rows_path;
+  std::set<std::string> only;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--csv" && i + 1 < argc) {
       csv = argv[++i];
     } else if (argument == "--rows" && i + 1 < argc) {
       rows_path = argv[++i];
+    } else if (argument == "--law" && i + 1 < argc) {
+      std::stringstream names(argv[++i]);
+      for (std::string name; std::getline(names, name, ',');) only.insert(name);
     } else if (folder.empty() && !argument.starts_with("--")) {
       folder = argument;
     } else {
@@ -258,7 +300,8 @@ int main(int argc, char** argv) {
     }
   }
   if (folder.empty() && csv.empty()) {
-    fmt::print(stderr, "usage: forecast_bench DATA_FOLDER [--csv FILE] [--rows FILE]\n");
+    fmt::print(stderr,
+               "usage: forecast_bench [DATA_FOLDER] [--csv FILE] [--rows FILE] [--law LAW,...]\n");
     return 2;
   }
   std::vector<ForecastSet> sets;
@@ -266,23 +309,27 @@ int main(int argc, char** argv) {
   if (!csv.empty())
     for (ForecastSet& set : LoadForecastCsv(csv)) sets.push_back(std::move(set));
   std::vector<Scored> scored;
-  for (const ForecastSet& set : sets) RunSet(set, scored);
+  const std::vector<LawMethod> law_methods = LawMethods(only);
+  for (const ForecastSet& set : sets) RunSet(set, law_methods, scored);
 
   std::vector<std::string> methods = {"average"};
-  for (const LawMethod& method : LawMethods()) methods.push_back(method.name);
+  for (const LawMethod& method : law_methods) methods.push_back(method.name);
   methods.emplace_back("- last two budgets");
   size_t retrospective = 0;
   for (const Scored& s : scored) retrospective += s.method == "- last two budgets";
   fmt::print("{} sets, {} targets (set x cut x later budget), {} forecasts\n", sets.size(),
              retrospective, scored.size());
-  for (const bool tuned : {true, false}) {
+  for (const auto half : {ForecastSet::kTuning, ForecastSet::kTest, ForecastSet::kAdded}) {
     std::vector<const Scored*> runs, optima;
     for (const Scored& s : scored)
-      if (s.set->tuned == tuned) (s.set->optima ? optima : runs).push_back(&s);
-    const std::string half = tuned ? "tuning half" : "test half";
-    PrintTable(half + ", runs", runs, methods);
-    PrintTable(half + ", ready-made optima", optima, methods);
+      if (s.set->half == half) (s.set->optima ? optima : runs).push_back(&s);
+    const std::string title = half == ForecastSet::kTuning ? "tuning half"
+                              : half == ForecastSet::kTest ? "test half"
+                                                           : "added since";
+    if (!runs.empty()) PrintTable(title + ", runs", runs, methods);
+    if (!optima.empty()) PrintTable(title + ", ready-made optima", optima, methods);
   }
+  PrintReach(scored, methods);
   if (!rows_path.empty()) {
     std::string text = "set,method,cut_flops,target_flops,reach,actual,forecast,lo,hi\n";
     for (const Scored& s : scored)

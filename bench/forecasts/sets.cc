@@ -2,7 +2,11 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
+#include <set>
+#include <system_error>
 
 #include "core/file.h"
 #include "fit/csv.h"
@@ -32,7 +36,7 @@ void Add(ForecastSet set, std::vector<ForecastSet>& sets) {
   // Figure 4 and the first IsoFLOP set are the same runs, so they share a half.
   for (const char* tuned :
        {"porian rw|", "isoflop epochai", "isoflop ml_scalefit", "chinchilla fig"})
-    if (set.name.starts_with(tuned)) set.tuned = true;
+    if (set.name.starts_with(tuned)) set.half = ForecastSet::kTuning;
   for (const Observation& o : set.observations)
     set.budgets.push_back(o.budget_flops > 0 ? o.budget_flops
                                              : std::exp2(std::ceil(std::log2(o.flops))));
@@ -121,6 +125,33 @@ void AddOlmo(const std::string& folder, std::vector<ForecastSet>& sets) {
   Add(std::move(set), sets);
 }
 
+bool IsFloat(const std::string& text) {
+  char* end = nullptr;
+  return std::strtod(text.c_str(), &end) > 0 && end != text.c_str();
+}
+
+// A file in the benchmark's own format; nothing where it is another kind of table.
+void AddOther(const std::string& path, std::vector<ForecastSet>& sets) {
+  const Lines lines = ReadLines(path);
+  const bool series = lines.column.count("flops") > 0 && lines.column.count("params") > 0 &&
+                      lines.column.count("tokens") > 0 && lines.column.count("loss") > 0;
+  if (!series || lines.table.rows.empty() || !IsFloat(lines.At(0, "loss"))) return;
+  const std::string name = std::filesystem::path(path).stem().string();
+  std::set<std::string> parts = {""};
+  if (lines.column.count("set") > 0) {
+    parts.clear();
+    for (size_t i = 0; i < lines.table.rows.size(); ++i) parts.insert(lines.At(i, "set"));
+  }
+  for (const std::string& part : parts) {
+    ForecastSet set{part.empty() ? name : name + " " + part, name, {}, {}, false};
+    set.half = ForecastSet::kAdded;
+    set.observations =
+        Read(path, part.empty() ? std::vector<std::pair<std::string, std::string>>()
+                                : std::vector<std::pair<std::string, std::string>>{{"set", part}});
+    Add(std::move(set), sets);
+  }
+}
+
 }  // namespace
 
 std::vector<ForecastSet> LoadForecastSets(const std::string& folder) {
@@ -144,12 +175,28 @@ std::vector<ForecastSet> LoadForecastSets(const std::string& folder) {
   AddOlmo(folder, sets);
   AddDelphi(folder, sets);
   AddPorian(folder, sets);
+  // Read above, or the same runs as another file.
+  const std::set<std::string> known = {"isoflop_sets.csv",
+                                       "chinchilla_epoch.csv",
+                                       "gadre_overtrain_rpj.csv",
+                                       "olmo_ladder.csv",
+                                       "delphi_attempt2_optima_and_heldout.csv",
+                                       "porian_optima.csv",
+                                       "marin_nemotron_attempt1.csv"};
+  std::set<std::string> others;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error))
+    if (entry.path().extension() == ".csv" && known.count(entry.path().filename().string()) == 0)
+      others.insert(entry.path().string());
+  for (const std::string& path : others) AddOther(path, sets);
   return sets;
 }
 
 std::vector<ForecastSet> LoadForecastCsv(const std::string& path) {
   std::vector<ForecastSet> sets;
-  Add({path, path, Read(path), {}, false}, sets);
+  ForecastSet set{path, path, Read(path), {}, false};
+  set.half = ForecastSet::kAdded;
+  Add(std::move(set), sets);
   return sets;
 }
 

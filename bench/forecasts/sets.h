@@ -15,11 +15,15 @@ struct ForecastSet {
   std::vector<fit::Observation> observations;
   std::vector<double> budgets;  // one an observation: what it is grouped by for cuts and targets
   bool optima = false;          // rows are optima of budgets, not runs
-  bool tuned = false;           // of the half on which calibration.h's constants were set
+  // The half on which calibration.h's constants were set, the other half, and everything that came
+  // after them.
+  enum Half { kTuning, kTest, kAdded } half = kTest;
 };
 
 // Reads what is present under `folder`; a file that is absent or unreadable is named on stderr and
-// left out.
+// left out. Every other CSV file there with columns flops, params, tokens and loss is a set of its
+// own (one a value of its column `set`, where it has one): put a file there and it is in the
+// benchmark.
 std::vector<ForecastSet> LoadForecastSets(const std::string& folder);
 
 // A user's own series: columns flops, params, tokens, loss and, optionally, budget_flops. Exits the

@@ -93,6 +93,46 @@ TEST(AverageTest, ALawThatErredLessWeighsMore) {
   EXPECT_GT(StackingWeight({Wrong(.2, 4)}), StackingWeight({}));
 }
 
+TEST(AverageTest, SurfacesAreSelectedByHeldOutErrorAndWithoutAnyByAicc) {
+  const double nan = std::nan("");
+  // Nothing known yet: AICc decides among surfaces, the frontier always joins.
+  EXPECT_EQ(SelectLaws({{"frontier", nan, {}}, {"chinchilla", -100, {}}, {"farseer", -95, {}}}),
+            (std::vector<std::string>{"frontier", "chinchilla", "farseer"}));
+  EXPECT_EQ(SelectLaws({{"frontier", nan, {}}, {"chinchilla", -100, {}}, {"farseer", -120, {}}}),
+            (std::vector<std::string>{"frontier", "farseer"}));
+  // What held out says outranks it, once every surface has forecast enough.
+  EXPECT_EQ(SelectLaws({{"frontier", nan, {Wrong(9, 4)}},
+                        {"chinchilla", -100, {Wrong(1, 4)}},
+                        {"farseer", -120, {Wrong(2, 4)}}}),
+            (std::vector<std::string>{"frontier", "chinchilla"}));
+  EXPECT_EQ(SelectLaws({{"chinchilla", -100, {Wrong(1, 4)}}, {"farseer", -120, {Wrong(2, 3)}}}),
+            (std::vector<std::string>{"farseer"}));
+}
+
+// A law that would have forecast best above a cut must not be preferred at it.
+TEST(AverageTest, SelectionNeverSeesTheOutcomesItIsScoredOn) {
+  std::vector<BacktestRow> rows;
+  for (const char* law : {"chinchilla", "farseer"})
+    for (int cut = 0; cut < 4; ++cut) {
+      BacktestRow row;
+      row.law = law;
+      row.cut_flops = 1e18 * std::pow(10, cut);
+      row.n_train = 10;
+      row.aicc = law[0] == 'c' ? -200 : -100;
+      for (int later = 0; later < 4; ++later) {
+        // farseer is right from the third cut on, and wrong before.
+        const double error = law[0] == 'c' ? .01 : cut < 2 ? .05 : 0;
+        row.best_runs.push_back({row.cut_flops * std::pow(10, later + 1), 2, 2 * (1 + error), 1.9,
+                                 2.1, std::pow(10., later + 1)});
+      }
+      rows.push_back(row);
+    }
+  const auto averages = AverageBacktest(rows, {"chinchilla", "farseer"}, .9);
+  ASSERT_EQ(averages.size(), 4u);
+  EXPECT_EQ(averages[0].chosen, std::vector<std::string>{"chinchilla"});  // by AICc
+  EXPECT_EQ(averages[3].chosen, std::vector<std::string>{"chinchilla"});  // by outcomes up to it
+}
+
 // In range, nothing is widened: 150 planted experiments, a new run at every budget.
 TEST(CoverageTest, PredictionIntervalsInRangeCoverWhatTheyPromise) {
   constexpr int kSets = 150;

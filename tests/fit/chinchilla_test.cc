@@ -243,7 +243,8 @@ TEST(ChinchillaTest, CeresAgreesAsAnIndependentReferee) {
                                LossSpec{LossKind::kL2}, LossSpec{LossKind::kL1}}) {
     const EquationFit ours = FitEquation(ChinchillaLaw(), points, ones, loss, starts);
     const RefereeResult ceres =
-        CeresReferee(ChinchillaLaw(), ChinchillaLaw().coordinates(), points, loss, starts[0]);
+        CeresReferee(ChinchillaLaw(), ChinchillaLaw().coordinates(), points,
+                     std::vector<double>(points.size(), 1), loss, starts[0]);
     std::printf("%s %g: ours %.13g, Ceres %.13g after %d iterations\n",
                 std::string(Name(loss.kind)).c_str(), loss.delta, ours.objective, ceres.objective,
                 ceres.iterations);

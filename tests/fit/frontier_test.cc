@@ -1,5 +1,6 @@
 #include "fit/frontier.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <iterator>
@@ -183,6 +184,94 @@ TEST(IsoflopTest, RealisedFlopsFallIntoBuckets) {
 }
 
 // The 15 exponents of arXiv:2406.19146, weighted and not, from the published optima.
+std::vector<double> Ones(size_t n) { return std::vector<double>(n, 1); }
+
+TEST(IsoflopCurveTest, ACubicIsFoundExactlyAndAkimaGoesThroughEveryPoint) {
+  std::vector<double> x, y;
+  for (int i = 0; i < 9; ++i) {
+    x.push_back(18 + .4 * i);
+    const double u = x.back() - 19.3;
+    y.push_back(2.5 + .05 * u * u + .012 * u * u * u);
+  }
+  const SizeCurve cubic = FitSizeCurve(IsoflopCurve::kCubic, x, y, Ones(9));
+  ASSERT_EQ(cubic.shape, CurveShape::kValley);
+  EXPECT_NEAR(cubic.x, 19.3, 1e-10);
+  EXPECT_NEAR(cubic.y, 2.5, 1e-12);
+  EXPECT_NEAR(cubic.curvature, .05, 1e-10);
+  const SizeCurve akima = FitSizeCurve(IsoflopCurve::kAkima, x, y, Ones(9));
+  ASSERT_EQ(akima.shape, CurveShape::kValley);
+  EXPECT_NEAR(akima.x, 19.3, .03);
+  EXPECT_EQ(akima.fitted, y);
+  std::reverse(y.begin(), y.end());
+  for (double& v : y) v = 5 - v;  // a hill
+  EXPECT_EQ(FitSizeCurve(IsoflopCurve::kCubic, x, y, Ones(9)).shape, CurveShape::kHill);
+}
+
+// Czech et al.: the parabola's minimum is biased where the curve is asymmetric, by more the further
+// the sizes reach and the less they are centred; the other two less so.
+TEST(IsoflopCurveTest, CubicAndAkimaLoseTheParabolasBias) {
+  const std::vector<double> theta = {std::log(482.), std::log(2085.), 1.817, .3478, .3658};
+  const double budget = 1e20, best = ChinchillaLaw().ComputeOptimal(theta, budget, 6).params;
+  const auto bias = [&](IsoflopCurve curve) {
+    double squares = 0;
+    for (const double shift : {-.8, -.4, 0., .4, .8}) {
+      std::vector<Observation> runs;
+      for (int i = 0; i < 13; ++i) {
+        const double n = best * std::exp(shift + .25 * (i - 6));
+        runs.push_back(MakeRun(budget, budget / 6 / n, 0));
+        runs.back().loss =
+            ChinchillaLaw().Loss(theta.data(), std::log(n), std::log(runs.back().tokens));
+      }
+      IsoflopOptions options;
+      options.curve = curve;
+      const IsoflopMinimum minimum = FitMinimum(GroupByBudget(runs).groups.at(0), options);
+      EXPECT_TRUE(minimum.ok()) << minimum.reason;
+      squares += std::pow(std::log(minimum.params / best), 2) / 5;
+    }
+    return std::sqrt(squares);
+  };
+  const double parabola = bias(IsoflopCurve::kParabola), cubic = bias(IsoflopCurve::kCubic),
+               akima = bias(IsoflopCurve::kAkima);
+  std::printf("rms bias of ln N*: parabola %.4f, cubic %.4f, akima %.4f\n", parabola, cubic, akima);
+  EXPECT_LT(cubic, parabola);
+  EXPECT_LT(akima, parabola / 10);
+}
+
+TEST(IsoflopCurveTest, EdgesAndTooFewSizesAreRefusedByEveryCurve) {
+  const auto falling = Group(1e19, {{1e9, 3}, {2e9, 2.8}, {4e9, 2.65}, {8e9, 2.55}, {1.6e10, 2.5}});
+  const auto four = Group(1e19, {{1e9, 3}, {2e9, 2.8}, {4e9, 2.85}, {8e9, 3.1}});
+  for (const IsoflopCurve curve : {IsoflopCurve::kCubic, IsoflopCurve::kAkima}) {
+    IsoflopOptions options = kByTokens;
+    options.curve = curve;
+    const IsoflopMinimum edge = FitMinimum(falling, options);
+    EXPECT_EQ(edge.status, MinimumStatus::kEdge) << edge.reason;
+    EXPECT_NE(edge.reason.find("add smaller"), std::string::npos) << edge.reason;
+    EXPECT_EQ(FitMinimum(four, options).ok(), curve == IsoflopCurve::kCubic);
+  }
+}
+
+// The 15 raw series of arXiv:2406.19146 are not among the public data here, so Akima's exponents
+// are checked where runs are: it agrees with the windowed parabola within what noise allows.
+TEST(IsoflopCurveTest, AkimaAgreesWithTheWindowedParabolaOnPublishedRuns) {
+  SKIP_WITHOUT("isoflop_sets.csv");
+  for (const char* experiment :
+       {"ml_scalefit__massivetext__chinchilla", "marin_202603__nemotron__llama_2"}) {
+    auto runs = Load("isoflop_sets.csv", {{"experiment", experiment}});
+    const auto exponent = [&](IsoflopCurve curve, int window) {
+      IsoflopOptions options;
+      options.curve = curve, options.window = window;
+      return FitFrontier(GroupByBudget(runs).groups, options, {}).params_law->exponent;
+    };
+    const double parabola = exponent(IsoflopCurve::kParabola, 3);
+    const double cubic = exponent(IsoflopCurve::kCubic, 0);
+    const double akima = exponent(IsoflopCurve::kAkima, 0);
+    std::printf("%s: N* exponent by windowed parabola %.4f, cubic %.4f, akima %.4f\n", experiment,
+                parabola, cubic, akima);
+    EXPECT_NEAR(cubic, parabola, .1);
+    EXPECT_NEAR(akima, parabola, .1);
+  }
+}
+
 TEST(FrontierTest, ReproducesThePorianExponents) {
   SKIP_WITHOUT("porian_optima.csv");
   std::ifstream file(SharedData("porian_optima.csv"));
