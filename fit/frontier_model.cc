@@ -135,12 +135,12 @@ class FrontierModelFit final : public FittedLaw {
     return forecast;
   }
 
-  size_t resamples() const override { return with_loss_ ? draws_.rows.size() : 0; }
+  size_t resamples() const override { return with_loss_ ? draws_.size() : 0; }
 
   double FrontierLoss(double flops, std::optional<size_t> resample) const override {
     if (!with_loss_) return kNaN;
     if (!resample) return frontier_.loss_law->At(flops);
-    const double* c = draws_.rows[*resample].data() + 3 * groups_.size();
+    const double* c = draws_.row(*resample);
     return c[kE] + c[kA] * std::pow(flops, -c[kP]);
   }
 

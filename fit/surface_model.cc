@@ -170,10 +170,10 @@ class SurfaceModelFit final : public FittedLaw {
     return forecast;
   }
 
-  size_t resamples() const override { return draws_.rows.size(); }
+  size_t resamples() const override { return draws_.size(); }
 
   double FrontierLoss(double flops, std::optional<size_t> resample) const override {
-    const Optimum optimum = OptimumAt(resample ? draws_.rows[*resample] : theta_, flops);
+    const Optimum optimum = OptimumAt(resample ? draws_.Row(*resample) : theta_, flops);
     return optimum.found ? optimum.loss : std::numeric_limits<double>::quiet_NaN();
   }
 
