@@ -212,7 +212,7 @@ absl::StatusOr<Prior> PriorFromRuns(const std::vector<Observation>& runs, std::s
   options.resamples = draws;
   options.seed = seed;
   const BootstrapDraws refits =
-      RunBootstrap(options, [&](core::Rng& rng, std::vector<double>& row) {
+      RunBootstrap(options, best.theta.size(), [&](core::Rng& rng, int, std::vector<double>& row) {
         const std::vector<double> weights = CaseWeights(rng, points.size());
         std::set<std::pair<double, double>> kept;
         for (size_t i = 0; i < runs.size(); ++i)
@@ -222,7 +222,7 @@ absl::StatusOr<Prior> PriorFromRuns(const std::vector<Observation>& runs, std::s
         return !row.empty();
       });
   prior.draws = {best.theta};
-  prior.draws.insert(prior.draws.end(), refits.rows.begin(), refits.rows.end());
+  for (size_t i = 0; i < refits.size(); ++i) prior.draws.push_back(refits.Row(i));
 
   const auto n = static_cast<double>(points.size());
   std::vector<double> residuals;
@@ -239,7 +239,7 @@ absl::StatusOr<Prior> PriorFromRuns(const std::vector<Observation>& runs, std::s
       [](const Observation& a, const Observation& b) { return a.flops < b.flops; });
   prior.smallest_flops = smallest->flops, prior.largest_flops = largest->flops;
   prior.source = fmt::format("{} through {} finished runs, {} bootstrap refits", prior.law->name(),
-                             runs.size(), refits.rows.size());
+                             runs.size(), refits.size());
   return prior;
 }
 

@@ -52,7 +52,7 @@ std::vector<LawMethod> LawMethods(const std::set<std::string>& only) {
   for (const std::string& name : fit::LawNames()) {
     const fit::Law* law = fit::LawByName(name);
     if (law == nullptr || name == "isoflop" || (!only.empty() && only.count(name) == 0)) continue;
-    list.push_back({name, name, true, LawMethod::kFree, law->surface() != nullptr && !law->in_compute()});
+    list.push_back({name, name, true, LawMethod::kFree, law->surface() != nullptr});
   }
   list.insert(list.end(),
               {{"- approach 2, free E", "frontier", false},
