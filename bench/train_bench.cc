@@ -24,6 +24,7 @@
 #include "worker/runtime/cuda/cuda_program.h"
 #include "worker/runtime/cuda/step_loop.h"
 #include "worker/trainer/programs.h"
+#include "worker/trainer/step_loop_graph.h"
 
 namespace worker {
 namespace {
@@ -90,15 +91,8 @@ struct BenchTrial {
     t->micro = CudaProgram::Create(&t->step->graph, t->parameters.get(), t->context.get());
     t->optimise = CudaProgram::Create(&t->update->graph, t->parameters.get(), t->context.get());
     if (t->micro == nullptr || t->optimise == nullptr) return nullptr;
-    StepLoopGraph g;
-    g.tokens = t->step->tokens;
-    g.targets = t->step->targets;
-    g.loss = t->step->loss;
-    g.hyper = t->update->hyper;
-    g.clip = t->update->clip;
-    g.micro_steps = batch / micro_batch;
-    g.micro_tokens = micro_batch * seq;
-    t->loop = StepLoop::Create(t->context.get(), t->micro.get(), t->optimise.get(), g);
+    t->loop = StepLoop::Create(t->context.get(), t->micro.get(), t->optimise.get(),
+                               LoopGraph(t->plan, micro_batch, *t->step, *t->update));
     t->parameters->UploadWeights(*t->host, *t->context);
     return t->loop == nullptr ? nullptr : std::move(t);
   }

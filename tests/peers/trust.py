@@ -38,8 +38,9 @@ for (width, tokens, seed, ours), theirs in pairs:
     beyond += abs(units) > given.deviations
     print(f"{width:5d} {tokens:10d} {seed:5d}  {ours:8.5f}  {theirs:8.5f}  {differences[-1]:+9.4f} %  {units:+8.2f}")
 for (width, tokens), losses in sorted(cells.items()):
-    print(f"seed deviation at width {width}, {tokens} tokens: {deviation[width, tokens]:.5f} nats "
-          f"({100 * deviation[width, tokens] / statistics.mean(losses):.3f} %) of {len(losses)} seeds")
+    here = [100 * (ours[3] / theirs - 1) for ours, theirs in pairs if ours[:2] == (width, tokens)] or [float("nan")]
+    print(f"width {width}, {tokens} tokens: mean difference {statistics.mean(here):+.4f} % of {len(here)} pairs; seed deviation "
+          f"{deviation[width, tokens]:.5f} nats ({100 * deviation[width, tokens] / statistics.mean(losses):.3f} %) of {len(losses)} seeds")
 mean = statistics.mean(differences)
 error = statistics.stdev(differences) / len(differences) ** 0.5
 passed = len(pairs) > 0 and abs(mean) <= given.mean and beyond == 0

@@ -19,6 +19,7 @@
 #include "worker/runtime/cuda/gemm_table.h"
 #include "worker/runtime/cuda/step_loop.h"
 #include "worker/trainer/programs.h"
+#include "worker/trainer/step_loop_graph.h"
 
 namespace worker {
 namespace {
@@ -172,17 +173,10 @@ absl::Status CudaTrial::Build(const CudaTrialOptions& options) {
   score_ =
       CudaProgram::Create(&score_graph_->graph, parameters_.get(), context_.get(), micro_.get());
   if (update_ == nullptr || score_ == nullptr) return out_of_memory();
-  StepLoopGraph graph;
-  graph.tokens = step_graph_->tokens;
-  graph.targets = step_graph_->targets;
-  graph.loss = step_graph_->loss;
-  graph.hyper = update_graph_->hyper;
-  graph.clip = update_graph_->clip;
-  graph.micro_steps = plan_.batch / microbatch_;
-  graph.micro_tokens = microbatch_ * plan_.seq_len;
   // Its products are settled together with the micro-step's.
   score_->Run(false);
-  loop_ = StepLoop::Create(context_.get(), micro_.get(), update_.get(), graph);
+  loop_ = StepLoop::Create(context_.get(), micro_.get(), update_.get(),
+                           LoopGraph(plan_, microbatch_, *step_graph_, *update_graph_));
   if (loop_ == nullptr) return out_of_memory();
   parameters_->UploadWeights(*host_, *context_);
   return absl::OkStatus();

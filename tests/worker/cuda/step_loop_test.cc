@@ -11,6 +11,7 @@
 #include "worker/runtime/cuda/cuda_program.h"
 #include "worker/runtime/cuda/gemm_table.h"
 #include "worker/trainer/programs.h"
+#include "worker/trainer/step_loop_graph.h"
 
 namespace worker {
 namespace {
@@ -28,15 +29,8 @@ std::vector<double> Train(int64_t micro_batch, int64_t steps, uint64_t seed) {
   const auto parameters = CudaParameters::Create(layout);
   const auto micro = CudaProgram::Create(&step->graph, parameters.get(), context.get());
   const auto optimise = CudaProgram::Create(&update->graph, parameters.get(), context.get());
-  StepLoopGraph graph;
-  graph.tokens = step->tokens;
-  graph.targets = step->targets;
-  graph.loss = step->loss;
-  graph.hyper = update->hyper;
-  graph.clip = update->clip;
-  graph.micro_steps = plan.batch / micro_batch;
-  graph.micro_tokens = micro_batch * plan.seq_len;
-  const auto loop = StepLoop::Create(context.get(), micro.get(), optimise.get(), graph);
+  const auto loop = StepLoop::Create(context.get(), micro.get(), optimise.get(),
+                                     LoopGraph(plan, micro_batch, *step, *update));
   CpuParameters<float> host(layout);
   core::Rng weights(seed);
   for (const ParameterView& view : layout.views()) {
