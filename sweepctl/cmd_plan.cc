@@ -383,7 +383,8 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   RETURN_IF_ERROR(Print(text));
   if (!worth.ok() && !targets.empty() && args.power.simulations > 0)
     Note("no expected width: " + std::string(worth.status().message()));
-  if (const absl::Status epochs = CheckAllEpochs(file, trials, targets); !epochs.ok())
+  const absl::Status epochs = CheckAllEpochs(file, trials, targets);
+  if (data.spec.has_value() && !epochs.ok())  // without data there is nothing to count
     Note("`launch` will refuse this: " + std::string(epochs.message()));
   if (file.limit_flops > 0 && cost.recipe_flops > file.limit_flops) {
     Note(fmt::format("these trials need {} FLOPs and limits.flops is {}: some will not run",
