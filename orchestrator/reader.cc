@@ -58,6 +58,7 @@ absl::StatusOr<std::vector<ObservationRow>> ReadObservations(Statement& rows) {
     o.flop_convention = rows.Text(24);
     o.n_convention = rows.Text(25);
     o.schedule = rows.Text(26);
+    o.hard = Number(rows, 27);
     result.push_back(std::move(o));
   }
 }
@@ -209,23 +210,26 @@ absl::StatusOr<std::vector<ObservationRow>> Reader::Observations(const std::stri
           params_no_embedding, tokens, loss, bits_per_byte, init_seed, data_seed,
           coalesce(clamps, '[]'), steps, batch, seq_len, hidden, recipe, data,
           coalesce(tokenizer, ''), eval_hash, coalesce(numerics, ''), metric, unique_tokens,
-          flop_convention, n_convention, schedule
+          flop_convention, n_convention, schedule, NULL
         FROM v_observations WHERE ?1='' OR sweep=?1
         ORDER BY sweep, budget_flops, params, trial_id)sql",
                                 sweep));
   return ReadObservations(rows);
 }
 
-absl::StatusOr<std::vector<ObservationRow>> Reader::ImportedObservations(
-    const std::string& import, const std::string& metric) {
+absl::StatusOr<std::vector<ObservationRow>> Reader::ImportedObservations(const std::string& import,
+                                                                         const std::string& metric,
+                                                                         const std::string& hard) {
   ASSIGN_OR_RETURN(Statement rows,
                    db_->Prepare(R"sql(SELECT sweep, run, stage, budget_flops, flops, params,
           params_no_embedding, tokens, value, CASE WHEN unit='bits_per_byte' THEN value END, seed,
           NULL, '[]', NULL, NULL, seq_len, NULL, recipe, data, tokenizer, eval, numerics,
-          metric || '/' || unit, unique_tokens, flop_convention, n_convention, schedule
-        FROM v_imported_values WHERE sweep=?1 AND metric=?2
+          metric || '/' || unit, unique_tokens, flop_convention, n_convention, schedule,
+          (SELECT h.value FROM imported_values h JOIN imports i USING(import_key)
+           WHERE i.name=v.sweep AND h.source_row=v.source_row AND h.metric=?3)
+        FROM v_imported_values v WHERE sweep=?1 AND metric=?2
         ORDER BY budget_flops, params, run, source_row)sql",
-                                import, metric));
+                                import, metric, hard));
   return ReadObservations(rows);
 }
 

@@ -77,6 +77,7 @@ struct ObservationRow {
   double unique_tokens = 0;  // 0: every token seen once, or not given
   double loss = 0;           // nats per token, or what `metric` says
   std::optional<double> bits_per_byte;
+  std::optional<double> hard;  // ImportedObservations() only
   int64_t init_seed = 0, data_seed = 0;
   std::vector<std::string> clamps;
   int64_t steps = 0, batch = 0, hidden = 0;
@@ -123,9 +124,11 @@ class Reader {
   // when `sweep` is empty (a shared trial then appears once per sweep). Ordered by sweep, budget,
   // params.
   absl::StatusOr<std::vector<ObservationRow>> Observations(const std::string& sweep);
-  // The runs of an import that have this metric, as Observations(): `loss` is its value.
+  // The runs of an import that have this metric, as Observations(): `loss` is its value, `hard`
+  // that of the other one where a run has it.
   absl::StatusOr<std::vector<ObservationRow>> ImportedObservations(const std::string& import,
-                                                                   const std::string& metric);
+                                                                   const std::string& metric,
+                                                                   const std::string& hard = "");
   // All imports, oldest first.
   absl::StatusOr<std::vector<ImportInfo>> Imports();
   // One metric, or all when `name` is empty, by name and step.

@@ -65,7 +65,7 @@ absl::StatusOr<fit::ComparedCohort> FromDatabase(const CompareArgs& args,
                                                  const std::string& name,
                                                  const std::string& value) {
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
-  CohortChoice choice{name, args.metric, {}};
+  CohortChoice choice{name, args.metric, "", {}};
   for (const std::string& text : args.where) {
     ASSIGN_OR_RETURN(choice.where.emplace_back(), KeyValue(text, "--where"));
   }

@@ -189,11 +189,12 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
 }
 
 absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& global) {
-  if (!args.columns.empty() || args.assume_6nd || !args.soft.empty() || !args.input.empty() ||
-      !args.hard.empty())
-    return UsageError("--column, --assume-6nd, --x, --soft and --hard belong to --csv FILE");
+  if (!args.columns.empty() || args.assume_6nd || !args.input.empty())
+    return UsageError("--column, --assume-6nd and --x belong to --csv FILE");
+  if (!args.soft.empty() && !args.metric.empty() && args.soft != args.metric)
+    return UsageError("--soft and --metric name one thing: the loss that is fitted");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
-  CohortChoice choice{args.sweep, args.metric, {}};
+  CohortChoice choice{args.sweep, args.soft.empty() ? args.metric : args.soft, args.hard, {}};
   for (const std::string& text : args.where) {
     ASSIGN_OR_RETURN(choice.where.emplace_back(), KeyValue(text, "--where"));
   }
@@ -202,7 +203,7 @@ absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& glo
   input.sweep = read.name;
   input.imported = read.imported;
   input.excluded = read.excluded;
-  input.metrics = args.metric.empty() ? read.metrics : "";
+  input.metrics = choice.metric.empty() ? read.metrics : "";
   input.observations = std::move(read.observations.fitted);
   if (args.include_targets) {
     input.targets = read.observations.targets.size();
@@ -366,9 +367,12 @@ void AddFitVerb(CLI::App& app, Session& session) {
   verb->add_option("--x", args->input, "a curve's input, of any unit, instead of flops: --law bnsl")
       ->type_name("COLUMN");
   verb->add_option("--hard", args->hard,
-                   "a benchmark's score (0 to 1): two-step forecasts it through the loss")
+                   "a benchmark's score (0 to 1; of an import: one of its accuracies): two-step "
+                   "forecasts it through the loss")
       ->type_name("COLUMN");
-  verb->add_option("--soft", args->soft, "the loss that the score follows; as --column loss=COLUMN")
+  verb->add_option(
+          "--soft", args->soft,
+          "the loss that the score follows; as --column loss=COLUMN, of an import as --metric")
       ->type_name("COLUMN");
   verb->add_option("--soft-by", args->soft_by, "two-step's first step: params-tokens or flops")
       ->check(CLI::IsMember({"params-tokens", "flops"}))

@@ -22,6 +22,7 @@ fit::Observation ObservationOf(const orchestrator::ObservationRow& row) {
   o.budget_flops = row.budget_flops;
   o.params_no_embedding = row.params_no_embedding;
   o.unique_tokens = row.unique_tokens;
+  o.hard = row.hard;
   o.seed = row.init_seed;
   o.id = row.trial_id;
   for (const std::string& clamp : row.clamps)
@@ -60,15 +61,26 @@ int64_t UseBitsPerByte(std::vector<orchestrator::ObservationRow>& rows) {
   return static_cast<int64_t>(before - rows.size());
 }
 
+absl::Status CheckMetric(const orchestrator::ImportInfo& import, const std::string& metric) {
+  if (std::find(import.metrics.begin(), import.metrics.end(), metric) != import.metrics.end())
+    return absl::OkStatus();
+  return UsageError(fmt::format("import {} has no metric '{}'{}; it has: {}", import.name, metric,
+                                core::DidYouMean(metric, import.metrics),
+                                fmt::join(import.metrics, ", ")));
+}
+
 absl::StatusOr<std::vector<orchestrator::ObservationRow>> ReadImport(
     orchestrator::Reader& reader, const orchestrator::ImportInfo& import,
-    const std::string& metric) {
-  if (metric.empty()) return reader.Observations(import.name);
-  if (std::find(import.metrics.begin(), import.metrics.end(), metric) == import.metrics.end())
-    return UsageError(fmt::format("import {} has no metric '{}'{}; it has: {}", import.name, metric,
-                                  core::DidYouMean(metric, import.metrics),
-                                  fmt::join(import.metrics, ", ")));
-  ASSIGN_OR_RETURN(auto rows, reader.ImportedObservations(import.name, metric));
+    const CohortChoice& choice) {
+  const std::string metric = choice.metric.empty() ? import.metrics[0] : choice.metric;
+  RETURN_IF_ERROR(CheckMetric(import, metric));
+  if (!choice.hard.empty()) {
+    RETURN_IF_ERROR(CheckMetric(import, choice.hard));
+    ASSIGN_OR_RETURN(const auto shares, reader.ImportedObservations(import.name, choice.hard));
+    if (!shares.empty() && !shares[0].metric.ends_with("/accuracy"))
+      return UsageError(fmt::format("--hard {}: {} is no accuracy", choice.hard, shares[0].metric));
+  }
+  ASSIGN_OR_RETURN(auto rows, reader.ImportedObservations(import.name, metric, choice.hard));
   if (!rows.empty() && rows[0].metric.ends_with("/accuracy"))
     return absl::FailedPreconditionError(
         fmt::format("metric {} is an accuracy: the laws here are of losses, which fall; choose one "
@@ -143,10 +155,12 @@ absl::StatusOr<ChosenCohort> ReadCohort(orchestrator::Reader& reader, const Coho
                                  import.name));
     for (const core::Json& loss : losses)
       chosen.metrics += (chosen.metrics.empty() ? "" : ", ") + loss["metric"].get<std::string>();
-    ASSIGN_OR_RETURN(rows, ReadImport(reader, import, choice.metric));
+    ASSIGN_OR_RETURN(rows, ReadImport(reader, import, choice));
     if (const auto missing = import.runs - static_cast<int64_t>(rows.size()); missing > 0)
       chosen.excluded.push_back({"runs without the metric " + choice.metric, missing});
   }
+  if (!chosen.imported && !choice.hard.empty())
+    return UsageError(fmt::format("--hard: the trials of sweep {} have no scores", chosen.name));
   if (!chosen.imported) {
     ASSIGN_OR_RETURN(rows, reader.Observations(chosen.name));
     if (choice.metric == "bits_per_byte") {

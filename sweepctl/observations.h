@@ -27,6 +27,7 @@ struct CohortChoice {
   std::string name;    // of a sweep or an import; empty: the only one there is
   std::string metric;  // of a sweep: loss (also when empty) or bits_per_byte; of an import: a loss
                        // that it has, the default one when empty
+  std::string hard;    // of an import: the accuracy that two-step forecasts; empty: none
   // Keep what has these values: (cohort key, "id" or "seed") = text; all must hold, of one key
   // given several times one.
   std::vector<std::pair<std::string, std::string>> where;

@@ -153,6 +153,32 @@ TEST_F(ImportVerbTest, CompressedJsonLinesOfTheApiAreReadAndCheckpointsNeedTheir
   EXPECT_NEAR(cooled.json()["fits"][0]["params"]["E"].get<double>(), 1.8, 1e-4);
 }
 
+TEST_F(ImportVerbTest, AnImportsAccuracyIsForecastThroughItsLossAsFromAFile) {
+  std::string map = Sweepctl("import --print-map olmo-ladder").out;
+  for (const char* rule : {"\nrows: last-of-run", "\nschedule: last-of-run"})
+    map.erase(map.find(rule), std::string(rule).size());
+  const Result import = Run(
+      fmt::format("import --map {} {} --value schedule=unknown", Write("all.yaml", map), kLadder));
+  ASSERT_EQ(import.code, 0) << import.err;
+  const std::string common =
+      " --law two-step --checkpoints --bootstrap 0 --no-backtest --model 13202396160:5e12 --json";
+  const Result here =
+      Run("fit --sweep olmo-ladder --soft hellaswag_bpb --hard hellaswag_accuracy" + common);
+  ASSERT_EQ(here.code, 0) << here.err;
+  std::string runs;
+  for (const char* size : {"190M", "370M", "760M", "1B"})
+    for (const int times : {1, 2, 5, 10}) runs += fmt::format(" --where run={}-{}xC", size, times);
+  const Result there = Sweepctl(fmt::format(
+      "fit --csv {} --soft bpb_hellaswag_val --hard acc_hellaswag_val --column id=run{}{}", kLadder,
+      runs, common));
+  ASSERT_EQ(there.code, 0) << there.err;
+  const Json a = here.json()["two_step"]["forecasts"][0];
+  const Json b = there.json()["two_step"]["forecasts"][0];
+  EXPECT_NEAR(a["hard"].get<double>(), b["hard"].get<double>(), 1e-6);
+  EXPECT_NEAR(a["soft"].get<double>(), b["soft"].get<double>(), 1e-6);
+  EXPECT_EQ(Run("fit --sweep olmo-ladder --hard c4").code, 2);
+}
+
 TEST_F(ImportVerbTest, WhatExportWritesOfAnImportFitReadsBackAlike) {
   ASSERT_EQ(Run(fmt::format("import --map olmo-ladder {}", kLadder)).code, 0);
   const std::string out = dir_.File("out.csv");
