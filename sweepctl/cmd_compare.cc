@@ -149,6 +149,7 @@ void AddCompareVerb(CLI::App& app, Session& session) {
   verb->add_option("--at", args->at,
                    "training FLOPs of B; default: the largest at which nothing is extrapolated")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("C,...");
   verb->add_option("--by", args->by, "A and B are values of this cohort key or column")
       ->type_name("KEY");
@@ -157,14 +158,20 @@ void AddCompareVerb(CLI::App& app, Session& session) {
   verb->add_option("--csv", args->csv, "with --by: the file that it divides")->type_name("FILE");
   verb->add_option("--factor", args->factors,
                    "a cohort key that may differ; default: the one that does; repeatable")
+      ->allow_extra_args(false)
       ->type_name("KEY");
   verb->add_option("--metric", args->metric,
                    "of a sweep: loss or bits_per_byte; of an import: one of its losses")
       ->type_name("NAME");
-  verb->add_option("--law", args->laws, "as of fit")->delimiter(',')->type_name("LAW,...");
+  verb->add_option("--law", args->laws, "as of fit")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("LAW,...");
   verb->add_option("--column", args->columns, "of files: which column holds a field; repeatable")
+      ->allow_extra_args(false)
       ->type_name("FIELD=COLUMN");
   verb->add_option("--where", args->where, "keep rows whose column (or cohort key) holds this")
+      ->allow_extra_args(false)
       ->type_name("COLUMN=TEXT");
   verb->add_flag("--assume-6nd", args->assume_6nd, "files without a flops column: C = 6 N D");
   verb->add_option("--bootstrap", args->resamples, "resamples of each cohort")

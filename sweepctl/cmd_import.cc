@@ -275,14 +275,17 @@ void AddImportVerb(CLI::App& app, Session& session) {
       ->type_name("NAME");
   verb->add_option("--column", args->columns,
                    "where a field or metric of the map stands; repeatable")
+      ->allow_extra_args(false)
       ->type_name("FIELD=COLUMN");
   verb->add_option(
           "--value", args->values,
           "what is the same for all rows: recipe, data, tokenizer, eval, seq_len, numerics, "
           "n_convention, flop_convention, schedule; repeatable")
+      ->allow_extra_args(false)
       ->type_name("KEY=TEXT");
   verb->add_option("--where", args->where,
                    "keep rows whose column holds this; repeated for one column: one of these")
+      ->allow_extra_args(false)
       ->type_name("COLUMN=TEXT");
   verb->add_flag("--dry-run", args->dry_run, "print what would be stored, store nothing");
   verb->add_flag("--replace", args->replace, "take the place of an import of this name");

@@ -77,7 +77,7 @@ TEST_F(ImportVerbTest, ImportingTwiceAddsNothingAndOtherContentNeedsReplace) {
 
 TEST_F(ImportVerbTest, ADryRunPrintsWhatWouldBeStoredAndStoresNothing) {
   const Result result =
-      Run(fmt::format("import --map olmo-ladder {} --where size=1B --dry-run --json", kLadder));
+      Run(fmt::format("import --map olmo-ladder --where size=1B {} --dry-run --json", kLadder));
   ASSERT_EQ(result.code, 0) << result.err;
   const Json out = result.json();
   EXPECT_EQ(out["stored"], false);
@@ -216,8 +216,8 @@ class CompareVerbTest : public ImportVerbTest {
 TEST_F(CompareVerbTest, ColumnOfAFileDividesTheCohortsAndThePlantedMultiplierIsFound) {
   const double p = 0.35 * 0.37 / 0.72;
   const std::string path = Csv(std::pow(1.5, -p));
-  const Result result = Sweepctl("compare old new --by recipe --csv " + path +
-                                 " --at 3e19,1e21 --bootstrap 100 --no-backtest --json");
+  const Result result = Sweepctl("compare --at 3e19,1e21 old new --by recipe --csv " + path +
+                                 " --bootstrap 100 --no-backtest --json");
   ASSERT_EQ(result.code, 0) << result.err;
   const Json out = result.json();
   EXPECT_EQ(out["comparable"], true);
