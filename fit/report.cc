@@ -157,6 +157,11 @@ std::string Percent(double share) {
   return std::isfinite(share) ? fmt::format("{:.0f} %", 100 * share) : "-";
 }
 
+// Without a direction there is no correlation.
+std::string Correlation(double value) {
+  return std::isfinite(value) ? fmt::format("{:.2f}", value) : "-";
+}
+
 // The two ends in `format`, or "-" where there is no interval.
 template <typename Format>
 std::string Range(const Interval& interval, const Format& format) {
@@ -417,11 +422,11 @@ std::string FitText(const FitSummary& summary) {
       out += fmt::format(
           "  jointly ({:.4g} % of the draws, not widened): N* {} .. {}, D* {} .. {}, mean loss {} "
           ".. "
-          "{}; correlation of N* and L* {:.2f}, D* and L* {:.2f}\n",
+          "{}; correlation of N* and L* {}, D* and L* {}\n",
           100 * f.joint->level, core::FormatCount(f.joint->params_lo),
           core::FormatCount(f.joint->params_hi), core::FormatCount(f.joint->tokens_lo),
           core::FormatCount(f.joint->tokens_hi), Loss(f.joint->loss_lo), Loss(f.joint->loss_hi),
-          f.joint->correlation_nl, f.joint->correlation_dl);
+          Correlation(f.joint->correlation_nl), Correlation(f.joint->correlation_dl));
     out += fmt::format("  reach {:.3g}, leverage {:.3g}\n", f.reach, f.leverage);
     if (f.asymptote.has_value())
       out += fmt::format("  E, {} ({}), moves it from {} to {}\n", Described(f.asymptote->E, Loss),
