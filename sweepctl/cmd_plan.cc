@@ -8,9 +8,8 @@
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
-#include "fmt/ranges.h"
 #include "sweepctl/database.h"
-#include "sweepctl/plan_design.h"
+#include "sweepctl/plan_design_report.h"
 #include "sweepctl/plan_next.h"
 #include "sweepctl/plan_power.h"
 #include "sweepctl/plan_targets.h"
@@ -158,55 +157,6 @@ absl::StatusOr<std::string> WriteSweep(sweeps::SweepFile file, const std::string
   return command;
 }
 
-std::string DesignLine(const DesignCandidate& design) {
-  std::vector<std::string> budgets;
-  for (const double budget : design.budgets) budgets.push_back(core::FormatFlops(budget));
-  return fmt::format("budgets {}; {} candidates each, {} seed{}: {} runs, {} FLOPs",
-                     fmt::join(budgets, ", "), design.points, design.seeds,
-                     design.seeds == 1 ? "" : "s",
-                     design.budgets.size() * static_cast<size_t>(design.points * design.seeds),
-                     core::FormatFlops(design.flops));
-}
-
-Json DesignJson(const std::optional<DesignCandidate>& design) {
-  if (!design.has_value()) return Json();
-  return {{"budgets", design->budgets},
-          {"points", design->points},
-          {"seeds", design->seeds},
-          {"flops", design->flops},
-          {"linear_half_width", design->linear_half_width}};
-}
-
-std::string DesignText(const DesignAnswer& answer, const fit::Prior& prior,
-                       const fit::PowerOptions& power, const std::vector<std::string>& caveats,
-                       double width, double max_flops) {
-  std::string text;
-  if (answer.design.has_value()) {
-    text = fmt::format("cheapest of {} designs for a half-width of {:g} %:\n{}\n",
-                       answer.considered, 100 * width, DesignLine(*answer.design));
-    text += PowerText(prior, answer.power, power, caveats);
-  } else {
-    text = fmt::format("no design within {} FLOPs reaches a half-width of {:g} %\n",
-                       core::FormatFlops(max_flops), 100 * width);
-    if (width <= answer.floor)
-      text += fmt::format(
-          "none can: the scatter of the target's own run alone is a half-width of {:.2g} %\n",
-          100 * answer.floor);
-    else if (answer.beyond.has_value())
-      text += fmt::format("it needs about {} FLOPs: {}\n", core::FormatFlops(answer.beyond->flops),
-                          DesignLine(*answer.beyond));
-    else
-      text +=
-          "none below the target's own budget does: lower the target, or the noise (more "
-          "training tokens scored, larger batches), or accept the width\n";
-    if (answer.narrowest.has_value()) {
-      text += fmt::format("the narrowest within the limit:\n{}\n", DesignLine(*answer.narrowest));
-      text += PowerText(prior, answer.narrowest_power, power, caveats);
-    }
-  }
-  return text;
-}
-
 absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options) {
   const auto width = core::ParseFraction(args.target_width);
   if (!width.ok() || *width <= 0 || *width >= 1)
@@ -240,18 +190,7 @@ absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options
                           "if " + PriorLine(prior) + ".", NoiseLine(prior) + "."}));
   }
   if (options.Format() == OutputFormat::kJson) {
-    Json out = {{"target_width", *width},
-                {"max_flops", max_flops},
-                {"considered", answer.considered},
-                {"noise_floor", answer.floor},
-                {"design", DesignJson(answer.design)},
-                {"power", Json()},
-                {"narrowest", DesignJson(answer.narrowest)},
-                {"beyond", DesignJson(answer.beyond)}};
-    if (answer.design.has_value()) out["power"] = PowerJson(prior, answer.power, power, caveats);
-    if (answer.narrowest.has_value())
-      out["narrowest_power"] = PowerJson(prior, answer.narrowest_power, power, caveats);
-    RETURN_IF_ERROR(PrintJson(out));
+    RETURN_IF_ERROR(PrintJson(DesignJson(answer, prior, power, caveats, *width, max_flops)));
   } else {
     RETURN_IF_ERROR(Print(DesignText(answer, prior, power, caveats, *width, max_flops)));
   }
@@ -418,6 +357,7 @@ void AddPlanVerb(CLI::App& app, Session& session) {
   verb->add_option("--dollars-per-hour", args->price, "price of that device")->type_name("N");
   verb->add_option("--predict", args->predict, "further targets than the file's, training FLOPs")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("C,...");
   AddPowerOptions(verb, &args->power);
   verb->add_option("--target-width", args->target_width,
@@ -444,9 +384,9 @@ void AddPlanVerb(CLI::App& app, Session& session) {
       "           sweepctl plan sweeps/delphi.yaml --json | jq '.trials[0]'\n"
       "           sweepctl plan isoflop.yaml --flops-per-second 2e14 --dollars-per-hour 2.5\n"
       "Expected widths hold if the prior does. Memory is an estimate. Nothing is trained or "
-      "stored. Trial ids and epochs are known once "
-      "the\n"
-      "data are prepared (`sweepctl data prepare FILE`, or a launch).");
+      "stored.\n"
+      "Trial ids and epochs are known once the data are prepared (`sweepctl data prepare FILE`, or "
+      "a launch).");
   verb->callback([args, &session] {
     session.action = [args, &session] { return RunPlan(*args, session.options); };
   });

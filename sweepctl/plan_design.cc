@@ -18,6 +18,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // How far beyond the limit it is worth looking for what would do.
 constexpr double kBeyond = 1000;
 constexpr int kLinearDraws = 8;
+constexpr size_t kFewestBudgets = 3, kMostBudgets = 7;
 constexpr int kConfirm = 4;  // times the simulations of the search
 constexpr uint64_t kOtherSeed = 1'000'000;
 
@@ -69,13 +70,13 @@ std::vector<DesignCandidate> AllDesigns(Expansions& expansions, const std::vecto
       for (const int64_t points : {4, 5, 6, 7, 8, 10, 12}) {
         std::vector<double> budgets;
         std::vector<fit::PlannedRun> runs;
-        for (int count = 1; count <= 7; ++count) {
+        for (int count = 1; count <= static_cast<int>(kMostBudgets); ++count) {
           const double budget = count == 1 ? top : TwoDigits(top / std::pow(ratio, count - 1));
           const std::vector<fit::PlannedRun>& more = expansions.At(budget, points);
           if (static_cast<int64_t>(more.size()) < points) break;
           budgets.insert(budgets.begin(), budget);
           runs.insert(runs.begin(), more.begin(), more.end());
-          if (count < 3) continue;
+          if (count < static_cast<int>(kFewestBudgets)) continue;
           for (const int seeds : {1, 2, 3}) {
             DesignCandidate design;
             design.budgets = budgets;
@@ -102,6 +103,79 @@ double Widest(const fit::Power& power) {
   }
   return 10 * power.failed > power.simulations ? kInfinity : widest;
 }
+
+// Of the designs with one number of budgets, those that no cheaper one beats in linear theory, by
+// rising cost. Numbers of budgets are kept apart: a law through optima of budgets leaves E as wide
+// as few degrees of freedom do, and linear theory does not know that.
+std::vector<DesignCandidate> Front(const std::vector<DesignCandidate>& designs, size_t budgets) {
+  constexpr double kBetter = 0.97;
+  std::vector<DesignCandidate> front;
+  for (const DesignCandidate& design : designs)
+    if (design.budgets.size() == budgets && std::isfinite(design.linear_half_width) &&
+        (front.empty() || design.linear_half_width < kBetter * front.back().linear_half_width))
+      front.push_back(design);
+  return front;
+}
+
+// Simulates the designs of one front, each at most once.
+class Simulated {
+ public:
+  Simulated(const std::vector<DesignCandidate>& front, const fit::Prior& prior,
+            const std::vector<fit::PowerTarget>& targets, const fit::PowerOptions& options)
+      : front_(front), prior_(prior), targets_(targets), options_(options) {}
+
+  double Width(size_t i) { return WidthIn(screened_, i, options_); }
+  // What is chosen for its width among many was partly lucky: it is simulated anew.
+  double ConfirmedWidth(size_t i) {
+    fit::PowerOptions anew = options_;
+    anew.simulations = kConfirm * options_.simulations;
+    anew.seed = options_.seed + kOtherSeed;
+    return WidthIn(confirmed_, i, anew);
+  }
+  const fit::Power& screened(size_t i) const { return screened_.at(i); }
+  const fit::Power& confirmed(size_t i) const { return confirmed_.at(i); }
+
+  // The number of designs that cost at most this.
+  size_t Within(double flops) const {
+    return static_cast<size_t>(
+        std::partition_point(front_.begin(), front_.end(),
+                             [&](const DesignCandidate& d) { return d.flops <= flops; }) -
+        front_.begin());
+  }
+
+  // The first of [low, high) that reaches the width, taking widths to fall with cost; then onwards
+  // over designs that fall short. `high` when none does, which the two dearest decide.
+  size_t FirstReaching(double width, size_t low, size_t high) {
+    const size_t end = high;
+    if (low == high) return end;
+    if (Width(high - 1) > width && (high - low < 2 || Width(high - 2) > width)) return end;
+    while (low < high) {
+      const size_t middle = (low + high) / 2;
+      if (Width(middle) <= width)
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    while (low < end && (Width(low) > width || ConfirmedWidth(low) > width)) ++low;
+    return low;
+  }
+
+ private:
+  using Results = std::map<size_t, fit::Power>;
+
+  double WidthIn(Results& results, size_t i, const fit::PowerOptions& options) {
+    if (const auto known = results.find(i); known != results.end()) return Widest(known->second);
+    auto power = fit::SimulatePower(prior_, front_[i].runs, targets_, options);
+    if (!power.ok()) return kInfinity;
+    return Widest(results.emplace(i, *std::move(power)).first->second);
+  }
+
+  const std::vector<DesignCandidate>& front_;
+  const fit::Prior& prior_;
+  const std::vector<fit::PowerTarget>& targets_;
+  const fit::PowerOptions& options_;
+  Results screened_, confirmed_;
+};
 
 }  // namespace
 
@@ -136,69 +210,47 @@ absl::StatusOr<DesignAnswer> CheapestDesign(const sweeps::SweepFile& file,
     for (const fit::PowerTarget& target : targets)
       design.linear_half_width = std::max(
           design.linear_half_width, fit::LinearHalfWidth(thin, design.runs, target, options.level));
-  // Only designs that no cheaper one beats.
   std::sort(designs.begin(), designs.end(), [](const auto& a, const auto& b) {
     return a.flops != b.flops ? a.flops < b.flops : a.linear_half_width < b.linear_half_width;
   });
-  std::vector<DesignCandidate> best;
-  for (DesignCandidate& design : designs)
-    if (std::isfinite(design.linear_half_width) &&
-        (best.empty() || design.linear_half_width < 0.98 * best.back().linear_half_width))
-      best.push_back(std::move(design));
-  if (best.empty())
+  std::vector<std::vector<DesignCandidate>> fronts;
+  for (size_t budgets = kMostBudgets; budgets >= kFewestBudgets; --budgets)
+    if (auto front = Front(designs, budgets); !front.empty()) fronts.push_back(std::move(front));
+  if (fronts.empty())
     return absl::FailedPreconditionError(
         fmt::format("recipe {} has no IsoFLOP design below {} FLOPs that determines the law",
                     file.recipe, core::FormatFlops(smallest_target)));
+  std::vector<Simulated> simulated;
+  for (const auto& front : fronts) simulated.emplace_back(front, prior, targets, options);
 
-  std::map<size_t, fit::Power> simulated, confirmed;
-  const auto width_of = [&](size_t i) {
-    if (const auto known = simulated.find(i); known != simulated.end())
-      return Widest(known->second);
-    auto power = fit::SimulatePower(prior, best[i].runs, targets, options);
-    if (!power.ok()) return kInfinity;
-    return Widest(simulated.emplace(i, *std::move(power)).first->second);
-  };
-  // What is chosen for its width among many was partly lucky: it is simulated anew.
-  const auto confirmed_width = [&](size_t i) {
-    fit::PowerOptions anew = options;
-    anew.simulations = kConfirm * options.simulations;
-    anew.seed = options.seed + kOtherSeed;
-    auto power = fit::SimulatePower(prior, best[i].runs, targets, anew);
-    if (!power.ok()) return kInfinity;
-    return Widest(confirmed.emplace(i, *std::move(power)).first->second);
-  };
-  // The first of [low, high) that reaches the width, taking widths to fall with cost; then onwards
-  // over designs that fall short.
-  const auto first_reaching = [&](size_t low, size_t high) {
-    const size_t end = high;
-    while (low < high) {
-      const size_t middle = (low + high) / 2;
-      if (width_of(middle) <= width)
-        high = middle;
-      else
-        low = middle + 1;
+  for (size_t f = 0; f < fronts.size(); ++f) {
+    // Only cheaper than what another number of budgets gave.
+    const size_t end =
+        simulated[f].Within(answer.design.has_value() ? 0.999 * answer.design->flops : max_flops);
+    const size_t found = simulated[f].FirstReaching(width, 0, end);
+    if (found == end) continue;
+    answer.design = fronts[f][found];
+    answer.power = simulated[f].confirmed(found);
+  }
+  if (answer.design.has_value()) return answer;
+  for (size_t f = 0; f < fronts.size(); ++f) {
+    const size_t end = simulated[f].Within(max_flops);
+    for (size_t i = end; i-- > 0 && end - i <= 2;) {
+      const double reached = simulated[f].Width(i);
+      if (!std::isfinite(reached)) continue;
+      if (answer.narrowest.has_value() && reached >= Widest(answer.narrowest_power)) continue;
+      answer.narrowest = fronts[f][i];
+      answer.narrowest_power = simulated[f].screened(i);
     }
-    while (low < end && (width_of(low) > width || confirmed_width(low) > width)) ++low;
-    return low;
-  };
-  const auto limit = std::partition_point(
-      best.begin(), best.end(), [&](const auto& design) { return design.flops <= max_flops; });
-  const auto affordable = static_cast<size_t>(limit - best.begin());
-  const size_t found = first_reaching(0, affordable);
-  if (found < affordable) {
-    answer.design = best[found];
-    answer.power = confirmed.at(found);
-    return answer;
   }
-  for (size_t i = affordable; i-- > 0 && affordable - i <= 3;) {
-    if (!std::isfinite(width_of(i))) continue;
-    if (answer.narrowest.has_value() && width_of(i) >= Widest(answer.narrowest_power)) continue;
-    answer.narrowest = best[i];
-    answer.narrowest_power = simulated.at(i);
-  }
-  if (width > answer.floor) {
-    const size_t enough = first_reaching(affordable, best.size());
-    if (enough < best.size()) answer.beyond = best[enough];
+  if (width <= answer.floor) return answer;
+  for (size_t f = 0; f < fronts.size(); ++f) {
+    const size_t begin = simulated[f].Within(max_flops);
+    const size_t end = simulated[f].Within(answer.beyond.has_value() ? 0.999 * answer.beyond->flops
+                                                                     : kBeyond * max_flops);
+    if (begin >= end) continue;
+    const size_t enough = simulated[f].FirstReaching(width, begin, end);
+    if (enough < end) answer.beyond = fronts[f][enough];
   }
   return answer;
 }

@@ -32,11 +32,12 @@ struct DesignAnswer {
 
 // Designs: 3 to 7 budgets in equal ratios from 2 to 10, the largest one of 1, 1.5, 2, 3, 5, 7 times
 // a power of ten below the smallest target, 4 to 12 neighbouring candidates each, 1 to 3 seeds, as
-// `file` with those keys replaced would expand. Ranked by linear theory (fit/design.h); then, of
-// those that no cheaper design beats, the cheapest whose simulated half-width reaches the width,
-// found by bisection with `options.simulations` each and confirmed by four times as many with
-// another seed. REQUIRES: width > 0, max_flops > 0, targets not empty. Errors of the recipe pass
-// through.
+// `file` with those keys replaced would expand. Linear theory (fit/design.h) leaves, for each
+// number of budgets, those that no cheaper one beats; of them the cheapest whose simulated
+// half-width reaches the width is found by bisection with `options.simulations` each, and confirmed
+// by four times as many with another seed. It is the cheapest among these designs up to the chance
+// of the simulations, and widths that rise with cost are not expected. REQUIRES: width > 0,
+// max_flops > 0, targets not empty. Errors of the recipe pass through.
 absl::StatusOr<DesignAnswer> CheapestDesign(const sweeps::SweepFile& file,
                                             const sweeps::ExpandOptions& expand,
                                             const fit::Prior& prior,

@@ -97,7 +97,7 @@ absl::StatusOr<double> Deviation(const std::string& text, std::string_view optio
 void AddPowerOptions(CLI::App* verb, PowerArgs* args) {
   verb->add_option("--prior", args->prior,
                    "law that power analysis takes for true: chinchilla, delphi, nano, FILE.json "
-                   "(fit --json), FILE.csv, FILE.db[:SWEEP], ranges E=1.5..1.9,alpha=.3..0.4, or "
+                   "(fit --json), FILE.csv, FILE.db[:SWEEP], ranges E=1.5..1.9,alpha=0.3..0.4, or "
                    "range; default: delphi for recipe delphi, else nano")
       ->type_name("PRIOR");
   verb->add_option("--noise", args->noise,

@@ -2,6 +2,7 @@
 #include "fit/power.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -14,22 +15,35 @@
 namespace fit {
 namespace {
 
-// Half-width of the primary forecast of sweep `number`: RunFit with the defaults of all that an
-// interval is made of (laws, starts, 400 resamples, 100 in the backtest).
-double RealisedHalfWidth(const PlantedPower& planted, uint64_t number) {
-  constexpr uint64_t kOtherSeed = 77;  // never one that SimulatePower sees
+struct Realised {
+  double half_width = 0;
+  bool identified = false, close = false, covered = false;
+};
+
+// The primary forecast of sweep `number`, and an outcome of its target: RunFit with the defaults of
+// all that an interval is made of (laws, starts, 400 resamples, 100 in the backtest).
+Realised Fresh(const PlantedPower& planted, uint64_t seed, uint64_t number) {
   FitOptions fit;
   fit.predict = {planted.targets[0].flops};
   fit.law.bootstrap.threads = 1;
   // Neither changes a forecast.
   fit.sensitivity = fit.clamp_effect = false;
   fit.law.profile = false;  // of constants other than E
-  const auto summary = RunFit(
-      SimulateSweep(planted.prior, planted.prior.draws[0], planted.runs, kOtherSeed, number), fit);
-  if (!summary.ok() || summary->predictions.empty()) return std::nan("");
+  const std::vector<double>& theta = planted.prior.draws[0];
+  const auto summary = RunFit(SimulateSweep(planted.prior, theta, planted.runs, seed, number), fit);
+  Realised realised{std::nan("")};
+  if (!summary.ok() || summary->predictions.empty()) return realised;
   const Forecast& forecast = summary->predictions[0];
   EXPECT_TRUE(forecast.primary);
-  return 0.5 * (forecast.interval.hi - forecast.interval.lo) / forecast.loss;
+  constexpr uint64_t kOutcomes = uint64_t{1} << 50;  // a stream apart from the sweeps'
+  core::Rng rng(seed, kOutcomes + number);
+  const double outcome = planted.prior.law->ComputeOptimal(theta, forecast.flops, 6).loss *
+                         std::exp(planted.prior.noise.Total() * rng.Normal());
+  realised.half_width = 0.5 * (forecast.interval.hi - forecast.interval.lo) / forecast.loss;
+  realised.identified = !Has(forecast.warnings, kAsymptoteUnidentified);
+  realised.close = std::fabs(forecast.loss / outcome - 1) < 0.002;
+  realised.covered = forecast.interval.lo <= outcome && outcome <= forecast.interval.hi;
+  return realised;
 }
 
 void PrintQuantiles(const char* what, const std::vector<double>& values) {
@@ -45,14 +59,19 @@ int CountWithin(const std::vector<double>& ratios) {
 }
 
 // What is asserted, of 100 planted sweeps that differ in law, design, noise, seeds and reach:
-//   the width that a sweep will typically print (median of 7 fresh ones, fitted with the defaults)
-//     lies within 0.7 to 1.4 of the predicted one, for each of the 100;
+//   the width that a sweep will typically print (median of fresh ones, fitted with the defaults)
+//     lies within 0.7 to 1.4 of the predicted one: for at least 97 with a median of 7 fresh sweeps,
+//     and for each of the 100 when those outside are looked at again with a median of 28;
 //   a single fresh sweep's width does so for at least 75 of them: widths scatter from sweep to
 //     sweep, and no prediction can know that;
-//   the predicted range of the middle 80 % holds 74 to 86 % of the 700 single widths.
+//   the range predicted for four of five sweeps holds 74 to 86 % of the 700 single widths;
+//   over all, the shares of sweeps with E identified, with an error below 0.2 % and with the
+//     outcome inside the interval are the predicted ones within 0.05.
 TEST(PowerCalibrationTest, RealisedWidthsOf100PlantedSweepsAreThePredictedOnes) {
-  constexpr int kSweeps = 100, kFresh = 7;
-  std::vector<double> typical(kSweeps), single(kSweeps), inside(kSweeps), identified(kSweeps);
+  constexpr int kSweeps = 100, kFresh = 7, kSecondLook = 28;
+  std::vector<double> typical(kSweeps), again(kSweeps), single(kSweeps), inside(kSweeps);
+  // Predicted and realised shares of: E identified, close, covered.
+  std::vector<std::array<double, 3>> predicted(kSweeps), realised(kSweeps);
   std::atomic<int> next{0};
   const auto work = [&] {
     for (int i = next.fetch_add(1); i < kSweeps; i = next.fetch_add(1)) {
@@ -64,19 +83,29 @@ TEST(PowerCalibrationTest, RealisedWidthsOf100PlantedSweepsAreThePredictedOnes) 
       const auto power = SimulatePower(planted.prior, planted.runs, planted.targets, options);
       ASSERT_TRUE(power.ok()) << power.status();
       const TargetPower& target = power->targets[0];
+      predicted[i] = {target.identified, target.close, target.covered};
       std::vector<double> widths;
       for (int k = 0; k < kFresh; ++k) {
-        widths.push_back(RealisedHalfWidth(planted, static_cast<uint64_t>(k)));
-        ASSERT_TRUE(std::isfinite(widths.back())) << planted.text;
-        if (target.half_width_lo <= widths[k] && widths[k] <= target.half_width_hi)
-          inside[i] += 1.0 / kFresh;
+        const Realised fresh =
+            Fresh(planted, 5000 + static_cast<uint64_t>(i), static_cast<uint64_t>(k));
+        ASSERT_TRUE(std::isfinite(fresh.half_width)) << planted.text;
+        widths.push_back(fresh.half_width);
+        const bool within = target.half_width_lo <= widths[k] && widths[k] <= target.half_width_hi;
+        inside[i] += within ? 1.0 / kFresh : 0;
+        realised[i][0] += fresh.identified ? 1.0 / kFresh : 0;
+        realised[i][1] += fresh.close ? 1.0 / kFresh : 0;
+        realised[i][2] += fresh.covered ? 1.0 / kFresh : 0;
       }
       single[i] = widths[0] / target.half_width;
       typical[i] = Quantile(widths, 0.5) / target.half_width;
-      identified[i] = target.identified;
-      if (typical[i] < 0.7 || typical[i] > 1.4)
-        std::printf("%s: predicted %.2f %%, typically %.2f %%\n", planted.text.c_str(),
-                    100 * target.half_width, 100 * typical[i] * target.half_width);
+      again[i] = typical[i];
+      if (typical[i] >= 0.7 && typical[i] <= 1.4) continue;
+      for (int k = kFresh; k < kSecondLook; ++k)
+        widths.push_back(
+            Fresh(planted, 5000 + static_cast<uint64_t>(i), static_cast<uint64_t>(k)).half_width);
+      again[i] = Quantile(widths, 0.5) / target.half_width;
+      std::printf("%s: predicted %.2f %%, typically %.2f of it, at second look %.2f\n",
+                  planted.text.c_str(), 100 * target.half_width, typical[i], again[i]);
     }
   };
   std::thread helper(work);
@@ -84,13 +113,22 @@ TEST(PowerCalibrationTest, RealisedWidthsOf100PlantedSweepsAreThePredictedOnes) 
   helper.join();
   PrintQuantiles("typical realised over predicted width", typical);
   PrintQuantiles("single realised over predicted width ", single);
-  PrintQuantiles("share of sweeps with E identified    ", identified);
-  std::printf("typical within 0.7 .. 1.4: %d of %d; single: %d; in the predicted range: %.1f %%\n",
-              CountWithin(typical), kSweeps, CountWithin(single), 100 * Mean(inside));
-  EXPECT_EQ(CountWithin(typical), kSweeps);
+  std::printf("within 0.7 .. 1.4: typical %d of %d, at second look %d; single %d\n",
+              CountWithin(typical), kSweeps, CountWithin(again), CountWithin(single));
+  std::printf("single widths in the range predicted for 80 %%: %.1f %%\n", 100 * Mean(inside));
+  EXPECT_GE(CountWithin(typical), 97);
+  EXPECT_EQ(CountWithin(again), kSweeps);
   EXPECT_GE(CountWithin(single), 75);
   EXPECT_GT(Mean(inside), 0.74);
   EXPECT_LT(Mean(inside), 0.86);
+  const char* names[] = {"E identified", "error < 0.2 %", "outcome inside the interval"};
+  for (size_t what = 0; what < 3; ++what) {
+    double told = 0, came = 0;
+    for (int i = 0; i < kSweeps; ++i)
+      told += predicted[i][what] / kSweeps, came += realised[i][what] / kSweeps;
+    std::printf("%s: predicted %.3f, realised %.3f\n", names[what], told, came);
+    EXPECT_NEAR(told, came, 0.05) << names[what];
+  }
 }
 
 }  // namespace

@@ -103,6 +103,7 @@ TEST(PlanPowerTest, WrongOptionsExit2AndSayWhatTheyTake) {
     EXPECT_THAT(result.err, HasSubstr(message)) << options;
   }
   EXPECT_EQ(Sweepctl("plan").code, 2);
+  EXPECT_EQ(Sweepctl("plan --predict 2e13,3e13 sweeps/quickstart.yaml --simulations 0").code, 0);
   EXPECT_EQ(Sweepctl(plan + "--prior none.json").code, 65);
   EXPECT_EQ(Sweepctl(plan + "--prior none.db").code, 65);
 }
