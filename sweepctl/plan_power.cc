@@ -117,6 +117,15 @@ std::string PowerText(const fit::Prior& prior, const fit::Power& power,
     if (t.no_interval > 0)
       text += fmt::format("  ! at {} {} of the sweeps would have no interval\n",
                           core::FormatFlops(t.flops), Percent(t.no_interval));
+  constexpr double kTolerated = 0.1;
+  for (const fit::TargetPower& t : power.targets)
+    if (t.covered < power.level - kTolerated - t.no_interval)
+      text += fmt::format(
+          "  ! at {} only {:.0f} % of the outcomes would lie inside the interval: forecasts miss "
+          "by "
+          "more than the noise (surfaces take C for 6 N D, and the target's shape is the "
+          "recipe's)\n",
+          core::FormatFlops(t.flops), 100 * t.covered);
   for (const std::string& caveat : caveats) text += "  ! " + caveat + "\n";
   return text;
 }

@@ -48,6 +48,9 @@ TEST(PlanPowerTest, EveryTargetHasAnExpectedWidthAndWhatItRestsOn) {
                               HasSubstr("prior nano: L = E + A/N^alpha + B/D^beta"),
                               HasSubstr("noise of ln L: 1.2 % a run"), HasSubstr("half-width")));
   EXPECT_TRUE(Sweepctl(kQuickstart + "--simulations 0").json()["power"].is_null());
+  // Without noise what is left is that surfaces take C for 6 N D.
+  EXPECT_THAT(Sweepctl("plan sweeps/quickstart.yaml --noise 0.02%").out,
+              HasSubstr("of the outcomes would lie inside the interval"));
   EXPECT_TRUE(Sweepctl("plan sweeps/delphi.yaml --json").json()["power"].is_null()) << "no target";
 }
 
