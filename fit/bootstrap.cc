@@ -24,7 +24,7 @@ std::string_view Name(IntervalKind kind) {
 }
 
 double BootstrapDraws::FailedShare() const {
-  const double all = static_cast<double>(size()) + failed;
+  const double all = static_cast<double>(size()) + counted + failed;
   return all > 0 ? failed / all : 0;
 }
 
@@ -36,30 +36,46 @@ std::vector<double> BootstrapDraws::Column(size_t index) const {
   return column;
 }
 
-BootstrapDraws RunBootstrap(const BootstrapOptions& options, size_t width, const Resample& one) {
-  SWEEP_CHECK(width > 0);
-  const int n = std::max(options.resamples, 0);
-  BootstrapDraws draws;
-  draws.width = width;
-  draws.values.resize(static_cast<size_t>(n) * width);
-  std::vector<char> fitted(static_cast<size_t>(n), 0);
-  std::atomic<int> next{0};
-  const auto work = [&] {
-    std::vector<double> row;
-    for (int i = next.fetch_add(1); i < n; i = next.fetch_add(1)) {
-      core::Rng rng(options.seed, static_cast<uint64_t>(i));
-      row.clear();
-      if (!one(rng, i, row)) continue;
-      SWEEP_CHECK(row.size() == width);
-      std::copy(row.begin(), row.end(),
-                draws.values.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(i) * width));
-      fitted[static_cast<size_t>(i)] = 1;
-    }
+namespace {
+
+constexpr int kKept = 16384;
+
+// Runs work(i) for i in [from, to) on the threads asked for.
+template <typename Work>
+void Share(int from, int to, int threads, const Work& work) {
+  std::atomic<int> next{from};
+  const auto loop = [&] {
+    for (int i = next.fetch_add(1); i < to; i = next.fetch_add(1)) work(i);
   };
   std::vector<std::thread> helpers;
-  for (int t = 1; t < std::min(options.threads, n); ++t) helpers.emplace_back(work);
-  work();
+  for (int t = 1; t < std::min(threads, to - from); ++t) helpers.emplace_back(loop);
+  loop();
   for (std::thread& helper : helpers) helper.join();
+}
+
+}  // namespace
+
+BootstrapDraws RunBootstrap(const BootstrapOptions& options, size_t width, const Resample& one) {
+  SWEEP_CHECK(width > 0);
+  const int n = std::max(options.resamples, 0), kept_most = std::min(n, kKept);
+  BootstrapDraws draws;
+  draws.width = width;
+  draws.values.resize(static_cast<size_t>(kept_most) * width);
+  std::vector<char> fitted(static_cast<size_t>(kept_most), 0);
+  const auto draw = [&](int i, std::vector<double>& row) {
+    core::Rng rng(options.seed, static_cast<uint64_t>(i));
+    if (!one(rng, i, row)) return false;
+    SWEEP_CHECK(row.size() == width);
+    return true;
+  };
+  Share(0, kept_most, options.threads, [&](int i) {
+    std::vector<double> row;
+    if (!draw(i, row)) return;
+    const auto at = static_cast<size_t>(i);
+    std::copy(row.begin(), row.end(),
+              draws.values.begin() + static_cast<std::ptrdiff_t>(at * width));
+    fitted[at] = 1;
+  });
   size_t kept = 0;
   for (size_t i = 0; i < fitted.size(); ++i) {
     if (fitted[i] == 0) continue;
@@ -69,8 +85,63 @@ BootstrapDraws RunBootstrap(const BootstrapOptions& options, size_t width, const
     ++kept;
   }
   draws.values.resize(kept * width);
-  draws.failed = n - static_cast<int>(kept);
+  draws.failed = kept_most - static_cast<int>(kept);
+  if (n == kept_most || kept == 0) {
+    draws.failed = n - static_cast<int>(kept);
+    return draws;
+  }
+  // Counts are sums: they do not depend on the order in which threads add to them.
+  std::vector<std::vector<std::atomic<uint32_t>>> counts;
+  for (size_t c = 0; c < width; ++c) {
+    draws.knots.push_back(draws.Column(c));
+    std::sort(draws.knots.back().begin(), draws.knots.back().end());
+    counts.emplace_back(draws.knots.back().size() + 1);
+  }
+  std::atomic<int> counted{0}, failed{0};
+  Share(kept_most, n, options.threads, [&](int i) {
+    std::vector<double> row;
+    if (!draw(i, row)) {
+      ++failed;
+      return;
+    }
+    ++counted;
+    for (size_t c = 0; c < width; ++c) {
+      if (!std::isfinite(row[c])) continue;
+      const std::vector<double>& knots = draws.knots[c];
+      const auto place = std::lower_bound(knots.begin(), knots.end(), row[c]) - knots.begin();
+      ++counts[c][static_cast<size_t>(place)];
+    }
+  });
+  draws.counted = counted;
+  draws.failed += failed;
+  for (const auto& column : counts) draws.between.emplace_back(column.begin(), column.end());
   return draws;
+}
+
+Interval BootstrapDraws::Percentiles(size_t index, double level, IntervalKind kind,
+                                     std::string_view method) const {
+  Interval interval = PercentileInterval(Column(index), level, kind, method);
+  if (between.empty() || !std::isfinite(interval.lo)) return interval;
+  const std::vector<double>& at = knots[index];
+  double all = static_cast<double>(at.size());
+  for (const uint32_t count : between[index]) all += count;
+  // Values at or below a knot; linear between knots.
+  const auto quantile = [&](double q) {
+    const double wanted = q * (all - 1) + 1;
+    double below = 0;
+    for (size_t k = 0; k < at.size(); ++k) {
+      const double here = below + between[index][k] + 1;
+      if (here >= wanted) {
+        if (k == 0) return at[0];
+        return at[k - 1] + (at[k] - at[k - 1]) * (wanted - below) / (here - below);
+      }
+      below = here;
+    }
+    return at.back();
+  };
+  interval.lo = quantile((1 - level) / 2);
+  interval.hi = quantile((1 + level) / 2);
+  return interval;
 }
 
 Interval PercentileInterval(const std::vector<double>& values, double level, IntervalKind kind,

@@ -108,9 +108,9 @@ absl::Status CheckOptions(const FitOptions& options) {
     return absl::InvalidArgumentError(
         fmt::format("window {} and flat tolerance {} must be 0 or more", options.law.isoflop.window,
                     options.law.isoflop.flat_tolerance));
-  if (bootstrap.resamples < 0 || bootstrap.resamples > 100'000)
+  if (bootstrap.resamples < 0 || bootstrap.resamples > 1'000'000)
     return absl::InvalidArgumentError(
-        fmt::format("{} bootstrap resamples, must be 0 to 100000", bootstrap.resamples));
+        fmt::format("{} bootstrap resamples, must be 0 to 1000000", bootstrap.resamples));
   if (options.law.pinned_E.has_value() &&
       !(std::isfinite(*options.law.pinned_E) && *options.law.pinned_E >= 0))
     return absl::InvalidArgumentError(

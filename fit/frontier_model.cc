@@ -385,11 +385,10 @@ class FrontierModelFit final : public FittedLaw {
     fit_.params.emplace_back("alpha_D", frontier_.tokens_law->exponent);
     const double level = options_.bootstrap.level;
     const auto add = [&](const char* name, int column, bool exponential) {
-      std::vector<double> values = draws_.Column(static_cast<size_t>(column));
-      if (exponential)
-        for (double& v : values) v = std::exp(v);
-      fit_.intervals.emplace_back(
-          name, PercentileInterval(values, level, IntervalKind::kParameter, Method()));
+      Interval interval = draws_.Percentiles(static_cast<size_t>(column), level,
+                                             IntervalKind::kParameter, Method());
+      if (exponential) interval.lo = std::exp(interval.lo), interval.hi = std::exp(interval.hi);
+      fit_.intervals.emplace_back(name, interval);
     };
     if (options_.bootstrap.resamples > 0) {
       if (with_loss_) {

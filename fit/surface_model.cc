@@ -392,8 +392,16 @@ class SurfaceModelFit final : public FittedLaw {
         values.reserve(draws_.size());
         for (size_t d = 0; d < draws_.size(); ++d)
           values.push_back(law_.Report(draws_.Row(d))[i].second);
-        fit_.intervals.emplace_back(name, PercentileInterval(values, options_.bootstrap.level,
-                                                             IntervalKind::kParameter, Method()));
+        Interval interval = PercentileInterval(values, options_.bootstrap.level,
+                                               IntervalKind::kParameter, Method());
+        // A constant that is a coordinate, or its exponential, knows every resample.
+        if (known && draws_.counted > 0) {
+          interval = draws_.Percentiles(coordinate, options_.bootstrap.level,
+                                        IntervalKind::kParameter, Method());
+          if (IsLog(coordinate))
+            interval.lo = std::exp(interval.lo), interval.hi = std::exp(interval.hi);
+        }
+        fit_.intervals.emplace_back(name, interval);
       }
       if (!known || !profiles_[coordinate].has_value()) continue;
       const ProfileRange& range = *profiles_[coordinate];

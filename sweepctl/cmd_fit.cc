@@ -406,7 +406,7 @@ void AddFitVerb(CLI::App& app, Session& session) {
                    "sizes as good as the optimum: within this loss (0.1%)")
       ->type_name("SHARE");
   verb->add_option("--bootstrap", args->resamples, "resamples; 0: no intervals")
-      ->check(CLI::Range(0, 100'000))
+      ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str()
       ->type_name("N");
   verb->add_option("--seed", args->seed, "of the bootstrap")->capture_default_str()->type_name("S");

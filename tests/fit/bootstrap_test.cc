@@ -52,6 +52,37 @@ TEST(BootstrapTest, FailedResamplesAreCountedAndIntervalsNeedEnoughDraws) {
   EXPECT_TRUE(std::isnan(PercentileInterval({1, 2, 3}, .9, IntervalKind::kMean, "").lo));
 }
 
+// Beyond the rows that are kept, resamples are counted: their percentiles are those of all values.
+TEST(BootstrapTest, CountedResamplesMakePercentilesExactToTheirSpacing) {
+  BootstrapOptions options;
+  options.resamples = 60000;
+  std::vector<double> all(60000, std::nan(""));
+  std::vector<Interval> intervals;
+  for (const int threads : {1, 3}) {
+    options.threads = threads;
+    const BootstrapDraws draws =
+        RunBootstrap(options, 2, [&](core::Rng& rng, int number, std::vector<double>& row) {
+          row = {rng.Normal(), number % 3 == 0 ? std::nan("") : rng.Uniform()};
+          all[static_cast<size_t>(number)] = row[0];
+          return number % 5 != 0;
+        });
+    EXPECT_EQ(draws.failed, 12000);
+    EXPECT_EQ(draws.counted + static_cast<int>(draws.size()), 48000);
+    EXPECT_LT(draws.size(), 16385u);
+    intervals.push_back(draws.Percentiles(0, .9, IntervalKind::kParameter, ""));
+    const Interval uniform = draws.Percentiles(1, .9, IntervalKind::kParameter, "");
+    EXPECT_NEAR(uniform.lo, .05, .005);
+    EXPECT_NEAR(uniform.hi, .95, .005);
+  }
+  EXPECT_EQ(intervals[0].lo, intervals[1].lo);
+  EXPECT_EQ(intervals[0].hi, intervals[1].hi);
+  std::vector<double> fitted;
+  for (size_t i = 0; i < all.size(); ++i)
+    if (i % 5 != 0) fitted.push_back(all[i]);
+  EXPECT_NEAR(intervals[0].lo, Quantile(fitted, .05), 2e-3);
+  EXPECT_NEAR(intervals[0].hi, Quantile(fitted, .95), 2e-3);
+}
+
 TEST(BootstrapTest, ResultsDoNotDependOnTheNumberOfThreads) {
   Planted planted;
   planted.noise = 0.003;
