@@ -110,7 +110,8 @@ class SurfaceModelFit final : public FittedLaw {
       residuals[i] /= NoiseScale(observations[i].flops);
       log_scales += std::log(NoiseScale(observations[i].flops));
     }
-    fit_.aicc = Aicc(residuals, free_, options_.loss.kind) + 2 * log_scales;
+    if (options_.loss.over == 1)  // no likelihood is matched to an asymmetric loss
+      fit_.aicc = Aicc(residuals, free_, options_.loss.kind) + 2 * log_scales;
     fit_.params = law_.Report(theta_);
     fit_.objective = best.objective;
     fit_.n = points.size();
