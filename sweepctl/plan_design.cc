@@ -18,6 +18,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // How far beyond the limit it is worth looking for what would do.
 constexpr double kBeyond = 1000;
 constexpr int kLinearDraws = 8;
+constexpr double kStep = 1.1;  // in cost, after a design that fell short
 constexpr size_t kFewestBudgets = 3, kMostBudgets = 7;
 constexpr int kConfirm = 4;  // times the simulations of the search
 constexpr uint64_t kOtherSeed = 1'000'000;
@@ -143,8 +144,9 @@ class Simulated {
         front_.begin());
   }
 
-  // The first of [low, high) that reaches the width, taking widths to fall with cost; then onwards
-  // over designs that fall short. `high` when none does, which the two dearest decide.
+  // The first of [low, high) that reaches the width, taking widths to fall with cost; then onwards,
+  // a tenth dearer each, over designs that fall short. `high` when none does, which the two dearest
+  // decide.
   size_t FirstReaching(double width, size_t low, size_t high) {
     const size_t end = high;
     if (low == high) return end;
@@ -156,8 +158,9 @@ class Simulated {
       else
         low = middle + 1;
     }
-    while (low < end && (Width(low) > width || ConfirmedWidth(low) > width)) ++low;
-    return low;
+    while (low < end && (Width(low) > width || ConfirmedWidth(low) > width))
+      low = std::max(low + 1, Within(kStep * front_[low].flops));
+    return std::min(low, end);
   }
 
  private:

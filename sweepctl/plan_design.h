@@ -35,9 +35,10 @@ struct DesignAnswer {
 // `file` with those keys replaced would expand. Linear theory (fit/design.h) leaves, for each
 // number of budgets, those that no cheaper one beats; of them the cheapest whose simulated
 // half-width reaches the width is found by bisection with `options.simulations` each, and confirmed
-// by four times as many with another seed. It is the cheapest among these designs up to the chance
-// of the simulations, and widths that rise with cost are not expected. REQUIRES: width > 0,
-// max_flops > 0, targets not empty. Errors of the recipe pass through.
+// by four times as many with another seed. It is the cheapest among these designs within about
+// a tenth and up to the chance of the simulations; widths that rise with cost are not expected.
+// Cost: seconds to half a minute. REQUIRES: width > 0, max_flops > 0, targets not empty. Errors of
+// the recipe pass through.
 absl::StatusOr<DesignAnswer> CheapestDesign(const sweeps::SweepFile& file,
                                             const sweeps::ExpandOptions& expand,
                                             const fit::Prior& prior,
