@@ -47,13 +47,15 @@ void Mix(const std::vector<const Forecast*>& members, const std::vector<double>&
 }
 
 // An interval whose ends are a factor of 2 apart says that the data do not determine the forecast;
-// the rule is about use, not about any data set.
+// the rule is about use, not about any data set. Nor do they where there is no interval at all.
 void JudgeWidth(Forecast& forecast) {
   constexpr double kWidest = 2;
   const Interval& interval = forecast.interval;
-  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi) ||
-      interval.hi <= kWidest * interval.lo)
+  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) {
+    forecast.determined = false;
     return;
+  }
+  if (interval.hi <= kWidest * interval.lo) return;
   forecast.determined = false;
   forecast.warnings.push_back(
       Warn(kNotDetermined,
@@ -63,6 +65,56 @@ void JudgeWidth(Forecast& forecast) {
                        interval.hi, kWidest, forecast.law)));
 }
 
+// Widens `outer`, where it has bounds, until it covers `inner`.
+void Cover(const Interval& inner, Interval& outer) {
+  if (!std::isfinite(outer.lo) || !std::isfinite(outer.hi)) return;
+  if (inner.lo < outer.lo) outer.lo = inner.lo;
+  if (inner.hi > outer.hi) outer.hi = inner.hi;
+}
+
+// Each law's own range of E at once: the average of their forecasts at the ends, as the forecast
+// averages them.
+void AverageAsymptote(const std::vector<const Forecast*>& members,
+                      const std::vector<double>& weights, double total, Forecast& average) {
+  average.asymptote.reset();
+  double log_lo = 0, log_hi = 0;
+  AsymptoteSpan span;
+  bool any = false;
+  for (size_t i = 0; i < members.size(); ++i) {
+    const Forecast& member = *members[i];
+    double at_lo = member.loss, at_hi = member.loss;
+    if (member.asymptote.has_value()) {
+      at_lo = member.asymptote->loss_at_E_lo, at_hi = member.asymptote->loss_at_E_hi;
+      const double lo = any ? span.E.lo : HUGE_VAL, hi = any ? span.E.hi : -HUGE_VAL;
+      span.E = member.asymptote->E;
+      span.E.lo = std::min(span.E.lo, lo), span.E.hi = std::max(span.E.hi, hi);
+      any = true;
+    }
+    log_lo += weights[i] / total * std::log(at_lo);
+    log_hi += weights[i] / total * std::log(at_hi);
+  }
+  if (!any) return;
+  span.E.method = "outermost ends among the laws; each law at its own";
+  span.loss_at_E_lo = std::exp(log_lo), span.loss_at_E_hi = std::exp(log_hi);
+  average.asymptote = span;
+}
+
+// The sizes on which the laws that know any agree: only where they carry most of the weight and
+// N* is among them.
+void AverageFlatSizes(const std::vector<const Forecast*>& members,
+                      const std::vector<double>& weights, double total, Forecast& average) {
+  double lo = 0, hi = HUGE_VAL, known = 0;
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (!(members[i]->flat_params_lo > 0)) continue;
+    lo = std::max(lo, members[i]->flat_params_lo);
+    hi = std::min(hi, members[i]->flat_params_hi);
+    average.within = members[i]->within;
+    known += weights[i] / total;
+  }
+  const bool holds = known > 0.5 && lo <= average.params && average.params <= hi;
+  average.flat_params_lo = holds ? lo : 0, average.flat_params_hi = holds ? hi : 0;
+}
+
 Forecast AverageOf(const std::vector<const Forecast*>& members,
                    const std::vector<BacktestRow>& backtest) {
   Forecast average = *members[0];
@@ -70,16 +122,6 @@ Forecast AverageOf(const std::vector<const Forecast*>& members,
   average.warnings.clear();
   average.weights.clear();
   average.joint.reset();
-  // The sizes on which all laws that know any agree.
-  double flat_lo = 0, flat_hi = HUGE_VAL;
-  for (const Forecast* member : members)
-    if (member->flat_params_lo > 0) {
-      flat_lo = std::max(flat_lo, member->flat_params_lo);
-      flat_hi = std::min(flat_hi, member->flat_params_hi);
-      average.within = member->within;
-    }
-  const bool agree = flat_lo > 0 && flat_lo <= flat_hi;
-  average.flat_params_lo = agree ? flat_lo : 0, average.flat_params_hi = agree ? flat_hi : 0;
   std::vector<double> weights;
   double total = 0;
   for (const Forecast* member : members) {
@@ -106,17 +148,16 @@ Forecast AverageOf(const std::vector<const Forecast*>& members,
       members, weights, [](const Forecast& f) { return f.tokens; },
       [](const Forecast& f) -> const Interval& { return f.tokens_interval; }, &average.tokens,
       &average.tokens_interval);
-  // The outermost ends of E among the members.
-  average.asymptote.reset();
-  for (const Forecast* member : members) {
-    if (!member->asymptote.has_value()) continue;
-    if (!average.asymptote.has_value()) average.asymptote = member->asymptote;
-    AsymptoteSpan& span = *average.asymptote;
-    if (member->asymptote->E.lo < span.E.lo)
-      span.E.lo = member->asymptote->E.lo, span.loss_at_E_lo = member->asymptote->loss_at_E_lo;
-    if (member->asymptote->E.hi > span.E.hi)
-      span.E.hi = member->asymptote->E.hi, span.loss_at_E_hi = member->asymptote->loss_at_E_hi;
-    span.E.method = "outermost ends among the laws";
+  AverageFlatSizes(members, weights, total, average);
+  AverageAsymptote(members, weights, total, average);
+  // A run's loss lies at least where its mean may, and where E alone may move it.
+  Cover(average.mean_interval, average.interval);
+  if (average.asymptote.has_value()) {
+    const AsymptoteSpan& span = *average.asymptote;
+    const Interval ends = {std::min(span.loss_at_E_lo, span.loss_at_E_hi),
+                           std::max(span.loss_at_E_lo, span.loss_at_E_hi)};
+    Cover(ends, average.mean_interval);
+    Cover(ends, average.interval);
   }
   if (auto warning = UnidentifiedAsymptote(average)) average.warnings.push_back(*warning);
   for (const Forecast* member : members)
@@ -131,10 +172,17 @@ Forecast AverageOf(const std::vector<const Forecast*>& members,
 std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws) {
   constexpr size_t kGoodBudgets = 3;
   if (LawsOfAverage(laws).size() >= 2) return "average";
-  for (const FittedLaw* law : laws)
-    if (law->fit().law == "frontier" && law->fit().n >= kGoodBudgets) return law->fit().law;
-  for (const FittedLaw* law : laws)
-    if (law->fit().law != "isoflop") return law->fit().law;
+  // What the data determine comes first; a law that they do not is named only if there is no other,
+  // and says so (NotDetermined).
+  for (bool determined : {true, false}) {
+    for (const FittedLaw* law : laws)
+      if (law->fit().law == "frontier" && law->fit().n >= kGoodBudgets &&
+          (!determined || IsDetermined(law->fit())))
+        return law->fit().law;
+    for (const FittedLaw* law : laws)
+      if (law->fit().law != "isoflop" && (!determined || IsDetermined(law->fit())))
+        return law->fit().law;
+  }
   return "";
 }
 
@@ -176,8 +224,17 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, doub
                            core::FormatFlops(flops), core::FormatFlops(scale.smallest_flops),
                            scale.smallest_flops / flops)));
     if (!std::isfinite(forecast->interval.lo) || !std::isfinite(forecast->interval.hi))
+      forecast->warnings.push_back(Warn(
+          kNoInterval,
+          "no interval: too few resamples could be fitted, or the fit leaves no residuals (three "
+          "sizes a budget, three budgets); add sizes and budgets"));
+    if (forecast->primary && !IsDetermined(law->fit())) {
+      forecast->determined = false;
       forecast->warnings.push_back(
-          Warn(kNoInterval, "too few resamples for an interval; raise --bootstrap"));
+          Warn(kNotDetermined, fmt::format("{} is not determined by these runs (its warnings say "
+                                           "why), and no other law is",
+                                           forecast->law)));
+    }
     for (Interval* interval : {&forecast->interval, &forecast->mean_interval})
       interval->method += ", of this law alone";
     forecasts.push_back(*std::move(forecast));

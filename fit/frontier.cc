@@ -13,12 +13,17 @@ namespace {
 
 constexpr double kMinExponent = 1e-4, kMaxExponent = 3;
 
+// E lies below every loss that was reached.
+double CeilingOf(const AsymptoticOptions& options) {
+  return options.lowest_loss > 0 ? options.lowest_loss : std::numeric_limits<double>::infinity();
+}
+
 // The loss law at fixed p: least squares in (E, A) >= 0 with weights, in units x = C / C0.
 class Projection {
  public:
   Projection(const std::vector<double>& flops, const std::vector<double>& losses,
              const AsymptoticOptions& options)
-      : losses_(losses), pinned_(options.pinned_E) {
+      : losses_(losses), pinned_(options.pinned_E), ceiling_(CeilingOf(options)) {
     double mean = 0;
     for (const double c : flops) mean += std::log(c);
     log_origin_ = mean / static_cast<double>(flops.size());
@@ -57,6 +62,10 @@ class Projection {
         law.E = 0;
         a = std::max(0.0, y1 / s2);
         law.E_at_bound = true;
+      }
+      if (law.E > ceiling_) {
+        law.E = ceiling_;
+        a = std::max(0.0, (y1 - law.E * s1) / s2);
       }
     }
     for (size_t i = 0; i < losses_.size(); ++i) {
@@ -100,6 +109,7 @@ class Projection {
  private:
   const std::vector<double>& losses_;
   std::optional<double> pinned_;
+  const double ceiling_;
   std::vector<double> log_x_, weight_;
   double log_origin_ = 0;
 };
@@ -165,7 +175,8 @@ std::optional<AsymptoteProfile> ProfileAsymptote(const std::vector<double>& flop
   const int dof = static_cast<int>(flops.size()) - 3;
   double limit = std::numeric_limits<double>::infinity();
   if (dof >= 1) limit = best->objective * (1 + std::pow(StudentTwoSided(level, dof), 2) / dof);
-  const double ceiling = *std::min_element(losses.begin(), losses.end()) * (1 - 1e-6);
+  const double ceiling =
+      std::min(CeilingOf(options), *std::min_element(losses.begin(), losses.end())) * (1 - 1e-6);
   // The end where the profile leaves the set; RSS(E) rises away from its minimum.
   const auto edge = [&](double inside, double outside) {
     if (at(outside).objective <= limit) return outside;

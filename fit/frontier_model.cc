@@ -50,6 +50,9 @@ class FrontierModelFit final : public FittedLaw {
 
   absl::Status Run(const std::vector<Observation>& observations) {
     const int64_t started_ms = core::SystemClock().MonotonicMs();
+    for (const Observation& o : observations)
+      if (asymptotic_.lowest_loss <= 0 || o.loss < asymptotic_.lowest_loss)
+        asymptotic_.lowest_loss = o.loss;
     if (kind_ == Kind::kEnvelope) {
       observations_ = observations;
       ASSIGN_OR_RETURN(runs_, GroupRuns(observations_, options_.checkpoints));
