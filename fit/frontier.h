@@ -40,7 +40,8 @@ struct AsymptoticOptions {
   // linear: least squares on L; log: on the relative residual Lhat/L - 1, which equals the log
   // residual to first order and keeps the law linear in (E, A).
   ResidualKind residual = ResidualKind::kLog;
-  // The lowest loss that any run reached, those of refused budgets too: E lies below it. 0: unknown.
+  // The lowest loss that any run reached, those of refused budgets too: E lies below it. 0:
+  // unknown.
   double lowest_loss = 0;
 };
 

@@ -11,6 +11,7 @@
 #include "fit/stats.h"
 #include "gtest/gtest.h"
 #include "tests/fit/planted_power.h"
+#include "tests/full.h"
 
 namespace fit {
 namespace {
@@ -67,8 +68,12 @@ int CountWithin(const std::vector<double>& ratios) {
 //   the range predicted for four of five sweeps holds 74 to 86 % of the 700 single widths;
 //   over all, the shares of sweeps with E identified, with an error below 0.2 % and with the
 //     outcome inside the interval are the predicted ones within 0.05.
+// The first 25 of them, unless the full test is asked for: at least 24, all, and 17; 70 to 90 %;
+// within 0.1.
 TEST(PowerCalibrationTest, RealisedWidthsOf100PlantedSweepsAreThePredictedOnes) {
-  constexpr int kSweeps = 100, kFresh = 7, kSecondLook = 28;
+  constexpr int kFresh = 7, kSecondLook = 28;
+  const bool full = FullTest();
+  const int kSweeps = full ? 100 : 25;
   std::vector<double> typical(kSweeps), again(kSweeps), single(kSweeps), inside(kSweeps);
   // Predicted and realised shares of: E identified, close, covered.
   std::vector<std::array<double, 3>> predicted(kSweeps), realised(kSweeps);
@@ -116,18 +121,17 @@ TEST(PowerCalibrationTest, RealisedWidthsOf100PlantedSweepsAreThePredictedOnes) 
   std::printf("within 0.7 .. 1.4: typical %d of %d, at second look %d; single %d\n",
               CountWithin(typical), kSweeps, CountWithin(again), CountWithin(single));
   std::printf("single widths in the range predicted for 80 %%: %.1f %%\n", 100 * Mean(inside));
-  EXPECT_GE(CountWithin(typical), 97);
+  EXPECT_GE(CountWithin(typical), full ? 97 : 24);
   EXPECT_EQ(CountWithin(again), kSweeps);
-  EXPECT_GE(CountWithin(single), 75);
-  EXPECT_GT(Mean(inside), 0.74);
-  EXPECT_LT(Mean(inside), 0.86);
+  EXPECT_GE(CountWithin(single), full ? 75 : 17);
+  EXPECT_NEAR(Mean(inside), 0.8, full ? 0.06 : 0.1);
   const char* names[] = {"E identified", "error < 0.2 %", "outcome inside the interval"};
   for (size_t what = 0; what < 3; ++what) {
     double told = 0, came = 0;
     for (int i = 0; i < kSweeps; ++i)
       told += predicted[i][what] / kSweeps, came += realised[i][what] / kSweeps;
     std::printf("%s: predicted %.3f, realised %.3f\n", names[what], told, came);
-    EXPECT_NEAR(told, came, 0.05) << names[what];
+    EXPECT_NEAR(told, came, full ? 0.05 : 0.1) << names[what];
   }
 }
 
