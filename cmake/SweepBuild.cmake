@@ -22,7 +22,8 @@ set(SWEEP_SANITIZE "" CACHE STRING "comma-separated -fsanitize= list")
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  # The sloppiness that precompiled headers need to be cached at all.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE_PROGRAM})
 endif()
 find_program(LLD_PROGRAM NAMES ld.lld ld.lld-14)
 find_program(GOLD_PROGRAM NAMES ld.gold)

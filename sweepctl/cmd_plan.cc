@@ -195,6 +195,8 @@ absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options
     RETURN_IF_ERROR(Print(DesignText(answer, prior, power, caveats, *width, max_flops)));
   }
   if (!next.empty()) Note(fmt::format("wrote {}. next: {}", args.out, next));
+  if (next.empty() && !args.out.empty())
+    Note(fmt::format("no design, so nothing was written to {}", args.out));
   return kDone;
 }
 
@@ -325,9 +327,15 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   const absl::Status epochs = CheckAllEpochs(file, trials, targets);
   if (data.spec.has_value() && !epochs.ok())  // without data there is nothing to count
     Note("`launch` will refuse this: " + std::string(epochs.message()));
-  if (file.limit_flops > 0 && cost.recipe_flops > file.limit_flops) {
-    Note(fmt::format("these trials need {} FLOPs and limits.flops is {}: some will not run",
-                     core::FormatFlops(cost.recipe_flops), core::FormatFlops(file.limit_flops)));
+  double needed = cost.recipe_flops;
+  for (const Target& target : targets)
+    if (file.forecast_register && std::count(file.forecast_at.begin(), file.forecast_at.end(),
+                                             target.budget_flops) > 0)
+      needed += target.plan.recipe_flops;
+  if (file.limit_flops > 0 && needed > file.limit_flops) {
+    Note(fmt::format("`launch` will refuse this: trials and registered targets need {} FLOPs and "
+                     "limits.flops is {}",
+                     core::FormatFlops(needed), core::FormatFlops(file.limit_flops)));
   }
   if (!data.spec.has_value()) Note("no trial ids and epochs: " + data.reason);
   if (file.data.has_value()) {

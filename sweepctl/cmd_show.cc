@@ -1,4 +1,6 @@
 // sweepctl show: one trial in full: its plan, its attempts, its results, and how to run it again.
+#include <filesystem>
+
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
@@ -54,9 +56,14 @@ std::string ReproCommand(const TrialReport& report, orchestrator::Reader& reader
     if (sweep.ok()) data_dir = sweep->data_dir;
   }
   const std::string file = ShortId(report.id) + ".plan.json";
-  return fmt::format("sweepctl show {} --plan{} > {} && sweep-worker run --plan {} --data {}",
-                     ShortId(report.id), DbFlag(options), file, file,
-                     data_dir.empty() ? "DIR" : data_dir);
+  // Equal bits on a GPU need the sweep's table of algorithms too.
+  const auto plan = recipes::ParsePlan(report.plan_bytes);
+  const bool cuda = plan.ok() && plan->numerics == "bf16-mixed";
+  const std::string table = options.db + ".worker/gpu-0/gemm-table.txt";
+  return fmt::format("sweepctl show {} --plan{} > {} && sweep-worker{} run --plan {} --data {}{}",
+                     ShortId(report.id), DbFlag(options), file, cuda ? "-cuda" : "", file,
+                     data_dir.empty() ? "DIR" : data_dir,
+                     cuda && std::filesystem::exists(table) ? " --gemm-table " + table : "");
 }
 
 // The plan's fields by name; nothing when a plan of another version is stored.
