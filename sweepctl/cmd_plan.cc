@@ -329,13 +329,14 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
     Note("`launch` will refuse this: " + std::string(epochs.message()));
   double needed = cost.recipe_flops;
   for (const Target& target : targets)
-    if (file.forecast_register && std::count(file.forecast_at.begin(), file.forecast_at.end(),
-                                             target.budget_flops) > 0)
+    if (file.forecast_register &&
+        std::count(file.forecast_at.begin(), file.forecast_at.end(), target.budget_flops) > 0)
       needed += target.plan.recipe_flops;
   if (file.limit_flops > 0 && needed > file.limit_flops) {
-    Note(fmt::format("`launch` will refuse this: trials and registered targets need {} FLOPs and "
-                     "limits.flops is {}",
-                     core::FormatFlops(needed), core::FormatFlops(file.limit_flops)));
+    Note(
+        fmt::format("`launch` will refuse this: trials and registered targets need {} FLOPs and "
+                    "limits.flops is {}",
+                    core::FormatFlops(needed), core::FormatFlops(file.limit_flops)));
   }
   if (!data.spec.has_value()) Note("no trial ids and epochs: " + data.reason);
   if (file.data.has_value()) {
