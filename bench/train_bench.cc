@@ -2,11 +2,13 @@
 // the no-overlap roof, peak memory, time to the first step of a new shape, and the error of loss
 // and gradients against the f32 CPU reference; with --peer, the ratio to PyTorch, which is run
 // after ours in the same call. One table, then one JSON line a shape.
-//   train_bench [--configs "h,L,heads,ffn,V,S,B;..."] [--packed K,K,...] [--seconds s] [--profile]
-//               [--no-error] [--peer "python3 torch_baseline.py"]
+//   train_bench [--configs "h,L,heads,ffn,V,S,B;..."] [--packed K,K,...] [--batched K,K,...]
+//               [--seconds s] [--profile] [--no-error] [--peer "python3 torch_baseline.py"]
+// --packed: K trials at once, each in a stream of its own; --batched: in one graph.
 // --profile: seconds of every kind of op beside its own roof: its matrix FLOPs or the bytes of its
 // tensors, whichever takes longer.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -22,6 +24,7 @@
 #include "tests/worker/test_plan.h"
 #include "worker/graph/op.h"
 #include "worker/runtime/cuda/cuda_program.h"
+#include "worker/runtime/cuda/gemm_table.h"
 #include "worker/runtime/cuda/step_loop.h"
 #include "worker/trainer/programs.h"
 #include "worker/trainer/step_loop_graph.h"
@@ -76,15 +79,16 @@ void FillWeights(const Parameters& layout, CpuParameters<float>& out) {
 
 struct BenchTrial {
   static std::unique_ptr<BenchTrial> Make(const Config& c, int64_t seq, int64_t batch,
-                                          int64_t micro_batch) {
+                                          int64_t micro_batch, int seats = 1) {
     auto t = std::make_unique<BenchTrial>();
     t->plan = PlanOf(c, seq, batch);
     t->step = *BuildStep(t->plan, micro_batch, true, &t->layout);
     t->update = *BuildUpdate(t->plan, t->layout);
     std::string error;
-    t->context = CudaContext::Create(0, &error);
-    t->parameters = CudaParameters::Create(t->layout);
-    if (t->context == nullptr || t->parameters == nullptr) return nullptr;
+    t->context = CudaContext::Create(0, &error, seats, int64_t{16} << 30);
+    if (t->context == nullptr) return nullptr;
+    t->parameters = CudaParameters::Create(t->layout, t->context.get());
+    if (t->parameters == nullptr) return nullptr;
     t->host = std::make_unique<CpuParameters<float>>(t->layout);
     FillWeights(t->layout, *t->host);
     t->begun = Now();
@@ -96,21 +100,24 @@ struct BenchTrial {
     t->parameters->UploadWeights(*t->host, *t->context);
     return t->loop == nullptr ? nullptr : std::move(t);
   }
-  std::vector<DeviceStepResult> Run(int64_t count) {
+  void Run(int64_t count) {
     const int64_t n = plan.batch * plan.seq_len, vocab = plan.model.config["vocab_size"];
-    auto out =
-        loop->Run(position, count, [&](int64_t s, int32_t* tokens, int32_t* targets, float* h) {
-          uint64_t state = 12345 + s * 7919;
-          for (int64_t i = 0; i < n; ++i) {
-            state = state * 6364136223846793005ull + 1442695040888963407ull;
-            tokens[i] = static_cast<int32_t>((state >> 33) % vocab);
-            targets[i] = static_cast<int32_t>((state >> 13) % vocab);
-          }
-          h[0] = static_cast<float>(s + 1);
-          h[1] = h[2] = 1e-3f;
-        });
+    const StepLoop::Fill fill = [&](int64_t s, int32_t* tokens, int32_t* targets, float* h) {
+      uint64_t state = 12345 + s * 7919;
+      for (int64_t i = 0; i < n; ++i) {
+        state = state * 6364136223846793005ull + 1442695040888963407ull;
+        tokens[i] = static_cast<int32_t>((state >> 33) % vocab);
+        targets[i] = static_cast<int32_t>((state >> 13) % vocab);
+      }
+      h[0] = static_cast<float>(s + 1);
+      h[1] = h[2] = 1e-3f;
+    };
+    std::vector<std::vector<DeviceStepResult>> results(context->max_seats());
+    std::vector<StepLoop::SeatRun> runs;
+    for (int seat = 0; seat < context->max_seats(); ++seat)
+      runs.push_back({.seat = seat, .first = position, .fill = &fill, .results = &results[seat]});
+    loop->Run(count, runs);
     position += count;
-    return out;
   }
   recipes::Plan plan;
   Parameters layout;
@@ -137,7 +144,7 @@ void ErrorOf(const Config& c, double* loss_error, double* grad_error) {
   CpuProgram<float> reference(&step->graph, &host, &runtime);
   std::string error;
   auto context = CudaContext::Create(0, &error);
-  auto parameters = CudaParameters::Create(layout);
+  auto parameters = CudaParameters::Create(layout, context.get());
   parameters->Upload(host, *context);
   auto program = CudaProgram::Create(&step->graph, parameters.get(), context.get());
   core::Rng rng(5);
@@ -198,7 +205,7 @@ double RoofSeconds(const Graph& graph, const Node& node) {
   return std::max(bytes / kBandwidth, node.op->MatmulFlops(graph, node) / kGemmFlops);
 }
 
-void Profile(const Config& c, BenchTrial& t) {
+void Profile(const Config& c, BenchTrial& t, int seats = 1) {
   struct Kind {
     double seconds = 0, roof = 0;
     int nodes = 0;
@@ -219,10 +226,10 @@ void Profile(const Config& c, BenchTrial& t) {
       }
       Kind& kind = by_name[name];
       kind.seconds += seconds[i];
-      kind.roof += RoofSeconds(*graph, node);
+      kind.roof += seats * RoofSeconds(*graph, node);
       ++kind.nodes;
       total += seconds[i];
-      roof += RoofSeconds(*graph, node);
+      roof += seats * RoofSeconds(*graph, node);
     }
   }
   std::vector<std::pair<double, std::string>> order;
@@ -351,19 +358,29 @@ void Packed(const Config& c, int trials, double seconds, std::string* json) {
     }
     list.back()->Run(2);
   }
-  std::vector<double> rate(trials);
+  // All of them train from before the window until after it; what they finish inside it counts.
+  std::atomic<bool> stop{false};
+  std::vector<std::atomic<int64_t>> steps(trials);
   std::vector<std::thread> threads;
-  const double start = Now();
   for (int i = 0; i < trials; ++i) {
     threads.emplace_back([&, i] {
-      int64_t steps = 0;
-      while (Now() - start < seconds) {
-        list[i]->Run(64);
-        steps += 64;
+      while (!stop) {
+        list[i]->Run(8);
+        steps[i] += 8;
       }
-      rate[i] = static_cast<double>(steps * c.batch * c.seq) / (Now() - start);
     });
   }
+  const auto sleep = [](double s) { std::this_thread::sleep_for(std::chrono::duration<double>(s)); };
+  sleep(0.3);
+  const double start = Now();
+  const std::vector<int64_t> before(steps.begin(), steps.end());
+  sleep(seconds);
+  const double passed = Now() - start;
+  std::vector<double> rate;
+  for (int i = 0; i < trials; ++i) {
+    rate.push_back(static_cast<double>((steps[i] - before[i]) * c.batch * c.seq) / passed);
+  }
+  stop = true;
   for (std::thread& thread : threads) thread.join();
   double sum = 0;
   for (double r : rate) sum += r;
@@ -375,11 +392,36 @@ void Packed(const Config& c, int trials, double seconds, std::string* json) {
            "\",\"tokens_per_s\":" + std::to_string(sum) + "}\n";
 }
 
+void Batched(const Config& c, int trials, double seconds, bool profile, std::string* json) {
+  auto t = BenchTrial::Make(c, c.seq, c.batch, c.batch, trials);
+  bool fits = t != nullptr;
+  for (int seat = 1; fits && seat < trials; ++seat) fits = t->context->OpenSeat(seat);
+  if (!fits) {
+    std::printf("%-34s x%-3d does not fit\n", c.text.c_str(), trials);
+    return;
+  }
+  t->Run(2);
+  int64_t steps = 0;
+  const double start = Now();
+  while (Now() - start < seconds) {
+    t->Run(64);
+    steps += 64;
+  }
+  const double rate = static_cast<double>(steps * c.batch * c.seq * trials) / (Now() - start);
+  std::printf("%-34s x%-3d %12.0f tokens/s in all, one graph; %s\n", c.text.c_str(), trials, rate,
+              BatchedGemmsText(*t->context).c_str());
+  std::fflush(stdout);
+  t->context->UseSeats(0, trials);
+  if (profile) Profile(c, *t, trials);
+  *json += "{\"batched\":" + std::to_string(trials) + ",\"config\":\"" + c.text +
+           "\",\"tokens_per_s\":" + std::to_string(rate) + "}\n";
+}
+
 }  // namespace
 }  // namespace worker
 
 int main(int argc, char** argv) {
-  std::string configs = worker::kDefault, packed, peer;
+  std::string configs = worker::kDefault, packed, batched, peer;
   std::vector<worker::Row> rows;
   double seconds = 2;
   bool profile = false, error = true;
@@ -389,6 +431,8 @@ int main(int argc, char** argv) {
       configs = argv[++i];
     } else if (arg == "--packed" && i + 1 < argc) {
       packed = argv[++i];
+    } else if (arg == "--batched" && i + 1 < argc) {
+      batched = argv[++i];
     } else if (arg == "--seconds" && i + 1 < argc) {
       seconds = std::atof(argv[++i]);
     } else if (arg == "--peer" && i + 1 < argc) {
@@ -400,12 +444,12 @@ int main(int argc, char** argv) {
     } else {
       std::fprintf(stderr,
                    "usage: train_bench [--configs h,L,heads,ffn,V,S,B;...] [--packed 1,4,8] "
-                   "[--seconds s] [--profile] [--no-error] [--peer COMMAND]\n");
+                   "[--batched 4,8] [--seconds s] [--profile] [--no-error] [--peer COMMAND]\n");
       return 2;
     }
   }
   std::string json;
-  if (packed.empty()) {
+  if (packed.empty() && batched.empty()) {
     std::printf("%-34s %10s %9s %7s %7s %8s %8s %9s %9s\n", "h,L,heads,ffn,V,S,B", "tokens/s",
                 "ms/step", "MFU", "of roof", "GB", "first s", "d loss", "d grad");
   }
@@ -419,14 +463,16 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "train_bench: '%s' is not seven numbers\n", text.c_str());
       return 2;
     }
-    if (packed.empty()) {
+    if (packed.empty() && batched.empty()) {
       worker::Alone(c, seconds, profile, error, &json, &rows);
       continue;
     }
-    std::istringstream counts(packed);
+    std::istringstream streams(packed), seats(batched);
     std::string count;
-    while (std::getline(counts, count, ','))
+    while (std::getline(streams, count, ','))
       worker::Packed(c, std::atoi(count.c_str()), seconds, &json);
+    while (std::getline(seats, count, ','))
+      worker::Batched(c, std::atoi(count.c_str()), seconds, profile, &json);
   }
   if (!peer.empty() && !worker::ComparePeer(peer, configs, rows)) return 1;
   std::printf("%s", json.c_str());

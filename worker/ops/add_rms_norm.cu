@@ -15,7 +15,14 @@ template <int LANES, int VECTORS>
 __global__ void __launch_bounds__(kThreads)
     ForwardKernel(const bf16* __restrict__ x, const bf16* __restrict__ delta,
                   const float* __restrict__ gain, float scale, float eps, bf16* __restrict__ sum,
-                  bf16* __restrict__ y, float* __restrict__ rstd, int64_t rows, int channels) {
+                  bf16* __restrict__ y, float* __restrict__ rstd, int64_t rows, int channels,
+                  int64_t seat_stride) {
+  x = AtSeat(x, seat_stride);
+  if (delta != nullptr) delta = AtSeat(delta, seat_stride);
+  gain = AtSeat(gain, seat_stride);
+  if (sum != nullptr) sum = AtSeat(sum, seat_stride);
+  y = AtSeat(y, seat_stride);
+  rstd = AtSeat(rstd, seat_stride);
   const int lane = threadIdx.x % LANES;
   const int64_t groups = static_cast<int64_t>(gridDim.x) * kThreads / LANES;
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / LANES;
@@ -62,8 +69,16 @@ __global__ void __launch_bounds__(kThreads)
                    const float* __restrict__ rstd, const bf16* __restrict__ dy,
                    const bf16* __restrict__ dsum, float scale, bf16* __restrict__ dx,
                    bf16* __restrict__ ddelta, float* __restrict__ partial, int64_t rows,
-                   int channels) {
+                   int channels, int64_t seat_stride) {
   extern __shared__ float block_gain[];  // (groups of the block, channels)
+  sum = AtSeat(sum, seat_stride);
+  gain = AtSeat(gain, seat_stride);
+  rstd = AtSeat(rstd, seat_stride);
+  dy = AtSeat(dy, seat_stride);
+  if (dsum != nullptr) dsum = AtSeat(dsum, seat_stride);
+  dx = AtSeat(dx, seat_stride);
+  if (ddelta != nullptr) ddelta = AtSeat(ddelta, seat_stride);
+  partial = AtSeat(partial, seat_stride);
   const int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
   const int64_t groups = static_cast<int64_t>(gridDim.x) * kThreads / LANES;
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / LANES;
@@ -152,12 +167,11 @@ void AddRmsNormOp::RunCuda(const CudaExec& exec) const {
     constexpr int kRows = kThreads / lanes.value;
     const int64_t blocks =
         std::min<int64_t>((rows + kRows - 1) / kRows, exec.context.multiprocessors() * int64_t{32});
-    ForwardKernel<lanes.value, vectors.value>
-        <<<static_cast<unsigned>(blocks), kThreads, 0, exec.stream>>>(
-            exec.In(0), exec.HasIn(1) ? exec.In(1) : nullptr, exec.Master(2),
-            static_cast<float>(scale_), static_cast<float>(eps_),
-            exec.HasOut(0) ? exec.Out(0) : nullptr, exec.Out(1), exec.OutF32(2), rows,
-            static_cast<int>(channels));
+    ForwardKernel<lanes.value, vectors.value><<<exec.Grid(blocks), kThreads, 0, exec.stream>>>(
+        exec.In(0), exec.HasIn(1) ? exec.In(1) : nullptr, exec.Master(2),
+        static_cast<float>(scale_), static_cast<float>(eps_),
+        exec.HasOut(0) ? exec.Out(0) : nullptr, exec.Out(1), exec.OutF32(2), rows,
+        static_cast<int>(channels), exec.seat_stride);
   });
   CUDA_LAUNCHED("add_rms_norm");
 }
@@ -175,10 +189,10 @@ void AddRmsNormBackwardOp::RunCuda(const CudaExec& exec) const {
     if (shared > 48 * 1024) {
       CUDA_OK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
     }
-    kernel<<<static_cast<unsigned>(blocks), kThreads, shared, exec.stream>>>(
+    kernel<<<exec.Grid(blocks), kThreads, shared, exec.stream>>>(
         exec.In(0), exec.Master(1), exec.InF32(2), exec.In(3), exec.HasIn(4) ? exec.In(4) : nullptr,
         static_cast<float>(scale_), exec.Out(0), exec.HasOut(1) ? exec.Out(1) : nullptr, partial,
-        rows, static_cast<int>(channels));
+        rows, static_cast<int>(channels), exec.seat_stride);
     CUDA_LAUNCHED("add_rms_norm_backward");
     exec.SumLater(partial, blocks, channels, channels, 2);
   });

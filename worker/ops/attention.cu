@@ -32,6 +32,11 @@ cudnnContext* Cudnn(const CudaExec& exec) {
   return static_cast<cudnnContext*>(exec.context.handles().cudnn);
 }
 
+template <typename T>
+T* Moved(T* p, int64_t bytes) {
+  return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(p) + bytes);
+}
+
 // Layers and trials of equal shape share one plan; who meets a shape first plans it while others of
 // that shape wait.
 const CudnnAttention& PlanOf(const CudaExec& exec, const AttentionShape& shape) {
@@ -60,17 +65,25 @@ const CudnnAttention& PlanOf(const CudaExec& exec, const AttentionShape& shape) 
 void AttentionOp::RunCuda(const CudaExec& exec) const {
   const CudnnAttention& plan = PlanOf(exec, shape_);
   void* workspace = exec.Scratch<std::byte>(static_cast<int64_t>(plan.workspace_bytes()));
-  if (!plan.Forward(Cudnn(exec), exec.stream, exec.In(0), exec.In(1), exec.In(2), exec.Out(0),
-                    exec.OutF32(1), workspace))
-    CudaFail(__FILE__, __LINE__, "attention", CudnnAttention::LastError().c_str());
+  AtEachSeat(exec.context, [&](cudaStream_t stream, int64_t shift) {
+    if (!plan.Forward(Cudnn(exec), stream, Moved(exec.In(0), shift), Moved(exec.In(1), shift),
+                      Moved(exec.In(2), shift), Moved(exec.Out(0), shift),
+                      Moved(exec.OutF32(1), shift), Moved(workspace, shift)))
+      CudaFail(__FILE__, __LINE__, "attention", CudnnAttention::LastError().c_str());
+  });
 }
 
 void AttentionBackwardOp::RunCuda(const CudaExec& exec) const {
   const CudnnAttention& plan = PlanOf(exec, shape_);
   void* workspace = exec.Scratch<std::byte>(static_cast<int64_t>(plan.workspace_bytes()));
-  if (!plan.Backward(Cudnn(exec), exec.stream, exec.In(0), exec.In(1), exec.In(2), exec.In(3),
-                     exec.InF32(4), exec.In(5), exec.Out(0), exec.Out(1), exec.Out(2), workspace))
-    CudaFail(__FILE__, __LINE__, "attention_backward", CudnnAttention::LastError().c_str());
+  AtEachSeat(exec.context, [&](cudaStream_t stream, int64_t shift) {
+    if (!plan.Backward(Cudnn(exec), stream, Moved(exec.In(0), shift), Moved(exec.In(1), shift),
+                       Moved(exec.In(2), shift), Moved(exec.In(3), shift),
+                       Moved(exec.InF32(4), shift), Moved(exec.In(5), shift),
+                       Moved(exec.Out(0), shift), Moved(exec.Out(1), shift),
+                       Moved(exec.Out(2), shift), Moved(workspace, shift)))
+      CudaFail(__FILE__, __LINE__, "attention_backward", CudnnAttention::LastError().c_str());
+  });
 }
 
 }  // namespace worker

@@ -44,8 +44,11 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     Softmax(T* __restrict__ logits, const int32_t* __restrict__ targets,
             float* __restrict__ row_out, int64_t vocab, int64_t width, bool training, float scale,
-            float z_weight) {
+            float z_weight, int64_t seat_stride) {
   __shared__ float shared[kThreads / 32];
+  logits = AtSeat(logits, seat_stride);
+  targets = AtSeat(targets, seat_stride);
+  row_out = AtSeat(row_out, seat_stride);
   const int64_t row = blockIdx.x;
   T* l = logits + row * width;
   auto load = [&](int64_t c) {
@@ -146,7 +149,10 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // row_out (rows, 3) -> loss (3), adding when told: one block, f64, fixed order.
-__global__ void SumRows(const float* __restrict__ row_out, int64_t rows, float* __restrict__ loss) {
+__global__ void SumRows(const float* __restrict__ row_out, int64_t rows, float* __restrict__ loss,
+                        int64_t seat_stride) {
+  row_out = AtSeat(row_out, seat_stride);
+  loss = AtSeat(loss, seat_stride);
   __shared__ double sums[3][1024 / 32];
   double sum[3] = {0, 0, 0};
   for (int64_t r = threadIdx.x; r < rows; r += 1024) {
@@ -166,8 +172,9 @@ __global__ void SumRows(const float* __restrict__ row_out, int64_t rows, float* 
 
 }  // namespace
 
-void SumLossRows(const float* row_out, int64_t rows, float* loss, cudaStream_t stream) {
-  SumRows<<<1, 1024, 0, stream>>>(row_out, rows, loss);
+void SumLossRows(CudaContext& context, const float* row_out, int64_t rows, float* loss) {
+  SumRows<<<SeatGrid(context, 1), 1024, 0, context.handles().stream>>>(row_out, rows, loss,
+                                                                       context.seats().stride);
   CUDA_LAUNCHED("head_loss_sum");
 }
 
@@ -195,13 +202,13 @@ void ChunkedHead(CudaContext& context, const HeadCall& call) {
           .row_stride = row_stride},
          x, call.weight, scratch);
     if (call.training) {
-      Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, stream>>>(
+      Softmax<<<SeatGrid(context, chunk), kThreads, 0, stream>>>(
           reinterpret_cast<bf16*>(scratch), targets, row_out + first * 3, vocab, width, true,
-          call.scale, call.z_weight);
+          call.scale, call.z_weight, context.seats().stride);
     } else {
-      Softmax<<<static_cast<unsigned>(chunk), kThreads, 0, stream>>>(
+      Softmax<<<SeatGrid(context, chunk), kThreads, 0, stream>>>(
           reinterpret_cast<float*>(scratch), targets, row_out + first * 3, vocab, width, false,
-          call.scale, call.z_weight);
+          call.scale, call.z_weight, context.seats().stride);
     }
     CUDA_LAUNCHED("head_loss_softmax");
     if (!call.training) continue;
@@ -220,7 +227,7 @@ void ChunkedHead(CudaContext& context, const HeadCall& call) {
           .row_stride = row_stride},
          dlogits, x, call.dweight);
   }
-  SumLossRows(row_out, rows, call.loss, stream);
+  SumLossRows(context, row_out, rows, call.loss);
 }
 
 void HeadLossOp::RunCuda(const CudaExec& exec) const {

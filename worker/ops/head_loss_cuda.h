@@ -7,8 +7,9 @@
 
 namespace worker {
 
-// One head: x (R, C), weight (V, C), targets (R) -> loss (3); when training, dx (R, C) and
-// dweight (V, C), which is overwritten or, with `add`, added to. head_loss.h has the equations.
+// One head, and the same at every further seat in use: x (R, C), weight (V, C), targets (R) -> loss
+// (3); when training, dx (R, C) and dweight (V, C), which is overwritten or, with `add`, added to.
+// head_loss.h has the equations.
 struct HeadCall {
   const bf16* x = nullptr;
   const bf16* weight = nullptr;
@@ -31,6 +32,6 @@ void FusedHead(CudaContext& context, const HeadCall& call);
 
 // row_out (rows, 3): nats, lse^2 and 1, or zeros where nothing is scored, of a row or of several
 // -> loss (3), summed in f64 in a fixed order.
-void SumLossRows(const float* row_out, int64_t rows, float* loss, cudaStream_t stream);
+void SumLossRows(CudaContext& context, const float* row_out, int64_t rows, float* loss);
 
 }  // namespace worker

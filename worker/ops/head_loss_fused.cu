@@ -104,7 +104,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       BarrierExpect(resident_full, L::kResidentBytes);
 #pragma unroll
       for (int c = 0; c < C / 64; ++c)
-        CopyBox(base + c * kBlock * 128, &resident_map, c * 64, item.resident, resident_full);
+        CopyBox(base + c * kBlock * 128, &resident_map, c * 64, item.resident, blockIdx.z,
+                resident_full);
       for (int i = 0; i < item.count; ++i, ring.Next()) {
         const int row = item.Tile(i) * N;
         const uint32_t to = base + L::kTiles + ring.stage * L::kTileBytes,
@@ -112,11 +113,12 @@ __global__ void __launch_bounds__(kThreads, 1)
         BarrierWait(empty + ring.stage * 8, ring.parity ^ 1);
         BarrierExpect(bar, L::kTileBytes + L::kRowBytes);
 #pragma unroll
-        for (int c = 0; c < C / 64; ++c) CopyBox(to + c * N * 128, &stream_map, c * 64, row, bar);
+        for (int c = 0; c < C / 64; ++c)
+          CopyBox(to + c * N * 128, &stream_map, c * 64, row, blockIdx.z, bar);
         if constexpr (PASS == Pass::kWeight) {
           const uint32_t rows_to = base + L::kRows + ring.stage * L::kRowBytes;
-          CopyBytes(rows_to, a.shift + row, N * 4, bar);
-          CopyBytes(rows_to + N * 4, a.row_target + row, N * 4, bar);
+          CopyBytes(rows_to, a.Own(a.shift) + row, N * 4, bar);
+          CopyBytes(rows_to + N * 4, a.Own(a.row_target) + row, N * 4, bar);
         }
       }
     }
@@ -250,9 +252,11 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // parts (splits, n / 4) -> out (n / 4), in their order.
 __global__ void SumParts(const float4* __restrict__ parts, int splits, int64_t n4, bool add,
-                         float4* __restrict__ out) {
+                         float4* __restrict__ out, int64_t seat_stride) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n4) return;
+  parts = AtSeat(parts, seat_stride);
+  out = AtSeat(out, seat_stride);
   float4 sum = add ? out[i] : make_float4(0, 0, 0, 0);
   for (int k = 0; k < splits; ++k) {
     const float4 part = parts[k * n4 + i];
@@ -264,8 +268,9 @@ __global__ void SumParts(const float4* __restrict__ parts, int splits, int64_t n
   out[i] = sum;
 }
 
-// A (rows, C) bf16 tensor, copied in boxes of box_rows x 64.
-CUtensorMap MapOf(const bf16* data, int64_t rows, int64_t channels, int box_rows) {
+// (seats, rows, C) bf16, copied in boxes of box_rows x 64.
+CUtensorMap MapOf(const bf16* data, int64_t rows, int64_t channels, int box_rows,
+                  const Seats& seats) {
   static const auto encode = [] {
     void* entry = nullptr;
     cudaDriverEntryPointQueryResult found;
@@ -275,11 +280,14 @@ CUtensorMap MapOf(const bf16* data, int64_t rows, int64_t channels, int box_rows
     return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
   }();
   CUtensorMap map;
-  const cuuint64_t dims[2] = {static_cast<cuuint64_t>(channels), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(channels) * 2};
-  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(box_rows)}, steps[2] = {1, 1};
+  const cuuint64_t dims[3] = {static_cast<cuuint64_t>(channels), static_cast<cuuint64_t>(rows),
+                              static_cast<cuuint64_t>(seats.count)};
+  const cuuint64_t row_bytes = dims[0] * 2;
+  const cuuint64_t strides[2] = {
+      row_bytes, seats.count > 1 ? static_cast<cuuint64_t>(seats.stride) : row_bytes * dims[1]};
+  const cuuint32_t box[3] = {64, static_cast<cuuint32_t>(box_rows), 1}, steps[3] = {1, 1, 1};
   const CUresult result =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<bf16*>(data), dims, strides, box,
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<bf16*>(data), dims, strides, box,
              steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   SWEEP_CHECK(result == CUDA_SUCCESS);
@@ -292,9 +300,9 @@ void Launch(CudaContext& context, const Args& args) {
   constexpr int bytes = Layout<PASS, C, N, STAGES>::kBytes;
   CUDA_OK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
   constexpr bool weight = PASS == Pass::kWeight;
-  const CUtensorMap x = MapOf(args.x, args.rows, C, weight ? N : kBlock);
-  const CUtensorMap w = MapOf(args.weight, args.vocab, C, weight ? kBlock : N);
-  const int grid = std::min(args.items, context.multiprocessors());
+  const CUtensorMap x = MapOf(args.x, args.rows, C, weight ? N : kBlock, context.seats());
+  const CUtensorMap w = MapOf(args.weight, args.vocab, C, weight ? kBlock : N, context.seats());
+  const dim3 grid = SeatGrid(context, std::min(args.items, context.multiprocessors()));
   kernel<<<grid, kThreads, bytes, context.handles().stream>>>(weight ? w : x, weight ? x : w, args);
   CUDA_LAUNCHED("head_loss_fused");
 }
@@ -342,17 +350,17 @@ void Run(CudaContext& context, const HeadCall& call) {
             .sums = scratch + padded * 2,
             .shift = scratch,
             .row_target = reinterpret_cast<int32_t*>(scratch + padded),
-            .items = static_cast<int>(row_blocks)};
-  const cudaStream_t stream = context.handles().stream;
+            .items = static_cast<int>(row_blocks),
+            .seat_stride = context.seats().stride};
   if (!call.training) {
     args.tiles = static_cast<int>(Parts(call.vocab, NS));
     Launch<Pass::kScore, C, NS, SS, C == 256>(context, args);
-    SumLossRows(args.sums, row_blocks * 8, call.loss, stream);
+    SumLossRows(context, args.sums, row_blocks * 8, call.loss);
     return;
   }
   args.tiles = static_cast<int>(Parts(call.vocab, NF));
   Launch<Pass::kForward, C, NF, SF>(context, args);
-  SumLossRows(args.sums, row_blocks * 8, call.loss, stream);
+  SumLossRows(context, args.sums, row_blocks * 8, call.loss);
   args.dweight = splits > 1 ? scratch + floats : call.dweight;
   args.add = splits == 1 && call.add;
   args.tiles = static_cast<int>(weight_tiles);
@@ -361,9 +369,9 @@ void Run(CudaContext& context, const HeadCall& call) {
   args.items = static_cast<int>(vocab_blocks * splits);
   Launch<Pass::kWeight, C, NW, SW>(context, args);
   if (splits == 1) return;
-  SumParts<<<static_cast<unsigned>(Parts(n / 4, 256)), 256, 0, stream>>>(
+  SumParts<<<SeatGrid(context, Parts(n / 4, 256)), 256, 0, context.handles().stream>>>(
       reinterpret_cast<const float4*>(args.dweight), static_cast<int>(splits), n / 4, call.add,
-      reinterpret_cast<float4*>(call.dweight));
+      reinterpret_cast<float4*>(call.dweight), context.seats().stride);
   CUDA_LAUNCHED("head_loss_sum_parts");
 }
 

@@ -36,6 +36,13 @@ struct Args {
   int32_t* row_target;  // (padded R): -1 where nothing is scored
   int items, tiles, tiles_per_item, vocab_blocks;
   bool add;
+  int64_t seat_stride;
+
+  // The pointers above are the first seat's.
+  template <typename T>
+  __device__ T* Own(T* p) const {
+    return AtSeat(p, seat_stride);
+  }
 };
 
 __device__ inline float Exp2(float x) {
@@ -126,7 +133,7 @@ __device__ __forceinline__ void LoadTargets(const Args& a, int first, int (&targ
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = first + threadIdx.x % 32 / 4 + 8 * h;
-    target[h] = row < a.rows ? __ldg(a.targets + row) : -1;
+    target[h] = row < a.rows ? __ldg(a.Own(a.targets) + row) : -1;
   }
 }
 
@@ -139,8 +146,9 @@ __device__ __forceinline__ void TargetLogits(const Args& a, int first, const int
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int64_t row = min(first + lane / 4 + 8 * h, a.rows - 1);
-    w[h] = reinterpret_cast<const uint32_t*>(a.weight + int64_t{max(target[h], 0)} * C + pair);
-    x[h] = reinterpret_cast<const uint32_t*>(a.x + row * C + pair);
+    w[h] =
+        reinterpret_cast<const uint32_t*>(a.Own(a.weight) + int64_t{max(target[h], 0)} * C + pair);
+    x[h] = reinterpret_cast<const uint32_t*>(a.Own(a.x) + row * C + pair);
     logit[h] = 0;
   }
 #pragma unroll
@@ -178,15 +186,15 @@ __device__ __forceinline__ void FinishRows(const Args& a, int first, const int (
     if constexpr (PASS == Pass::kForward) {
       const float slope = 1.0f + 2.0f * a.z_weight * lse, factor = a.scale * slope / l;
       if (lane % 4 == 0) {
-        a.shift[row] = scored ? __log2f(slope) - lse2 : -INFINITY;
-        a.row_target[row] = target[h];
+        a.Own(a.shift)[row] = scored ? __log2f(slope) - lse2 : -INFINITY;
+        a.Own(a.row_target)[row] = target[h];
       }
-      const auto* w = reinterpret_cast<const uint32_t*>(a.weight + int64_t{max(target[h], 0)} * C +
-                                                        lane % 4 * 2);
+      const auto* w = reinterpret_cast<const uint32_t*>(
+          a.Own(a.weight) + int64_t{max(target[h], 0)} * C + lane % 4 * 2);
       // Of two groups of 8 columns, an even lane stores 4 columns of the first and its neighbour 4
       // of the second: 32 bytes of a row at a time.
       const bool odd = lane % 2 != 0;
-      bf16* to = a.dx + static_cast<int64_t>(row) * C + lane % 4 / 2 * 4 + odd * 8;
+      bf16* to = a.Own(a.dx) + static_cast<int64_t>(row) * C + lane % 4 / 2 * 4 + odd * 8;
 #pragma unroll
       for (int i = 0; i < C / 8; i += 2) {
         uint32_t narrow[2];
@@ -212,12 +220,12 @@ __device__ __forceinline__ void FinishRows(const Args& a, int first, const int (
       total[i] += __shfl_xor_sync(0xffffffffu, total[i], offset);
   }
   if (lane < 3)
-    a.sums[first / 16 * 3 + lane] = lane == 0 ? total[0] : lane == 1 ? total[1] : total[2];
+    a.Own(a.sums)[first / 16 * 3 + lane] = lane == 0 ? total[0] : lane == 1 ? total[1] : total[2];
   if (PASS == Pass::kForward && first + 16 == a.items * kBlock) {
     // Beyond: rows of zeros, for which any finite P will do.
     for (int i = lane; i < kPadding; i += 32) {
-      a.shift[first + 16 + i] = 0;
-      a.row_target[first + 16 + i] = -1;
+      a.Own(a.shift)[first + 16 + i] = 0;
+      a.Own(a.row_target)[first + 16 + i] = -1;
     }
   }
 }
@@ -226,7 +234,7 @@ template <int C, int COUNT>
 __device__ __forceinline__ void FinishWeight(const Args& a, int first, int split,
                                              const float (&o)[COUNT]) {
   const int lane = threadIdx.x % 32;
-  float* to = a.dweight + static_cast<int64_t>(split) * a.vocab * C + lane % 4 * 2;
+  float* to = a.Own(a.dweight) + static_cast<int64_t>(split) * a.vocab * C + lane % 4 * 2;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = first + lane / 4 + 8 * h;

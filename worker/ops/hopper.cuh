@@ -39,13 +39,14 @@ __device__ inline void BarrierWait(uint32_t barrier, uint32_t parity) {
       : "memory");
 }
 
-// A box of a 2-D tensor at (column, row) -> shared memory; out-of-bounds elements arrive as zeros.
-__device__ inline void CopyBox(uint32_t to, const CUtensorMap* map, int column, int row,
+// A box of a 3-D tensor at (column, row, plane) -> shared memory; out-of-bounds elements arrive as
+// zeros.
+__device__ inline void CopyBox(uint32_t to, const CUtensorMap* map, int column, int row, int plane,
                                uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-      "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-      "l"(map), "r"(column), "r"(row), "r"(barrier)
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
+      "l"(map), "r"(column), "r"(row), "r"(plane), "r"(barrier)
       : "memory");
 }
 // `bytes` and both addresses are multiples of 16.

@@ -32,8 +32,17 @@ __global__ void __launch_bounds__(kThreads)
     ForwardKernel(const bf16* __restrict__ qkv, const float* __restrict__ q_gain,
                   const float* __restrict__ k_gain, const float* __restrict__ cosine,
                   const float* __restrict__ sine, float eps, bf16* __restrict__ q,
-                  bf16* __restrict__ k, bf16* __restrict__ v, float* __restrict__ rstd,
-                  Sizes size) {
+                  bf16* __restrict__ k, bf16* __restrict__ v, float* __restrict__ rstd, Sizes size,
+                  int64_t seat_stride) {
+  qkv = AtSeat(qkv, seat_stride);
+  if (q_gain != nullptr) {
+    q_gain = AtSeat(q_gain, seat_stride);
+    k_gain = AtSeat(k_gain, seat_stride);
+    rstd = AtSeat(rstd, seat_stride);
+  }
+  q = AtSeat(q, seat_stride);
+  k = AtSeat(k, seat_stride);
+  v = AtSeat(v, seat_stride);
   const int D = size.d, lane = threadIdx.x % LANES;
   const int per_row = size.heads + 2 * size.kv_heads;
   const uint32_t index = (blockIdx.x * kThreads + threadIdx.x) / LANES;
@@ -101,7 +110,18 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
                    const float* __restrict__ sine, const float* __restrict__ rstd,
                    const bf16* __restrict__ dq, const bf16* __restrict__ dk,
                    const bf16* __restrict__ dv, bf16* __restrict__ dqkv,
-                   float* __restrict__ partial, Sizes size) {
+                   float* __restrict__ partial, Sizes size, int64_t seat_stride) {
+  qkv = AtSeat(qkv, seat_stride);
+  if (q_gain != nullptr) {
+    q_gain = AtSeat(q_gain, seat_stride);
+    k_gain = AtSeat(k_gain, seat_stride);
+    rstd = AtSeat(rstd, seat_stride);
+    partial = AtSeat(partial, seat_stride);
+  }
+  dq = AtSeat(dq, seat_stride);
+  dk = AtSeat(dk, seat_stride);
+  dv = AtSeat(dv, seat_stride);
+  dqkv = AtSeat(dqkv, seat_stride);
   constexpr int kGroups = kThreads / LANES;
   __shared__ float block_gain[kGroups][2 * LANES * 8];
   const int D = size.d, lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
@@ -219,10 +239,10 @@ void QkNormRopeOp::RunCuda(const CudaExec& exec) const {
   ByHeadDim(shape_.head_dim, [&](auto lanes) {
     constexpr int kUnits = kThreads / lanes.value;
     ForwardKernel<lanes.value>
-        <<<static_cast<unsigned>((size.units + kUnits - 1) / kUnits), kThreads, 0, exec.stream>>>(
+        <<<exec.Grid((size.units + kUnits - 1) / kUnits), kThreads, 0, exec.stream>>>(
             exec.In(0), norm ? exec.Master(1) : nullptr, norm ? exec.Master(2) : nullptr,
             exec.InF32(3), exec.InF32(4), static_cast<float>(eps_), exec.Out(0), exec.Out(1),
-            exec.Out(2), norm ? exec.OutF32(3) : nullptr, size);
+            exec.Out(2), norm ? exec.OutF32(3) : nullptr, size, exec.seat_stride);
   });
   CUDA_LAUNCHED("qk_norm_rope");
 }
@@ -236,10 +256,10 @@ void QkNormRopeBackwardOp::RunCuda(const CudaExec& exec) const {
         std::min<int64_t>((size.units + kUnits - 1) / kUnits,
                           exec.context.multiprocessors() * int64_t{kBackwardBlocks});
     float* partial = norm ? exec.Partial(blocks * 2 * shape_.head_dim) : nullptr;
-    BackwardKernel<lanes.value><<<static_cast<unsigned>(blocks), kThreads, 0, exec.stream>>>(
+    BackwardKernel<lanes.value><<<exec.Grid(blocks), kThreads, 0, exec.stream>>>(
         exec.In(0), norm ? exec.Master(1) : nullptr, norm ? exec.Master(2) : nullptr, exec.InF32(3),
         exec.InF32(4), norm ? exec.InF32(5) : nullptr, exec.In(6), exec.In(7), exec.In(8),
-        exec.Out(0), partial, size);
+        exec.Out(0), partial, size, exec.seat_stride);
     CUDA_LAUNCHED("qk_norm_rope_backward");
     if (!norm) return;
     const int64_t d = shape_.head_dim;

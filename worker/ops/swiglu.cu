@@ -8,9 +8,11 @@ __device__ inline float SigmoidOf(float x) { return 1.0f / (1.0f + __expf(-x)); 
 
 // One thread, 8 values. Forward reads 4F and writes 2F bytes a row, backward 6F and 4F.
 __global__ void SwiGlu(const bf16* __restrict__ gate_up, bf16* __restrict__ y, int64_t rows,
-                       int64_t f8) {
+                       int64_t f8, int64_t seat_stride) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= rows * f8) return;
+  gate_up = AtSeat(gate_up, seat_stride);
+  y = AtSeat(y, seat_stride);
   const int64_t row = i / f8, column = i - row * f8;
   const bf16* in = gate_up + (row * 2 * f8 + column) * 8;
   Float8 gate = Load8(in);
@@ -21,9 +23,13 @@ __global__ void SwiGlu(const bf16* __restrict__ gate_up, bf16* __restrict__ y, i
 }
 
 __global__ void SwiGluBackward(const bf16* __restrict__ gate_up, const bf16* __restrict__ dy,
-                               bf16* __restrict__ dgate_up, int64_t rows, int64_t f8) {
+                               bf16* __restrict__ dgate_up, int64_t rows, int64_t f8,
+                               int64_t seat_stride) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= rows * f8) return;
+  gate_up = AtSeat(gate_up, seat_stride);
+  dy = AtSeat(dy, seat_stride);
+  dgate_up = AtSeat(dgate_up, seat_stride);
   const int64_t row = i / f8, column = i - row * f8;
   const int64_t at = (row * 2 * f8 + column) * 8;
   Float8 gate = Load8(gate_up + at), up = Load8(gate_up + at + f8 * 8);
@@ -43,15 +49,15 @@ __global__ void SwiGluBackward(const bf16* __restrict__ gate_up, const bf16* __r
 
 void SwiGluOp::RunCuda(const CudaExec& exec) const {
   const int64_t f8 = exec.OutDims(0).back() / 8, rows = NumElements(exec.OutDims(0)) / (8 * f8);
-  SwiGlu<<<static_cast<unsigned>((rows * f8 + 255) / 256), 256, 0, exec.stream>>>(
-      exec.In(0), exec.Out(0), rows, f8);
+  SwiGlu<<<exec.Grid((rows * f8 + 255) / 256), 256, 0, exec.stream>>>(exec.In(0), exec.Out(0), rows,
+                                                                      f8, exec.seat_stride);
   CUDA_LAUNCHED("swiglu");
 }
 
 void SwiGluBackwardOp::RunCuda(const CudaExec& exec) const {
   const int64_t f8 = exec.InDims(1).back() / 8, rows = NumElements(exec.InDims(1)) / (8 * f8);
-  SwiGluBackward<<<static_cast<unsigned>((rows * f8 + 255) / 256), 256, 0, exec.stream>>>(
-      exec.In(0), exec.In(1), exec.Out(0), rows, f8);
+  SwiGluBackward<<<exec.Grid((rows * f8 + 255) / 256), 256, 0, exec.stream>>>(
+      exec.In(0), exec.In(1), exec.Out(0), rows, f8, exec.seat_stride);
   CUDA_LAUNCHED("swiglu_backward");
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 struct Rule {
   const float* clip;
-  const float* hyper;
+  const float* hyper;  // hyper[0]: the step, from 1; 0 where the seat sits it out
   int group;
   float beta1, beta2, rest1, rest2;  // rest: 1 - beta, rounded once
   float epsilon, weight_decay;
@@ -20,6 +20,15 @@ struct State {
   float *p, *m, *v;
   bf16* p16;
 };
+
+// Moves both to the block's seat. False: nothing is to be done there.
+__device__ inline bool TakeSeat(State& s, Rule& rule, int64_t seat_stride) {
+  s = {AtSeat(s.grad, seat_stride), AtSeat(s.p, seat_stride), AtSeat(s.m, seat_stride),
+       AtSeat(s.v, seat_stride), AtSeat(s.p16, seat_stride)};
+  rule.clip = AtSeat(rule.clip, seat_stride);
+  rule.hyper = AtSeat(rule.hyper, seat_stride);
+  return rule.hyper[0] != 0;
+}
 struct Corrections {
   float m_scale, v_scale;
 };
@@ -61,7 +70,8 @@ __device__ inline void Store(bf16* p, const Float4& x) {
 }
 
 __global__ void __launch_bounds__(kPieceThreads)
-    AdamW(State s, const Piece* __restrict__ pieces, Rule rule) {
+    AdamW(State s, const Piece* __restrict__ pieces, Rule rule, int64_t seat_stride) {
+  if (!TakeSeat(s, rule, seat_stride)) return;
   const Corrections c = CorrectionsOf(rule);
   const Piece piece = pieces[blockIdx.x];
   const float clip = rule.clip[1], lr = rule.hyper[1 + rule.group];
@@ -83,9 +93,11 @@ __global__ void __launch_bounds__(kPieceThreads)
 
 // First pass of AdamH: moments, and <p,u>, <u,u>, <p,p> of each piece. 24 bytes a parameter.
 __global__ void __launch_bounds__(kPieceThreads)
-    AdamHMoments(State s, const Piece* __restrict__ pieces, Rule rule,
-                 double* __restrict__ partial) {
+    AdamHMoments(State s, const Piece* __restrict__ pieces, Rule rule, double* __restrict__ partial,
+                 int64_t seat_stride) {
   __shared__ double shared[kPieceThreads / 32];
+  if (!TakeSeat(s, rule, seat_stride)) return;
+  partial = AtSeat(partial, seat_stride);
   const Corrections c = CorrectionsOf(rule);
   const Piece piece = pieces[blockIdx.x];
   const float clip = rule.clip[1];
@@ -122,8 +134,11 @@ __global__ void __launch_bounds__(kPieceThreads)
 // One block a view: the step length and the factor back onto the sphere. ||p - c u||^2 follows from
 // the three sums.
 __global__ void AdamHScales(const double* __restrict__ partial, const int* __restrict__ first,
-                            Rule rule, float2* __restrict__ scales) {
+                            Rule rule, float2* __restrict__ scales, int64_t seat_stride) {
   __shared__ double shared[32];
+  partial = AtSeat(partial, seat_stride);
+  scales = AtSeat(scales, seat_stride);
+  rule.hyper = AtSeat(rule.hyper, seat_stride);
   double pu = 0, uu = 0, pp = 0;
   for (int i = first[blockIdx.x] + threadIdx.x; i < first[blockIdx.x + 1]; i += blockDim.x) {
     pu += partial[3 * i];
@@ -144,7 +159,9 @@ __global__ void AdamHScales(const double* __restrict__ partial, const int* __res
 // Second pass: u again from the moments, then the weights and their bf16 copy. 18 bytes.
 __global__ void __launch_bounds__(kPieceThreads)
     AdamHStep(State s, const Piece* __restrict__ pieces, Rule rule,
-              const float2* __restrict__ scales) {
+              const float2* __restrict__ scales, int64_t seat_stride) {
+  if (!TakeSeat(s, rule, seat_stride)) return;
+  scales = AtSeat(scales, seat_stride);
   const Corrections c = CorrectionsOf(rule);
   const Piece piece = pieces[blockIdx.x];
   const float2 scale = scales[piece.view];
@@ -201,8 +218,8 @@ DevicePieces Upload(const CudaExec& exec, const AdamAttributes& a) {
 
 void AdamWOp::RunCuda(const CudaExec& exec) const {
   const DevicePieces pieces = Upload(exec, a_);
-  AdamW<<<pieces.count, kPieceThreads, 0, exec.stream>>>(StateOf(exec), pieces.pieces,
-                                                         RuleOf(exec, a_));
+  AdamW<<<exec.Grid(pieces.count), kPieceThreads, 0, exec.stream>>>(
+      StateOf(exec), pieces.pieces, RuleOf(exec, a_), exec.seat_stride);
   CUDA_LAUNCHED("adamw");
 }
 
@@ -213,12 +230,14 @@ void AdamHOp::RunCuda(const CudaExec& exec) const {
   auto* scales = reinterpret_cast<float2*>(partial + 3 * pieces.count);
   const State state = StateOf(exec);
   const Rule rule = RuleOf(exec, a_);
-  AdamHMoments<<<pieces.count, kPieceThreads, 0, exec.stream>>>(state, pieces.pieces, rule,
-                                                                partial);
+  AdamHMoments<<<exec.Grid(pieces.count), kPieceThreads, 0, exec.stream>>>(
+      state, pieces.pieces, rule, partial, exec.seat_stride);
   CUDA_LAUNCHED("adamh_moments");
-  AdamHScales<<<views, 256, 0, exec.stream>>>(partial, pieces.first_of_view, rule, scales);
+  AdamHScales<<<exec.Grid(views), 256, 0, exec.stream>>>(partial, pieces.first_of_view, rule,
+                                                         scales, exec.seat_stride);
   CUDA_LAUNCHED("adamh_scales");
-  AdamHStep<<<pieces.count, kPieceThreads, 0, exec.stream>>>(state, pieces.pieces, rule, scales);
+  AdamHStep<<<exec.Grid(pieces.count), kPieceThreads, 0, exec.stream>>>(state, pieces.pieces, rule,
+                                                                        scales, exec.seat_stride);
   CUDA_LAUNCHED("adamh_step");
 }
 

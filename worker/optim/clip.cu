@@ -6,9 +6,11 @@ namespace {
 
 __global__ void __launch_bounds__(kPieceThreads)
     SquaresOfPieces(const float* __restrict__ grad, const Piece* __restrict__ pieces,
-                    double* __restrict__ partial) {
+                    double* __restrict__ partial, int64_t seat_stride) {
   __shared__ double shared[kPieceThreads / 32];
   const Piece piece = pieces[blockIdx.x];
+  grad = AtSeat(grad, seat_stride);
+  partial = AtSeat(partial, seat_stride);
   const float4* g = reinterpret_cast<const float4*>(grad + piece.begin);
   double sum = 0;
   for (int i = threadIdx.x; i < piece.count / 4; i += kPieceThreads) {
@@ -20,8 +22,10 @@ __global__ void __launch_bounds__(kPieceThreads)
 }
 
 __global__ void Factor(const double* __restrict__ partial, int parts, double limit,
-                       float* __restrict__ clip) {
+                       float* __restrict__ clip, int64_t seat_stride) {
   __shared__ double shared[32];
+  partial = AtSeat(partial, seat_stride);
+  clip = AtSeat(clip, seat_stride);
   double sum = 0;
   for (int i = threadIdx.x; i < parts; i += 1024) sum += partial[i];
   sum = BlockSumDouble(sum, shared);
@@ -39,9 +43,11 @@ void ClipOp::RunCuda(const CudaExec& exec) const {
   const auto* pieces = static_cast<const Piece*>(
       exec.Constant(cut.pieces.data(), parts * static_cast<int64_t>(sizeof(Piece))));
   auto* partial = exec.Scratch<double>(parts);
-  SquaresOfPieces<<<parts, kPieceThreads, 0, exec.stream>>>(exec.InF32(0), pieces, partial);
+  SquaresOfPieces<<<exec.Grid(parts), kPieceThreads, 0, exec.stream>>>(exec.InF32(0), pieces,
+                                                                       partial, exec.seat_stride);
   CUDA_LAUNCHED("clip_squares");
-  Factor<<<1, 1024, 0, exec.stream>>>(partial, parts, limit_, exec.OutF32(0));
+  Factor<<<exec.Grid(1), 1024, 0, exec.stream>>>(partial, parts, limit_, exec.OutF32(0),
+                                                 exec.seat_stride);
   CUDA_LAUNCHED("clip_factor");
 }
 

@@ -34,7 +34,10 @@ absl::Status MeasureRate(const MeasureRateOptions& options) {
     const double begun = Now();
     auto trial = CreateCudaTrial(
         bytes, dataset.get(),
-        {.device = options.device, .memory = &memory, .give_up = [] { return true; }});
+        // Neighbours in a sweep are of other shapes.
+        {.device = options.device, .memory = &memory, .max_seats = 1, .give_up = [] {
+           return true;
+         }});
     if (absl::IsCancelled(trial.status())) break;
     RETURN_IF_ERROR(trial.status());
     setup = Now() - begun;  // of the last: libraries are loaded and algorithms chosen

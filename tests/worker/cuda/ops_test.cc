@@ -233,7 +233,7 @@ TEST(CudaOptimTest, ThreeStepsOfAdamWAndAdamHMatchTheSpecification) {
       for (int64_t i = 0; i < host.param[b].size(); ++i)
         host.param[b].data()[i] = narrow.param[b].data()[i] = static_cast<float>(rng.Normal());
     }
-    auto device = CudaParameters::Create(layout);
+    auto device = CudaParameters::Create(layout, context.get());
     device->Upload(narrow, *context);
     CpuProgram<double> reference(&graph, &host, &runtime);
     auto program = CudaProgram::Create(&graph, device.get(), context.get());

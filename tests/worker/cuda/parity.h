@@ -116,7 +116,7 @@ class Parity {
       std::copy(param_values_[b].begin(), param_values_[b].end(), host.param[b].data());
       std::copy(param_values_[b].begin(), param_values_[b].end(), narrow.param[b].data());
     }
-    auto device_parameters = CudaParameters::Create(layout);
+    auto device_parameters = CudaParameters::Create(layout, context.get());
     ASSERT_NE(device_parameters, nullptr);
     device_parameters->Upload(narrow, *context);
     CpuProgram<double> reference(&graph, &host, &runtime);
@@ -173,12 +173,66 @@ class Parity {
         EXPECT_TRUE(first == got) << "a second run gives other bits";
       }
     }
+    CheckSeats(narrow, first);
   }
 
   Graph graph;
   Parameters layout;
 
  private:
+  // The graph at seats 1 and 2, while seat 0 has zeros in all inputs and weights: the bits must be
+  // `alone`'s, so no seat reads or writes another's.
+  void CheckSeats(CpuParameters<float>& host,
+                  const std::map<std::string, std::vector<float>>& alone) {
+    constexpr int kSeats = 3;
+    std::string error;
+    auto context = CudaContext::Create(0, &error, kSeats, int64_t{4} << 30);
+    ASSERT_NE(context, nullptr) << error;
+    auto parameters = CudaParameters::Create(layout, context.get());
+    ASSERT_NE(parameters, nullptr);
+    parameters->Upload(host, *context);
+    auto program = CudaProgram::Create(&graph, parameters.get(), context.get());
+    ASSERT_NE(program, nullptr);
+    for (const auto& [id, v] : values_) program->Upload(id, v.data());
+    for (const auto& [id, v] : ints_) program->Upload(id, v.data());
+    program->Run(false);  // everything is allocated
+    for (int seat = 1; seat < kSeats; ++seat) ASSERT_TRUE(context->OpenSeat(seat));
+    for (const auto& [id, v] : values_)
+      program->Upload(id, std::vector<float>(v.size(), 0.0f).data());
+    for (const auto& [id, v] : ints_) program->Upload(id, std::vector<int32_t>(v.size(), 0).data());
+    const CpuParameters<float> zeros(layout);
+    parameters->Upload(zeros, *context);
+    for (int seat = 0; seat < kSeats; ++seat) {
+      context->UseSeats(seat, 1);
+      parameters->UploadGradients(zeros, *context);
+      for (TensorId id : outputs_) {
+        const std::vector<float> poison(NumElements(graph.tensor(id).dims), NAN);
+        program->Upload(id, poison.data());
+      }
+    }
+    context->UseSeats(0, kSeats);
+    program->Run(false);
+    for (int seat = 1; seat < kSeats; ++seat) {
+      context->UseSeats(seat, 1);
+      parameters->Download(host, *context);
+      for (const auto& [name, want] : alone) {
+        if (name.rfind("grad.", 0) == 0) {
+          for (size_t b = 0; b < layout.blocks().size(); ++b) {
+            if ("grad." + layout.blocks()[b].name != name) continue;
+            const std::vector<float> got(host.grad[b].data(),
+                                         host.grad[b].data() + host.grad[b].size());
+            EXPECT_TRUE(got == want) << name << " at seat " << seat;
+          }
+          continue;
+        }
+        for (TensorId id : outputs_) {
+          if (graph.tensor(id).name != name) continue;
+          EXPECT_TRUE(program->Download(id) == want) << name << " at seat " << seat;
+        }
+      }
+    }
+  }
+
   core::Rng rng_;
   std::map<TensorId, std::vector<float>> values_;
   std::map<TensorId, std::vector<int32_t>> ints_;

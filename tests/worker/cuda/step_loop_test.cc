@@ -26,7 +26,7 @@ std::vector<double> Train(int64_t micro_batch, int64_t steps, uint64_t seed) {
   const auto update = *BuildUpdate(plan, layout);
   std::string error;
   const auto context = CudaContext::Create(0, &error);
-  const auto parameters = CudaParameters::Create(layout);
+  const auto parameters = CudaParameters::Create(layout, context.get());
   const auto micro = CudaProgram::Create(&step->graph, parameters.get(), context.get());
   const auto optimise = CudaProgram::Create(&update->graph, parameters.get(), context.get());
   const auto loop = StepLoop::Create(context.get(), micro.get(), optimise.get(),
@@ -83,6 +83,79 @@ TEST(StepLoopTest, ManyAtOnceStartInAnyOrderAndChangeNothing) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(alone, packed);
+}
+
+// What Train does, for several seeds in the seats of one context. `runs`: which of them take how
+// many steps next.
+using Runs = std::vector<std::pair<std::vector<int>, int64_t>>;
+std::vector<std::vector<double>> TrainInSeats(int64_t micro_batch,
+                                              const std::vector<uint64_t>& seeds,
+                                              const Runs& runs) {
+  recipes::Plan plan = SmallPlan(64, 2, 2, 2, 32, 128, 512, 64);
+  plan.batch = 8;
+  Parameters layout;
+  const auto step = *BuildStep(plan, micro_batch, true, &layout);
+  const auto update = *BuildUpdate(plan, layout);
+  std::string error;
+  const auto context = CudaContext::Create(0, &error, static_cast<int>(seeds.size()), 256 << 20);
+  const auto parameters = CudaParameters::Create(layout, context.get());
+  const auto micro = CudaProgram::Create(&step->graph, parameters.get(), context.get());
+  const auto optimise = CudaProgram::Create(&update->graph, parameters.get(), context.get());
+  const auto loop = StepLoop::Create(context.get(), micro.get(), optimise.get(),
+                                     LoopGraph(plan, micro_batch, *step, *update));
+  std::vector<std::vector<double>> out(seeds.size());
+  std::vector<int64_t> position(seeds.size());
+  std::vector<StepLoop::Fill> fills;
+  for (size_t seat = 0; seat < seeds.size(); ++seat) {
+    EXPECT_TRUE(seat == 0 || context->OpenSeat(static_cast<int>(seat)));
+    CpuParameters<float> host(layout);
+    core::Rng weights(seeds[seat]);
+    for (const ParameterView& view : layout.views()) {
+      for (int64_t i = 0; i < view.elements(); ++i)
+        host.view(view)[i] = view.cols == 1 ? 1.0f : static_cast<float>(0.1 * weights.Normal());
+    }
+    context->UseSeats(static_cast<int>(seat), 1);
+    parameters->UploadWeights(host, *context);
+    fills.push_back(
+        [&plan, seed = seeds[seat]](int64_t s, int32_t* tokens, int32_t* targets, float* hyper) {
+          core::Rng rng(seed * 1000 + s);
+          for (int64_t i = 0; i < plan.batch * plan.seq_len; ++i) {
+            tokens[i] = static_cast<int32_t>(rng.Below(8));
+            targets[i] = (tokens[i] * 3 + 1) % 8;
+          }
+          hyper[0] = static_cast<float>(s + 1);
+          hyper[1] = hyper[2] = 3e-3f;
+        });
+  }
+  for (const auto& [who, count] : runs) {
+    std::vector<StepLoop::SeatRun> seats;
+    std::vector<std::vector<DeviceStepResult>> results(seeds.size());
+    for (int seat : who) {
+      seats.push_back(
+          {.seat = seat, .first = position[seat], .fill = &fills[seat], .results = &results[seat]});
+      position[seat] += count;
+    }
+    loop->Run(count, seats);
+    for (size_t seat = 0; seat < seeds.size(); ++seat) {
+      for (const DeviceStepResult& r : results[seat]) {
+        out[seat].push_back(r.nats);
+        out[seat].insert(out[seat].end(), r.grad_norms.begin(), r.grad_norms.end());
+      }
+    }
+  }
+  std::printf("    %s\n", BatchedGemmsText(*context).c_str());
+  return out;
+}
+
+TEST(StepLoopTest, OneBatchedGraphGivesEveryTrialTheBitsItHasAlone) {
+  for (int64_t micro_batch : {8, 2}) {
+    const std::vector<uint64_t> seeds = {31, 32, 33, 34};
+    // They come, sit steps out and leave in any order; each takes 70 in all, past the ring's end.
+    const Runs runs = {{{0, 1, 2, 3}, 9}, {{0, 2}, 11}, {{3}, 61}, {{0, 1, 2}, 50}, {{1}, 11}};
+    const auto together = TrainInSeats(micro_batch, seeds, runs);
+    for (size_t i = 0; i < seeds.size(); ++i)
+      EXPECT_EQ(together[i], Train(micro_batch, 70, seeds[i])) << i << " of " << micro_batch;
+  }
 }
 
 TEST(GemmTableTest, ASavedTableIsTakenAndOneOfAnotherLibraryIsNot) {

@@ -18,7 +18,8 @@ std::mutex& DeviceAllocation() {
   return *mu;
 }
 
-std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error) {
+std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error, int seats,
+                                                 int64_t seat_bytes) {
   const std::lock_guard lock(DeviceAllocation());
   auto fail = [&](const char* what, cudaError_t code) {
     *error = std::string(what) + ": " + cudaGetErrorString(code);
@@ -32,7 +33,17 @@ std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error)
   CUDA_OK(
       cudaDeviceGetAttribute(&context->multiprocessors_, cudaDevAttrMultiProcessorCount, device));
   context->handles_ = std::make_unique<CudaHandles>();
+  if (seats > 1) {
+    context->memory_ = SeatMemory::Create(device, seats, seat_bytes);
+    if (context->memory_ == nullptr) {
+      *error = "reserving addresses for " + std::to_string(seats) + " trials of the GPU failed";
+      return nullptr;
+    }
+    context->seats_.stride = context->memory_->stride();
+    context->max_seats_ = seats;
+  }
   CudaHandles& h = *context->handles_;
+  h.branches.resize(seats);
   code = cudaMalloc(&h.workspace, kWorkspaceBytes);
   if (code != cudaSuccess) return fail("allocating the cuBLAS workspace", code);
   h.workspace_bytes = kWorkspaceBytes;
@@ -60,22 +71,40 @@ CudaContext::~CudaContext() {
   if (h.stream != nullptr) cudaStreamDestroy(h.stream);
   if (h.copy_stream != nullptr) cudaStreamDestroy(h.copy_stream);
   cudaFree(h.workspace);
-  cudaFree(scratch_);
+  if (h.forked != nullptr) cudaEventDestroy(h.forked);
+  for (const CudaHandles::Branch& branch : h.branches) {
+    if (branch.stream != nullptr) cudaStreamDestroy(branch.stream);
+    if (branch.joined != nullptr) cudaEventDestroy(branch.joined);
+  }
 }
 
 void* CudaContext::Scratch(int64_t bytes) {
-  if (bytes <= scratch_bytes_) return scratch_;
+  if (bytes <= scratch_bytes_) return OfFirstSeat(scratch_.get());
   cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
   CUDA_OK(cudaStreamIsCapturing(handles_->stream, &capturing));
   if (capturing != cudaStreamCaptureStatusNone) {
     CudaFail(__FILE__, __LINE__, "Scratch", "an op asks for more scratch while it is captured");
   }
   CUDA_OK(cudaStreamSynchronize(handles_->stream));
-  const std::lock_guard lock(DeviceAllocation());
-  CUDA_OK(cudaFree(scratch_));
   scratch_bytes_ = (bytes + (1 << 20) - 1) >> 20 << 20;
-  CUDA_OK(cudaMalloc(&scratch_, static_cast<size_t>(scratch_bytes_)));
-  return scratch_;
+  scratch_ = DeviceBuffer();  // the old one goes first
+  scratch_ = memory_ == nullptr ? DeviceBuffer(scratch_bytes_)
+                                : DeviceBuffer(memory_->Scratch(scratch_bytes_), scratch_bytes_);
+  if (scratch_.get() == nullptr)
+    CudaFail(__FILE__, __LINE__, "Scratch", "the device has no memory left for scratch");
+  return OfFirstSeat(scratch_.get());
+}
+
+bool CudaContext::OpenSeat(int seat) {
+  Synchronize();
+  CudaHandles& h = *handles_;
+  if (h.forked == nullptr) CUDA_OK(cudaEventCreateWithFlags(&h.forked, cudaEventDisableTiming));
+  CudaHandles::Branch& branch = h.branches[seat];
+  if (branch.stream == nullptr) {
+    CUDA_OK(cudaStreamCreateWithFlags(&branch.stream, cudaStreamNonBlocking));
+    CUDA_OK(cudaEventCreateWithFlags(&branch.joined, cudaEventDisableTiming));
+  }
+  return memory_->Open(seat);
 }
 
 void CudaContext::Synchronize() { CUDA_OK(cudaStreamSynchronize(handles_->stream)); }
@@ -112,13 +141,14 @@ DeviceBuffer::DeviceBuffer(int64_t bytes) {
   bytes_ = bytes;
 }
 DeviceBuffer::~DeviceBuffer() {
-  if (data_ == nullptr) return;
+  if (data_ == nullptr || !owned_) return;
   const std::lock_guard lock(DeviceAllocation());
   CUDA_OK(cudaFree(data_));
 }
 DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
+  std::swap(owned_, other.owned_);
   return *this;
 }
 

@@ -30,7 +30,8 @@ unsigned Blocks(int64_t n) { return static_cast<unsigned>((n + 255) / 256); }
 
 }  // namespace
 
-std::unique_ptr<CudaParameters> CudaParameters::Create(const Parameters& layout) {
+std::unique_ptr<CudaParameters> CudaParameters::Create(const Parameters& layout,
+                                                       CudaContext* context) {
   auto p = std::make_unique<CudaParameters>();
   int64_t total = 0;
   for (const ParameterBlock& block : layout.blocks()) {
@@ -38,10 +39,10 @@ std::unique_ptr<CudaParameters> CudaParameters::Create(const Parameters& layout)
     total += (block.elements + kAlign - 1) / kAlign * kAlign;
   }
   for (DeviceBuffer* buffer : {&p->master_, &p->grad_, &p->moment1_, &p->moment2_}) {
-    *buffer = DeviceBuffer(total * 4);
+    *buffer = context->Allocate(total * 4);
     if (buffer->get() == nullptr) return nullptr;
   }
-  p->compute_ = DeviceBuffer(total * 2);
+  p->compute_ = context->Allocate(total * 2);
   if (p->compute_.get() == nullptr) return nullptr;
   if (total > 0) {
     FillRandom<<<Blocks(total), 256, 0, cudaStreamPerThread>>>(
@@ -54,17 +55,20 @@ std::unique_ptr<CudaParameters> CudaParameters::Create(const Parameters& layout)
 }
 
 std::vector<CopyPart> CudaParameters::Parts(const std::vector<AlignedArray<float>>& host,
-                                            const DeviceBuffer& device) const {
+                                            const DeviceBuffer& device,
+                                            const CudaContext& context) const {
   std::vector<CopyPart> parts;
-  for (size_t b = 0; b < host.size(); ++b)
-    parts.push_back({host[b].data(), At(device, static_cast<int>(b)), host[b].size() * 4});
+  for (size_t b = 0; b < host.size(); ++b) {
+    parts.push_back(
+        {host[b].data(), context.OfFirstSeat(At(device, static_cast<int>(b))), host[b].size() * 4});
+  }
   return parts;
 }
 
 void CudaParameters::CopyIn(const std::vector<AlignedArray<float>>& from, const DeviceBuffer& to,
                             CudaContext& context) {
   context.Synchronize();
-  StagedCopy(context.device(), Parts(from, to), CopyDirection::kToDevice);
+  StagedCopy(context.device(), Parts(from, to, context), CopyDirection::kToDevice);
 }
 
 void CudaParameters::UploadGradients(const CpuParameters<float>& host, CudaContext& context) {
@@ -75,15 +79,18 @@ void CudaParameters::RoundWeights(CudaContext& context) {
   const int64_t n = compute_.bytes() / 2;
   if (n == 0) return;
   RoundToBf16<<<Blocks(n), 256, 0, context.handles().stream>>>(
-      reinterpret_cast<const float*>(master_.get()), reinterpret_cast<bf16*>(compute_.get()), n);
+      reinterpret_cast<const float*>(context.OfFirstSeat(master_.get())),
+      reinterpret_cast<bf16*>(context.OfFirstSeat(compute_.get())), n);
   CUDA_LAUNCHED("round_to_bf16");
   context.Synchronize();
 }
 
 void CudaParameters::UploadWeights(const CpuParameters<float>& host, CudaContext& context) {
   CopyIn(host.param, master_, context);
-  for (const DeviceBuffer* moment : {&moment1_, &moment2_})
-    CUDA_OK(cudaMemsetAsync(moment->get(), 0, moment->bytes(), context.handles().stream));
+  for (const DeviceBuffer* moment : {&moment1_, &moment2_}) {
+    CUDA_OK(cudaMemsetAsync(context.OfFirstSeat(moment->get()), 0, moment->bytes(),
+                            context.handles().stream));
+  }
   RoundWeights(context);
 }
 
@@ -97,7 +104,7 @@ void CudaParameters::Upload(const CpuParameters<float>& host, CudaContext& conte
 void CudaParameters::Download(CpuParameters<float>& host, CudaContext& context) const {
   context.Synchronize();
   auto copy = [&](const DeviceBuffer& from, const std::vector<AlignedArray<float>>& to) {
-    StagedCopy(context.device(), Parts(to, from), CopyDirection::kToHost);
+    StagedCopy(context.device(), Parts(to, from, context), CopyDirection::kToHost);
   };
   copy(master_, host.param);
   copy(grad_, host.grad);
@@ -119,7 +126,7 @@ std::unique_ptr<CudaProgram> CudaProgram::Create(const Graph* graph, CudaParamet
   if (lender != nullptr && lender->arena_.bytes() >= p->plan_.arena_bytes) {
     arena = lender->arena_.get();
   } else {
-    p->arena_ = DeviceBuffer(p->plan_.arena_bytes);
+    p->arena_ = context->Allocate(p->plan_.arena_bytes);
     arena = p->arena_.get();
     if (arena == nullptr) return nullptr;
   }
@@ -145,7 +152,7 @@ std::unique_ptr<CudaProgram> CudaProgram::Create(const Graph* graph, CudaParamet
         break;
       default: {
         const bool narrow = t.element == Element::kReal && t.storage != Storage::kConst;
-        p->owned_.emplace_back(NumElements(t.dims) * (narrow ? 2 : 4));
+        p->owned_.push_back(context->Allocate(NumElements(t.dims) * (narrow ? 2 : 4)));
         base = p->owned_.back().get();
         if (base == nullptr) return nullptr;
         if (t.storage == Storage::kConst) {
@@ -188,8 +195,8 @@ void CudaProgram::Upload(TensorId id, const void* host) {
       narrow[i] = __float2bfloat16_rn(static_cast<const float*>(host)[i]);
     host = narrow.data();
   }
-  CUDA_OK(cudaMemcpyAsync(base_[id], host, n * (narrow.empty() ? 4 : 2), cudaMemcpyHostToDevice,
-                          context_->handles().stream));
+  CUDA_OK(cudaMemcpyAsync(context_->OfFirstSeat(base_[id]), host, n * (narrow.empty() ? 4 : 2),
+                          cudaMemcpyHostToDevice, context_->handles().stream));
   context_->Synchronize();
 }
 
@@ -197,15 +204,16 @@ std::vector<float> CudaProgram::Download(TensorId id) {
   const Tensor& t = graph_->tensor(id);
   const int64_t n = NumElements(t.dims);
   std::vector<float> out(n);
+  const void* from = context_->OfFirstSeat(base_[id]);
   context_->Synchronize();
   if (t.element == Element::kReal && t.storage != Storage::kConst) {
     std::vector<bf16> narrow(n);
-    CUDA_OK(cudaMemcpyAsync(narrow.data(), base_[id], n * 2, cudaMemcpyDeviceToHost,
+    CUDA_OK(cudaMemcpyAsync(narrow.data(), from, n * 2, cudaMemcpyDeviceToHost,
                             context_->handles().stream));
     context_->Synchronize();
     for (int64_t i = 0; i < n; ++i) out[i] = __bfloat162float(narrow[i]);
   } else {
-    CUDA_OK(cudaMemcpyAsync(out.data(), base_[id], n * 4, cudaMemcpyDeviceToHost,
+    CUDA_OK(cudaMemcpyAsync(out.data(), from, n * 4, cudaMemcpyDeviceToHost,
                             context_->handles().stream));
     context_->Synchronize();
   }
@@ -267,13 +275,15 @@ const void* CudaProgram::Constant(int node, const void* host, int64_t bytes) {
 
 float* CudaProgram::Partial(int node, int64_t n) {
   DeviceBuffer& kept = partials_[node];
-  if (kept.get() == nullptr) kept = DeviceBuffer(n * 4);
+  if (kept.get() == nullptr) kept = context_->Allocate(n * 4);
   SWEEP_CHECK(kept.get() != nullptr);
   return reinterpret_cast<float*>(kept.get());
 }
 
 bool CudaExec::Adds(int i) const { return accumulate_ || !program_.FirstWriter(index_, i); }
-float* CudaExec::Partial(int64_t n) const { return program_.Partial(index_, n); }
+float* CudaExec::Partial(int64_t n) const {
+  return context.OfFirstSeat(program_.Partial(index_, n));
+}
 void CudaExec::SumLater(const float* partial, int64_t parts, int64_t stride, int64_t columns,
                         int output) const {
   program_.late_sums().Add(

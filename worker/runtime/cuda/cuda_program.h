@@ -22,13 +22,13 @@ namespace worker {
 // bf16 copy that matrix products read.
 inline constexpr int64_t kCudaBytesPerParameter = 18;
 
-// Parameters of one trial on a device. One array a kind; a block starts at block_offset elements,
-// aligned to 128.
+// Parameters of one trial on a device, and of every further seat. One array a kind; a block starts
+// at block_offset elements, aligned to 128. What moves, moves from and to the first seat in use.
 class CudaParameters {
  public:
-  // Null when memory is short. The weights are random and small, so that programs can be run to
-  // settle algorithms before the real ones come.
-  static std::unique_ptr<CudaParameters> Create(const Parameters& layout);
+  // Null when memory is short; the context outlives them. The weights are random and small, so that
+  // programs can be run to settle algorithms before the real ones come.
+  static std::unique_ptr<CudaParameters> Create(const Parameters& layout, CudaContext* context);
 
   // Weights, and the bf16 copies that follow from them; the moments become zero.
   void UploadWeights(const CpuParameters<float>& host, CudaContext& context);
@@ -52,7 +52,7 @@ class CudaParameters {
   }
   void RoundWeights(CudaContext& context);
   std::vector<CopyPart> Parts(const std::vector<AlignedArray<float>>& host,
-                              const DeviceBuffer& device) const;
+                              const DeviceBuffer& device, const CudaContext& context) const;
   void CopyIn(const std::vector<AlignedArray<float>>& from, const DeviceBuffer& to,
               CudaContext& context);
   std::vector<int64_t> block_offset_;
@@ -71,8 +71,9 @@ class CudaProgram {
                                              const CudaProgram* lender = nullptr);
   ~CudaProgram();
 
-  // Device storage of an input, output or constant.
+  // Device storage of an input, output or constant, of seat 0.
   void* device(TensorId id) const { return base_[id]; }
+  // Of the first seat in use.
   void Upload(TensorId id, const void* host);
   // Waits for the stream. kReal tensors are bf16 on the device and come back as f32.
   std::vector<float> Download(TensorId id);

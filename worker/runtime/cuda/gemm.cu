@@ -6,6 +6,7 @@
 #include <mutex>
 #include <shared_mutex>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 #include "worker/runtime/cuda/gemm.h"
@@ -85,12 +86,22 @@ void Describe(const GemmShape& s, Entry* e) {
   CUDA_OK(cublasLtMatrixLayoutCreate(&e->c, out, s.n, s.m, stride(GemmKind::kForward, s.n)));
 }
 
+struct Workspace {
+  void* data;
+  size_t bytes;
+};
+
+cublasStatus_t Launch(CudaContext& context, const GemmShape& s, const Entry& e,
+                      const cublasLtMatmulAlgo_t& algo, const void* a, const void* b, void* c,
+                      cudaStream_t stream, Workspace workspace) {
+  const float one = 1, beta = s.add ? 1 : 0;
+  return cublasLtMatmul(context.handles().lt, e.op, &one, b, e.b, a, e.a, &beta, c, e.c, c, e.c,
+                        &algo, workspace.data, workspace.bytes, stream);
+}
 cublasStatus_t Launch(CudaContext& context, const GemmShape& s, const Entry& e,
                       const cublasLtMatmulAlgo_t& algo, const void* a, const void* b, void* c) {
-  const float one = 1, beta = s.add ? 1 : 0;
-  CudaHandles& h = context.handles();
-  return cublasLtMatmul(h.lt, e.op, &one, b, e.b, a, e.a, &beta, c, e.c, c, e.c, &algo, h.workspace,
-                        h.workspace_bytes, h.stream);
+  const CudaHandles& h = context.handles();
+  return Launch(context, s, e, algo, a, b, c, h.stream, {h.workspace, h.workspace_bytes});
 }
 
 // nvcc 13.0 fails on a std::vector of the library's unnamed struct.
@@ -178,6 +189,110 @@ struct PendingGemms {
   std::map<Key, Item> shapes;
 };
 
+// How a context runs a product for several seats: in one batched launch where that gives every seat
+// the bits it has alone, else side by side.
+struct BatchedGemms {
+  struct Item {
+    Entry entry;  // its layouts say how many matrices and how far apart
+    bool same = false;
+    int64_t workspace = 0;  // bytes of one seat's product by itself
+    std::byte* workspaces = nullptr;
+  };
+  ~BatchedGemms() {
+    for (const auto& [key, item] : items) {
+      for (cublasLtMatrixLayout_t layout : {item.entry.a, item.entry.b, item.entry.c}) {
+        if (layout != nullptr) cublasLtMatrixLayoutDestroy(layout);
+      }
+      if (item.entry.op != nullptr) cublasLtMatmulDescDestroy(item.entry.op);
+    }
+  }
+  std::map<std::pair<Key, int>, Item> items;
+  std::vector<DeviceBuffer> workspaces;  // of seats side by side; graphs use the earlier ones too
+};
+
+namespace {
+
+__global__ void CountDifferent(const uint32_t* __restrict__ x, const uint32_t* __restrict__ y,
+                               int64_t n, unsigned long long* count) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n && x[i] != y[i]) atomicAdd(count, 1ull);
+}
+
+void SetBatch(const Entry& e, int count, int64_t a, int64_t b, int64_t c) {
+  const int32_t batch = count;
+  for (const auto& [layout, stride] : {std::pair(e.a, a), std::pair(e.b, b), std::pair(e.c, c)}) {
+    CUDA_OK(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch,
+                                             sizeof batch));
+    CUDA_OK(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                             &stride, sizeof stride));
+  }
+}
+
+// Whether `batched` leaves in every seat what `alone` does, by trying it on the operands at hand.
+bool SameBits(CudaContext& context, const GemmShape& shape, const Entry& alone, Entry& batched,
+              const bf16* a, const bf16* b) {
+  CudaHandles& h = context.handles();
+  const Seats& seats = context.seats();
+  const int64_t element = shape.f32_out ? 4 : 2;
+  const bool padded = shape.kind == GemmKind::kForward && shape.row_stride > 0;
+  const int64_t bytes =
+      (shape.m * (padded ? shape.row_stride : shape.n) * element + 255) / 256 * 256;
+  const int64_t step = seats.stride / 2;
+  SetBatch(batched, seats.count, step, step, bytes / element);
+  cublasLtMatmulHeuristicResult_t checked;
+  const cublasStatus_t status = cublasLtMatmulAlgoCheck(
+      h.lt, batched.op, batched.b, batched.a, batched.c, batched.c, &batched.algo, &checked);
+  if (status != CUBLAS_STATUS_SUCCESS || checked.workspaceSize > h.workspace_bytes) return false;
+  const DeviceBuffer together(bytes * seats.count), single(bytes), different(8);
+  if (together.get() == nullptr || single.get() == nullptr || different.get() == nullptr)
+    return false;
+  if (Launch(context, shape, batched, batched.algo, a, b, together.get()) != CUBLAS_STATUS_SUCCESS)
+    return false;
+  auto* count = reinterpret_cast<unsigned long long*>(different.get());
+  for (int i = 0; i < seats.count; ++i) {
+    CUDA_OK(cudaMemsetAsync(single.get(), 0, bytes, h.stream));
+    CUDA_OK(Launch(context, shape, alone, alone.algo, a + i * step, b + i * step, single.get()));
+    CountDifferent<<<static_cast<unsigned>((bytes / 4 + 255) / 256), 256, 0, h.stream>>>(
+        reinterpret_cast<const uint32_t*>(together.get() + i * bytes),
+        reinterpret_cast<const uint32_t*>(single.get()), bytes / 4, count);
+    CUDA_LAUNCHED("count_different");
+  }
+  unsigned long long found = 0;
+  CUDA_OK(cudaMemcpyAsync(&found, count, sizeof found, cudaMemcpyDeviceToHost, h.stream));
+  context.Synchronize();
+  return found == 0;
+}
+
+const BatchedGemms::Item& BatchedOf(CudaContext& context, const GemmShape& shape,
+                                    const Entry& alone, const bf16* a, const bf16* b) {
+  auto& batched = context.handles().batched_gemms;
+  if (batched == nullptr) batched = std::make_shared<BatchedGemms>();
+  const Seats& seats = context.seats();
+  const auto [it, fresh] = batched->items.try_emplace({KeyOf(shape), seats.count});
+  BatchedGemms::Item& item = it->second;
+  if (!fresh) return item;
+  Describe(shape, &item.entry);
+  item.entry.algo = alone.algo;
+  item.same = SameBits(context, shape, alone, item.entry, a, b);
+  if (!item.same) {
+    cublasLtMatmulHeuristicResult_t checked;
+    CUDA_OK(cublasLtMatmulAlgoCheck(context.handles().lt, alone.op, alone.b, alone.a, alone.c,
+                                    alone.c, &alone.algo, &checked));
+    item.workspace = (static_cast<int64_t>(checked.workspaceSize) + 255) / 256 * 256;
+    const int64_t bytes = item.workspace * seats.count;
+    if (batched->workspaces.empty() || batched->workspaces.back().bytes() < bytes)
+      batched->workspaces.emplace_back(bytes);
+    if (batched->workspaces.back().get() == nullptr)
+      CudaFail(__FILE__, __LINE__, "Gemm", "the device has no memory left for workspaces");
+    item.workspaces = batched->workspaces.back().get();
+  }
+  SetBatch(item.entry, seats.count, seats.stride / 2, seats.stride / 2,
+           seats.stride / (shape.f32_out ? 4 : 2));
+  return item;
+}
+
+}  // namespace
+
 void Gemm(CudaContext& context, const GemmShape& shape, const bf16* a, const bf16* b, void* c) {
   const Key key = KeyOf(shape);
   const Entry* entry = TheTable().Find(key);
@@ -193,7 +308,41 @@ void Gemm(CudaContext& context, const GemmShape& shape, const bf16* a, const bf1
     }
     entry = &item.entry;
   }
-  CUDA_OK(Launch(context, shape, *entry, entry->algo, a, b, c));
+  if (context.seats().count == 1) {
+    CUDA_OK(Launch(context, shape, *entry, entry->algo, a, b, c));
+    return;
+  }
+  const BatchedGemms::Item& item = BatchedOf(context, shape, *entry, a, b);
+  if (item.same) {
+    CUDA_OK(Launch(context, shape, item.entry, entry->algo, a, b, c));
+    return;
+  }
+  std::byte* workspace = item.workspaces;
+  AtEachSeat(context, [&](cudaStream_t stream, int64_t shift) {
+    CUDA_OK(Launch(context, shape, *entry, entry->algo, a + shift / 2, b + shift / 2,
+                   static_cast<std::byte*>(c) + shift, stream,
+                   {workspace, static_cast<size_t>(item.workspace)}));
+    workspace += item.workspace;
+  });
+}
+
+std::string BatchedGemmsText(const CudaContext& context) {
+  const auto& batched = const_cast<CudaContext&>(context).handles().batched_gemms;
+  int together = 0, all = 0;
+  std::string apart;
+  if (batched != nullptr) {
+    for (const auto& [key, item] : batched->items) {
+      ++all;
+      together += item.same;
+      if (item.same) continue;
+      const char* kinds[] = {"forward", "input", "weight"};
+      apart += std::string(" ") + kinds[key.first[0]];
+      for (int i = 1; i <= 3; ++i) apart += (i == 1 ? " " : "x") + std::to_string(key.first[i]);
+      apart += " for " + std::to_string(key.second) + ";";
+    }
+  }
+  return std::to_string(together) + " of " + std::to_string(all) + " products batched" +
+         (apart.empty() ? "" : ", side by side:" + apart);
 }
 
 void SettleGemms(CudaContext& context) {

@@ -25,8 +25,10 @@ struct GemmShape {
   int64_t row_stride = 0;
 };
 
-// Enqueues one product. Operands and their rows are 16-byte aligned. A shape that the table
-// does not know yet runs on the heuristic's first algorithm and waits for SettleGemms.
+// Enqueues one product for every seat in use. Operands and their rows are 16-byte aligned. A shape
+// that the table does not know yet runs on the heuristic's first algorithm and waits for
+// SettleGemms. Whether one launch serves several seats is tried when a shape is first run for that
+// many, outside capture.
 void Gemm(CudaContext& context, const GemmShape& shape, const bf16* a, const bf16* b, void* c);
 
 }  // namespace worker

@@ -9,9 +9,12 @@ namespace {
 
 // 32 columns of a sum for one block: its 32 warps take the parts in turn, then the first adds their
 // sums.
-__global__ void SumColumns(const LateSum* __restrict__ table, bool accumulate) {
+__global__ void SumColumns(const LateSum* __restrict__ table, bool accumulate,
+                           int64_t seat_stride) {
   __shared__ float sums[32][33];
-  const LateSum task = table[blockIdx.x];
+  LateSum task = table[blockIdx.x];
+  task.partial = AtSeat(task.partial, seat_stride);
+  task.out = AtSeat(task.out, seat_stride);
   float sum = 0;
   if (threadIdx.x < task.columns) {
 #pragma unroll 4
@@ -30,6 +33,7 @@ __global__ void SumColumns(const LateSum* __restrict__ table, bool accumulate) {
 
 void LateSums::Run(bool accumulate, CudaContext& context) {
   if (sums_.empty()) return;
+  SWEEP_CHECK(context.seats().first == 0);  // the table has the pointers of seat 0
   const cudaStream_t stream = context.handles().stream;
   if (table_.get() == nullptr) {
     std::vector<LateSum> tasks;
@@ -49,8 +53,8 @@ void LateSums::Run(bool accumulate, CudaContext& context) {
     context.Synchronize();
     blocks_ = static_cast<int64_t>(tasks.size());
   }
-  SumColumns<<<static_cast<unsigned>(blocks_), dim3(32, 32), 0, stream>>>(
-      reinterpret_cast<const LateSum*>(table_.get()), accumulate);
+  SumColumns<<<SeatGrid(context, blocks_), dim3(32, 32), 0, stream>>>(
+      reinterpret_cast<const LateSum*>(table_.get()), accumulate, context.seats().stride);
   CUDA_LAUNCHED("sum_columns");
 }
 

@@ -1,8 +1,8 @@
-// StepLoop: whole optimiser steps of one trial on a GPU with no host synchronisation inside. A step
-// is one captured CUDA graph (two kinds of micro-step and an update, when the batch needs several
-// micro-steps): it takes its batch and learning rates from a ring on the device, by the device's
-// own step counter, and leaves its losses in another. The host fills one half of the ring while the
-// GPU works on the other. Plain C++.
+// StepLoop: whole optimiser steps of one trial, or of the trials in a context's seats, on a GPU
+// with no host synchronisation inside. A step is one captured CUDA graph (two kinds of micro-step
+// and an update, when the batch needs several micro-steps): it takes its batch and learning rates
+// from a ring on the device, by the device's own step counter, and leaves its losses in another.
+// The host fills one half of the ring while the GPU works on the other. Plain C++.
 #pragma once
 
 #include <cstdint>
@@ -35,13 +35,24 @@ class StepLoop {
                                           CudaProgram* update, const StepLoopGraph& graph);
   ~StepLoop();
 
-  // Fills step `step` of the run: tokens and targets of its whole batch (micro_steps * micro_tokens
-  // int32 each), hyper (1 + groups).
+  // Fills step `step` of a trial: tokens and targets of its whole batch (micro_steps * micro_tokens
+  // int32 each), hyper (1 + groups), whose first element is never 0.
   using Fill = std::function<void(int64_t step, int32_t* tokens, int32_t* targets, float* hyper)>;
-  // Steps [first, first + count); returns when all are done. Results in step order.
+  // What a trial wants of a run; results are appended in step order.
+  struct SeatRun {
+    int seat = 0;
+    int64_t first = 0;
+    const Fill* fill = nullptr;
+    std::vector<DeviceStepResult>* results = nullptr;
+  };
+  // `count` steps of each of the trials from its own first; returns when all are done. One graph
+  // serves the seats up to the last one asked for, captured when that number is first met; seats
+  // between that nobody asked for must be open and keep their weights.
+  void Run(int64_t count, const std::vector<SeatRun>& runs);
+  // Steps [first, first + count) of the trial in seat 0.
   std::vector<DeviceStepResult> Run(int64_t first, int64_t count, const Fill& fill);
 
-  // Bytes of the rings on the device.
+  // Bytes of a seat's rings on the device.
   int64_t bytes() const;
 
  private:
