@@ -2,9 +2,9 @@
 // the no-overlap roof, peak memory, time to the first step of a new shape, and the error of loss
 // and gradients against the f32 CPU reference; with --peer, the ratio to PyTorch, which is run
 // after ours in the same call. One table, then one JSON line a shape.
-//   train_bench [--configs "h,L,heads,ffn,V,S,B;..."] [--packed K,K,...] [--batched K,K,...]
-//               [--seconds s] [--profile] [--no-error] [--peer "python3 torch_baseline.py"]
-// --packed: K trials at once, each in a stream of its own; --batched: in one graph.
+//   train_bench [--configs "h,L,heads,ffn,V,S,B;..."] [--packed 16x1,4x4,...] [--seconds s]
+//               [--profile] [--no-error] [--peer "python3 torch_baseline.py"]
+// --packed GxK: trials at once, in G streams, each a batched graph of K.
 // --profile: seconds of every kind of op beside its own roof: its matrix FLOPs or the bytes of its
 // tensors, whichever takes longer.
 #include <algorithm>
@@ -348,80 +348,68 @@ bool ComparePeer(const std::string& command, const std::string& configs,
   return !peer.empty();
 }
 
-void Packed(const Config& c, int trials, double seconds, std::string* json) {
+// `groups` streams at once, each with `seats` trials in one batched graph.
+void Packed(const Config& c, int groups, int seats, double seconds, bool profile,
+            std::string* json) {
+  const std::string name = std::to_string(groups) + "x" + std::to_string(seats);
   std::vector<std::unique_ptr<BenchTrial>> list;
-  for (int i = 0; i < trials; ++i) {
-    list.push_back(BenchTrial::Make(c, c.seq, c.batch, c.batch));
-    if (list.back() == nullptr) {
-      std::printf("%-34s x%-3d does not fit\n", c.text.c_str(), trials);
+  for (int i = 0; i < groups; ++i) {
+    list.push_back(BenchTrial::Make(c, c.seq, c.batch, c.batch, seats));
+    bool fits = list.back() != nullptr;
+    for (int seat = 1; fits && seat < seats; ++seat) fits = list.back()->context->OpenSeat(seat);
+    if (!fits) {
+      std::printf("%-34s %-6s does not fit\n", c.text.c_str(), name.c_str());
       return;
     }
     list.back()->Run(2);
   }
   // All of them train from before the window until after it; what they finish inside it counts.
   std::atomic<bool> stop{false};
-  std::vector<std::atomic<int64_t>> steps(trials);
+  std::vector<std::vector<double>> done(groups);  // when each piece of steps was
+  constexpr int64_t kPiece = 8;
   std::vector<std::thread> threads;
-  for (int i = 0; i < trials; ++i) {
+  for (int i = 0; i < groups; ++i) {
     threads.emplace_back([&, i] {
       while (!stop) {
-        list[i]->Run(8);
-        steps[i] += 8;
+        list[i]->Run(kPiece);
+        done[i].push_back(Now());
       }
     });
   }
-  const auto sleep = [](double s) { std::this_thread::sleep_for(std::chrono::duration<double>(s)); };
+  const auto sleep = [](double s) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(s));
+  };
   sleep(0.3);
   const double start = Now();
-  const std::vector<int64_t> before(steps.begin(), steps.end());
   sleep(seconds);
-  const double passed = Now() - start;
-  std::vector<double> rate;
-  for (int i = 0; i < trials; ++i) {
-    rate.push_back(static_cast<double>((steps[i] - before[i]) * c.batch * c.seq) / passed);
-  }
+  const double end = Now();
   stop = true;
   for (std::thread& thread : threads) thread.join();
-  double sum = 0;
-  for (double r : rate) sum += r;
-  std::printf("%-34s x%-3d %12.0f tokens/s in all, %.0f to %.0f each\n", c.text.c_str(), trials,
-              sum, *std::min_element(rate.begin(), rate.end()),
-              *std::max_element(rate.begin(), rate.end()));
+  double sum = 0, least = INFINITY, most = 0;
+  for (int i = 0; i < groups; ++i) {
+    std::erase_if(done[i], [&](double t) { return t < start || t > end; });
+    const auto pieces = static_cast<double>(done[i].size()) - 1;
+    const double tokens = pieces * kPiece * static_cast<double>(c.batch * c.seq * seats);
+    const double rate = pieces > 0 ? tokens / (done[i].back() - done[i].front()) : 0;
+    sum += rate;
+    least = std::min(least, rate / seats);
+    most = std::max(most, rate / seats);
+  }
+  std::printf("%-34s %-6s %12.0f tokens/s in all, %.0f to %.0f each; %s\n", c.text.c_str(),
+              name.c_str(), sum, least, most,
+              seats == 1 ? "streams" : BatchedGemmsText(*list[0]->context).c_str());
   std::fflush(stdout);
-  *json += "{\"packed\":" + std::to_string(trials) + ",\"config\":\"" + c.text +
+  list[0]->context->UseSeats(0, seats);
+  if (profile) Profile(c, *list[0], seats);
+  *json += "{\"packed\":\"" + name + "\",\"config\":\"" + c.text +
            "\",\"tokens_per_s\":" + std::to_string(sum) + "}\n";
-}
-
-void Batched(const Config& c, int trials, double seconds, bool profile, std::string* json) {
-  auto t = BenchTrial::Make(c, c.seq, c.batch, c.batch, trials);
-  bool fits = t != nullptr;
-  for (int seat = 1; fits && seat < trials; ++seat) fits = t->context->OpenSeat(seat);
-  if (!fits) {
-    std::printf("%-34s x%-3d does not fit\n", c.text.c_str(), trials);
-    return;
-  }
-  t->Run(2);
-  int64_t steps = 0;
-  const double start = Now();
-  while (Now() - start < seconds) {
-    t->Run(64);
-    steps += 64;
-  }
-  const double rate = static_cast<double>(steps * c.batch * c.seq * trials) / (Now() - start);
-  std::printf("%-34s x%-3d %12.0f tokens/s in all, one graph; %s\n", c.text.c_str(), trials, rate,
-              BatchedGemmsText(*t->context).c_str());
-  std::fflush(stdout);
-  t->context->UseSeats(0, trials);
-  if (profile) Profile(c, *t, trials);
-  *json += "{\"batched\":" + std::to_string(trials) + ",\"config\":\"" + c.text +
-           "\",\"tokens_per_s\":" + std::to_string(rate) + "}\n";
 }
 
 }  // namespace
 }  // namespace worker
 
 int main(int argc, char** argv) {
-  std::string configs = worker::kDefault, packed, batched, peer;
+  std::string configs = worker::kDefault, packed, peer;
   std::vector<worker::Row> rows;
   double seconds = 2;
   bool profile = false, error = true;
@@ -431,8 +419,6 @@ int main(int argc, char** argv) {
       configs = argv[++i];
     } else if (arg == "--packed" && i + 1 < argc) {
       packed = argv[++i];
-    } else if (arg == "--batched" && i + 1 < argc) {
-      batched = argv[++i];
     } else if (arg == "--seconds" && i + 1 < argc) {
       seconds = std::atof(argv[++i]);
     } else if (arg == "--peer" && i + 1 < argc) {
@@ -443,13 +429,13 @@ int main(int argc, char** argv) {
       error = false;
     } else {
       std::fprintf(stderr,
-                   "usage: train_bench [--configs h,L,heads,ffn,V,S,B;...] [--packed 1,4,8] "
-                   "[--batched 4,8] [--seconds s] [--profile] [--no-error] [--peer COMMAND]\n");
+                   "usage: train_bench [--configs h,L,heads,ffn,V,S,B;...] [--packed 8x1,2x4] "
+                   "[--seconds s] [--profile] [--no-error] [--peer COMMAND]\n");
       return 2;
     }
   }
   std::string json;
-  if (packed.empty() && batched.empty()) {
+  if (packed.empty()) {
     std::printf("%-34s %10s %9s %7s %7s %8s %8s %9s %9s\n", "h,L,heads,ffn,V,S,B", "tokens/s",
                 "ms/step", "MFU", "of roof", "GB", "first s", "d loss", "d grad");
   }
@@ -463,16 +449,20 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "train_bench: '%s' is not seven numbers\n", text.c_str());
       return 2;
     }
-    if (packed.empty() && batched.empty()) {
+    if (packed.empty()) {
       worker::Alone(c, seconds, profile, error, &json, &rows);
       continue;
     }
-    std::istringstream streams(packed), seats(batched);
+    std::istringstream counts(packed);
     std::string count;
-    while (std::getline(streams, count, ','))
-      worker::Packed(c, std::atoi(count.c_str()), seconds, &json);
-    while (std::getline(seats, count, ','))
-      worker::Batched(c, std::atoi(count.c_str()), seconds, profile, &json);
+    while (std::getline(counts, count, ',')) {
+      int groups = 0, seats = 0;
+      if (std::sscanf(count.c_str(), "%dx%d", &groups, &seats) != 2) {
+        std::fprintf(stderr, "train_bench: '%s' is not GxK\n", count.c_str());
+        return 2;
+      }
+      worker::Packed(c, groups, seats, seconds, profile, &json);
+    }
   }
   if (!peer.empty() && !worker::ComparePeer(peer, configs, rows)) return 1;
   std::printf("%s", json.c_str());

@@ -15,9 +15,9 @@ struct CudaTrialOptions {
   int device = 0;
   // Shared with the other trials of the process, outlives the trial; null: it takes what is free.
   DeviceMemory* memory = nullptr;
-  // Trials of equal shape in this process that may train as one batched graph; 1: none. Changes no
-  // result.
-  int max_seats = 16;
+  // How many trials of equal shape in this process may train as one batched graph; 1: none. Changes
+  // no result.
+  int max_seats = 8;
   // Whether to stop waiting for memory; see DeviceMemory::Take.
   std::function<bool()> give_up = [] { return false; };
 };

@@ -23,6 +23,8 @@ constexpr int64_t kEnoughMicroTokens = 16'384;
 constexpr int64_t kOverheadBytes = int64_t{256} << 20;
 // A micro-step with more activations than this (tokens times width) fills the device by itself.
 constexpr int64_t kFillsDevice = int64_t{8192} * 1024;
+// Groups of a shape that run side by side before one of them takes a second trial.
+constexpr size_t kStreams = 2;
 // How long steps wait for a trial that has just got its results.
 constexpr auto kPatience = std::chrono::milliseconds(20);
 
@@ -165,12 +167,14 @@ absl::StatusOr<std::unique_ptr<SeatGroup::Seat>> SeatGroup::Take(const recipes::
         if (auto group = weak.lock()) groups.push_back(std::move(group));
       }
     }
-    for (const std::shared_ptr<SeatGroup>& group : groups) {
-      if (!group->HasSeat()) continue;
+    const auto emptiest = std::max_element(
+        groups.begin(), groups.end(),
+        [](const auto& a, const auto& b) { return a->FreeSeats() < b->FreeSeats(); });
+    if (groups.size() >= kStreams && (*emptiest)->FreeSeats() > 0) {
       ASSIGN_OR_RETURN(DeviceMemory::Share share,
-                       options.memory->Take(group->shape_.needed_bytes, options.give_up));
-      const int seat = group->Join(std::move(share));
-      if (seat >= 0) return std::make_unique<Seat>(group, seat);
+                       options.memory->Take((*emptiest)->shape_.needed_bytes, options.give_up));
+      const int seat = (*emptiest)->Join(std::move(share));
+      if (seat >= 0) return std::make_unique<Seat>(*emptiest, seat);
     }
   }
   ASSIGN_OR_RETURN(std::shared_ptr<SeatGroup> group, Make(plan, options));
@@ -239,10 +243,10 @@ absl::StatusOr<std::shared_ptr<SeatGroup>> SeatGroup::Make(const recipes::Plan& 
   return group;
 }
 
-bool SeatGroup::HasSeat() {
+int SeatGroup::FreeSeats() {
   core::MutexLock lock(&mu_);
-  return !std::all_of(members_.begin(), members_.end(),
-                      [](const Member& member) { return member.here; });
+  return static_cast<int>(std::count_if(members_.begin(), members_.end(),
+                                        [](const Member& member) { return !member.here; }));
 }
 
 int SeatGroup::Join(DeviceMemory::Share share) {

@@ -62,7 +62,8 @@ class SeatGroup {
   };
 
   // A seat in a group of this process with the plan's shape, or in a new one; the weights in it are
-  // undefined. Errors: see CreateCudaTrial.
+  // undefined. A shape gets two groups before one fills: two graphs in two streams hide each
+  // other's gaps. Errors: see CreateCudaTrial.
   static absl::StatusOr<std::unique_ptr<Seat>> Take(const recipes::Plan& plan,
                                                     const CudaTrialOptions& options);
 
@@ -84,7 +85,7 @@ class SeatGroup {
 
   static absl::StatusOr<std::shared_ptr<SeatGroup>> Make(const recipes::Plan& plan,
                                                          const CudaTrialOptions& options);
-  bool HasSeat();
+  int FreeSeats();
   // -1: every seat is taken, or the device has no memory for another.
   int Join(DeviceMemory::Share share);
   void Leave(int seat);

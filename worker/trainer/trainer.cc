@@ -92,7 +92,7 @@ void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
   p->set_libraries_json(process.cuda.libraries_json);
   p->set_packing(process.options.connections <= 1
                      ? "alone"
-                     : fmt::format("streams, {} slots", process.options.connections));
+                     : fmt::format("streams and batched graphs, {} slots", process.options.connections));
 }
 
 // Every byte of a data folder is verified once a process; whoever comes meanwhile waits for it.
