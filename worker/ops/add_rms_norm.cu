@@ -8,6 +8,9 @@ namespace worker {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kMaxWidth = 4096;
+// Wider rows than this are a block's in the backward, not a warp's.
+constexpr int kWide = 512;
 
 // A group of LANES lanes owns a row at a time, a lane VECTORS chunks of 8 channels: lane + LANES *
 // j. Rows are dealt to groups round robin over the whole grid.
@@ -143,10 +146,80 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// The same for wide rows: a block owns a row at a time, a thread 8 channels, the next row is on its
+// way from memory meanwhile. A block's partial is its threads' own sums.
+__global__ void __launch_bounds__(kMaxWidth / 8)
+    WideBackwardKernel(const bf16* __restrict__ sum, const float* __restrict__ gain,
+                       const float* __restrict__ rstd, const bf16* __restrict__ dy,
+                       const bf16* __restrict__ dsum, float scale, bf16* __restrict__ dx,
+                       bf16* __restrict__ ddelta, float* __restrict__ partial, int64_t rows,
+                       int channels, int64_t seat_stride) {
+  __shared__ float warp_dots[2][kMaxWidth / 8 / 32];
+  const int c = static_cast<int>(threadIdx.x) * 8, warps = static_cast<int>(blockDim.x) / 32;
+  const bool live = c < channels;
+  sum = AtSeat(sum, seat_stride) + c;
+  rstd = AtSeat(rstd, seat_stride);
+  dy = AtSeat(dy, seat_stride) + c;
+  if (dsum != nullptr) dsum = AtSeat(dsum, seat_stride) + c;
+  dx = AtSeat(dx, seat_stride) + c;
+  if (ddelta != nullptr) ddelta = AtSeat(ddelta, seat_stride) + c;
+  struct Row {
+    uint4 s, d, ds;
+    float inverse;
+  };
+  const uint4 zero = make_uint4(0, 0, 0, 0);
+  auto fetch = [&](int64_t row) {
+    Row r{zero, zero, zero, 0};
+    if (row >= rows) return r;
+    r.inverse = rstd[row];
+    if (!live) return r;
+    r.s = *reinterpret_cast<const uint4*>(sum + row * channels);
+    r.d = *reinterpret_cast<const uint4*>(dy + row * channels);
+    if (dsum != nullptr) r.ds = *reinterpret_cast<const uint4*>(dsum + row * channels);
+    return r;
+  };
+  Float8 g{}, dgain{};
+  if (live) g = Load8(AtSeat(gain, seat_stride) + c);
+  Row next = fetch(blockIdx.x);
+  int buffer = 0;
+  for (int64_t row = blockIdx.x; row < rows; row += gridDim.x, buffer ^= 1) {
+    const Row r = next;
+    next = fetch(row + gridDim.x);
+    const Float8 s = Unpack8(r.s);
+    Float8 d = Unpack8(r.d);
+    float dot = 0;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      dgain.v[i] += d.v[i] * s.v[i] * r.inverse;
+      d.v[i] *= g.v[i];
+      dot += d.v[i] * s.v[i];
+    }
+    dot = GroupSum<32>(dot);
+    if (threadIdx.x % 32 == 0) warp_dots[buffer][threadIdx.x / 32] = dot;
+    __syncthreads();
+    dot = 0;
+    for (int w = 0; w < warps; ++w) dot += warp_dots[buffer][w];
+    if (!live) continue;
+    const float k = dot * r.inverse * r.inverse * r.inverse / static_cast<float>(channels);
+    const Float8 ds = Unpack8(r.ds);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) d.v[i] = r.inverse * d.v[i] - s.v[i] * k + ds.v[i];
+    Store8(dx + row * channels, d);
+    if (ddelta == nullptr) continue;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) d.v[i] *= scale;
+    Store8(ddelta + row * channels, d);
+  }
+  if (!live) return;
+  float* out = AtSeat(partial, seat_stride) + static_cast<int64_t>(blockIdx.x) * channels + c;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) out[i] = dgain.v[i];
+}
+
 // Calls fn with LANES and VECTORS as types for a width.
 template <typename Fn>
 void ByWidth(int64_t channels, Fn fn) {
-  SWEEP_CHECK(channels % 8 == 0 && channels <= 4096);
+  SWEEP_CHECK(channels % 8 == 0 && channels <= kMaxWidth);
   auto with = [&](auto lanes, auto vectors) { fn(lanes, vectors); };
   using std::integral_constant;
   if (channels <= 32) return with(integral_constant<int, 4>(), integral_constant<int, 1>());
@@ -178,17 +251,27 @@ void AddRmsNormOp::RunCuda(const CudaExec& exec) const {
 
 void AddRmsNormBackwardOp::RunCuda(const CudaExec& exec) const {
   const int64_t channels = exec.InDims(0).back(), rows = NumElements(exec.InDims(0)) / channels;
+  if (channels > kWide) {
+    SWEEP_CHECK(channels % 8 == 0 && channels <= kMaxWidth);
+    const int64_t threads = (channels / 8 + 31) / 32 * 32;
+    const int64_t blocks =
+        std::min(rows, exec.context.multiprocessors() * std::clamp<int64_t>(768 / threads, 2, 6));
+    float* partial = exec.Partial(blocks * channels);
+    WideBackwardKernel<<<exec.Grid(blocks), static_cast<unsigned>(threads), 0, exec.stream>>>(
+        exec.In(0), exec.Master(1), exec.InF32(2), exec.In(3), exec.HasIn(4) ? exec.In(4) : nullptr,
+        static_cast<float>(scale_), exec.Out(0), exec.HasOut(1) ? exec.Out(1) : nullptr, partial,
+        rows, static_cast<int>(channels), exec.seat_stride);
+    CUDA_LAUNCHED("add_rms_norm_wide_backward");
+    exec.SumLater(partial, blocks, channels, channels, 2);
+    return;
+  }
   ByWidth(channels, [&](auto lanes, auto vectors) {
     constexpr int kRows = kThreads / lanes.value;
     const int64_t blocks =
-        std::min<int64_t>((rows + kRows - 1) / kRows,
-                          exec.context.multiprocessors() * int64_t{channels <= 512 ? 4 : 2});
+        std::min<int64_t>((rows + kRows - 1) / kRows, exec.context.multiprocessors() * int64_t{4});
     float* partial = exec.Partial(blocks * channels);
     const int shared = static_cast<int>(kRows * channels * 4);
     auto kernel = BackwardKernel<lanes.value, vectors.value>;
-    if (shared > 48 * 1024) {
-      CUDA_OK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
-    }
     kernel<<<exec.Grid(blocks), kThreads, shared, exec.stream>>>(
         exec.In(0), exec.Master(1), exec.InF32(2), exec.In(3), exec.HasIn(4) ? exec.In(4) : nullptr,
         static_cast<float>(scale_), exec.Out(0), exec.HasOut(1) ? exec.Out(1) : nullptr, partial,

@@ -20,15 +20,17 @@ __device__ inline uint32_t Pack(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// 16-byte aligned.
-__device__ inline Float8 Load8(const bf16* p) {
-  const uint4 raw = *reinterpret_cast<const uint4*>(p);
+__device__ inline Float8 Unpack8(uint4 raw) {
   Float8 out;
   Unpack(raw.x, out.v);
   Unpack(raw.y, out.v + 2);
   Unpack(raw.z, out.v + 4);
   Unpack(raw.w, out.v + 6);
   return out;
+}
+// 16-byte aligned.
+__device__ inline Float8 Load8(const bf16* p) {
+  return Unpack8(*reinterpret_cast<const uint4*>(p));
 }
 __device__ inline void Store8(bf16* p, const Float8& x) {
   *reinterpret_cast<uint4*>(p) = make_uint4(Pack(x.v[0], x.v[1]), Pack(x.v[2], x.v[3]),
