@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -339,6 +340,20 @@ TEST_F(AgentTest, AgentThatIsKilledLeavesNoTrainerAndItsTrialGoesOnElsewhere) {
   EXPECT_TRUE(Reaches(id, "COMPLETED"));
   EXPECT_EQ(Ask("SELECT count(*) FROM attempts WHERE outcome='EXPIRED'"), 1);
   EXPECT_GT(Ask("SELECT max(start_step) FROM attempts"), 0);
+}
+
+TEST_F(AgentTest, TwoAgentsDoNotShareAWorkFolder) {
+  StartAgent();
+  ASSERT_TRUE(Eventually([&] { return Ask("SELECT count(*) FROM workers") == 1; }));
+  core::SpawnOptions spawn;
+  spawn.argv = {FAKE_SWEEP_WORKER,   "agent",      "--coordinator",
+                served_->endpoint(), "--work-dir", dir_ + "/work"};
+  spawn.log_path = dir_ + "/twin.log";
+  const auto twin = core::Spawn(spawn);
+  ASSERT_TRUE(twin.ok());
+  EXPECT_EQ(core::WaitExit(*twin, 20'000), kExitTaken);
+  EXPECT_THAT(*core::ReadFile(dir_ + "/twin.log"), HasSubstr("pid " + std::to_string(getpid())));
+  EXPECT_EQ(Ask("SELECT count(*) FROM workers"), 1);
 }
 
 TEST_F(AgentTest, TerminatedAgentProcessExitsWith75) {
