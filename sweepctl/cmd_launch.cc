@@ -16,7 +16,9 @@
 #include "orchestrator/client.h"
 #include "orchestrator/launcher.h"
 #include "sweepctl/calibrate.h"
+#include "sweepctl/database.h"
 #include "sweepctl/follow.h"
+#include "sweepctl/plan_targets.h"
 #include "sweepctl/submission.h"
 #include "sweepctl/sweep_data.h"
 #include "sweepctl/trial_rows.h"
@@ -62,27 +64,17 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
     plans.push_back(&trial.plan);
   }
   // What the forecasts' targets will cost, by the prior; the fit decides their shape.
-  std::vector<recipes::Plan> targets;
-  if (file.forecast_register && !file.forecast_at.empty()) {
-    ASSIGN_OR_RETURN(const recipes::Recipe* recipe, recipes::FindRecipe(file.recipe));
-    const recipes::Setting setting = sweeps::SettingOf(file, expand);
-    for (double flops : file.forecast_at) {
-      ASSIGN_OR_RETURN(const double tokens, recipe->PriorOptimalTokens(flops, setting));
-      ASSIGN_OR_RETURN(recipes::Plan target, sweeps::ChooseTarget(*recipe, flops, tokens, setting));
-      RETURN_IF_ERROR(CheckEpochs(file, target));
-      targets.push_back(std::move(target));
-    }
+  std::vector<Target> targets;
+  if (file.forecast_register) {
+    ASSIGN_OR_RETURN(targets, PriorTargets(file, expand));
   }
   std::vector<const recipes::Plan*> all = plans;
-  for (const recipes::Plan& target : targets) all.push_back(&target);
-  const sweeps::Cost cost = sweeps::EstimateCost(all, 0, 0);
-  if (file.limit_flops > 0 && cost.recipe_flops > file.limit_flops) {
-    return file.Error("limits.flops", fmt::format("the {} trials and {} targets need {} FLOPs, "
-                                                  "more than the limit of {}; nothing was launched",
-                                                  trials.size(), targets.size(),
-                                                  core::FormatFlops(cost.recipe_flops),
-                                                  core::FormatFlops(file.limit_flops)));
+  for (const Target& target : targets) {
+    RETURN_IF_ERROR(CheckEpochs(file, target.plan));
+    all.push_back(&target.plan);
   }
+  const sweeps::Cost cost = sweeps::EstimateCost(all, 0, 0);
+  RETURN_IF_ERROR(CheckLimit(file, trials, targets));
   const int cores = core::ReadMachine().cores;
   const bool cuda = file.trainer_command.empty() && plans[0]->numerics == "bf16-mixed";
   std::string why_no_gpu;
@@ -104,8 +96,9 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
     const Calibration& calibration = *measured;
     double seconds = EstimateWallSeconds(plans, calibration, slots);
     double target_seconds = 0;
-    for (const recipes::Plan& target : targets) {
-      target_seconds += calibration.setup_seconds + target.model_flops / calibration.Rate(target);
+    for (const Target& target : targets) {
+      target_seconds +=
+          calibration.setup_seconds + target.plan.model_flops / calibration.Rate(target.plan);
     }
     estimate = fmt::format(", about {} on {} trials at once", core::FormatDuration(seconds), slots);
     if (target_seconds > 0) {
@@ -119,8 +112,10 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   }
   const bool quiet = global.Format() == OutputFormat::kJson;
   if (!quiet) std::fputs(TrialTable(trials).Text(false).c_str(), stderr);
-  Note(fmt::format("{}: {} trials and {} targets, {} FLOPs, {} tokens{}", file.name, trials.size(),
-                   targets.size(), core::FormatFlops(cost.recipe_flops),
+  Note(fmt::format("{}: {} and {}, {} FLOPs, {} tokens{}", file.name,
+                   Counted(static_cast<int64_t>(trials.size()), "trial"),
+                   Counted(static_cast<int64_t>(targets.size()), "target"),
+                   core::FormatFlops(cost.recipe_flops),
                    core::FormatCount(static_cast<double>(cost.tokens)), estimate));
   if (!args.yes && isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0) {
     std::fputs("Proceed? [Y/n] ", stderr);

@@ -113,25 +113,30 @@ TEST(PlanPowerTest, WrongOptionsExit2AndSayWhatTheyTake) {
 
 TEST(PlanDesignTest, TheCheapestDesignReachesTheWidthAndItsFilePlans) {
   const std::string out = Temp("design.yaml");
-  const std::string width = "--simulations 8 --target-width 9% --max-flops ";
+  const std::string width = "--simulations 4 --target-width 9% --max-flops ";
   const Result result = Sweepctl(kQuickstart + width + "3e13 --out " + out);
   ASSERT_EQ(result.code, 0) << result.err;
   const Json answer = result.json();
   ASSERT_FALSE(answer["design"].is_null()) << result.out;
   EXPECT_LE(answer["design"]["flops"].get<double>(), 3e13);
   EXPECT_LE(answer["power"]["targets"][0]["half_width"].get<double>(), 0.09);
-  EXPECT_EQ(answer["power"]["simulations"], 32) << "simulated anew";
+  EXPECT_EQ(answer["power"]["simulations"], 16) << "simulated anew";
   EXPECT_THAT(result.err, HasSubstr("launch " + out + " --data-root "));
   const Json planned = Sweepctl("plan " + out + " --json --simulations 0").json();
   EXPECT_EQ(planned["sweep"], "quickstart-design");
   EXPECT_NEAR(planned["totals"]["flops"].get<double>(), answer["design"]["flops"].get<double>(), 1);
 
   const Result poor = Sweepctl(kQuickstart + width + "2e12");
-  ASSERT_EQ(poor.code, 0) << poor.err;
+  EXPECT_EQ(poor.code, 65) << "a script must not go on without a design";
   EXPECT_TRUE(poor.json()["design"].is_null());
   EXPECT_GT(poor.json()["beyond"]["flops"].get<double>(), 2e12);
+  EXPECT_GT(poor.json()["needed_flops"].get<double>(), 2e12);
+  EXPECT_TRUE(poor.json()["reached_half_width"].is_null()) << "none ends with an interval";
+  EXPECT_THAT(poor.err, HasSubstr("it takes about"));
   const Result impossible =
       Sweepctl("plan sweeps/quickstart.yaml --simulations 2 --target-width 0.1% --max-flops 1e13");
+  EXPECT_EQ(impossible.code, 65);
+  EXPECT_THAT(impossible.err, HasSubstr("the narrowest reaches"));
   EXPECT_THAT(impossible.out, AllOf(HasSubstr("no design within 1e+13 FLOPs"),
                                     HasSubstr("the target's own run alone")));
   EXPECT_EQ(Sweepctl("plan sweeps/delphi.yaml --target-width 1% --max-flops 1e20").code, 2);
@@ -185,9 +190,16 @@ TEST_F(PlanNextTest, NextRunsStayWithinTheFlopsAndMakeAFileThatSharesTheFinished
     EXPECT_EQ(planned["trials"][20 + i]["init_seed"], answer["runs"][i]["seed"]);
   }
 
-  const Result text =
-      Sweepctl("plan --next --max-flops 1e13 --criterion d --simulations 0 --db " + Db());
+  const Result text = Sweepctl(
+      "plan --next --max-flops 1e13 --predict 1e14 --criterion d "
+      "--simulations 0 --db " +
+      Db() + " --out " + out);
   EXPECT_EQ(text.code, 0) << text.err;
+  // The sweep's own limit covers one target of 1e13.
+  EXPECT_THAT(text.out, AllOf(HasSubstr("; registered targets 1"), HasSubstr("; limits.flops")));
+  const Result again = Sweepctl("plan " + out + " --simulations 0");
+  EXPECT_EQ(again.code, 0);
+  EXPECT_THAT(again.err, Not(HasSubstr("refuse")));
   EXPECT_THAT(text.out, AllOf(HasSubstr("runs to add to sweep nano (20 finished runs), D-optimal"),
                               HasSubstr("not simulated")));
 }
