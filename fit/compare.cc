@@ -112,14 +112,19 @@ size_t SharedRuns(const ComparedCohort& a, const ComparedCohort& b) {
   return shared;
 }
 
-// A thing against itself is refused; single runs in both are said.
+// A thing against itself, or a part of itself, is refused; single runs in both are said.
 void CheckShared(const ComparedCohort& a, const ComparedCohort& b, Comparability* out) {
-  const size_t shared = SharedRuns(a, b),
-               most = std::max(a.observations.size(), b.observations.size());
+  const size_t shared = SharedRuns(a, b);
+  const size_t of_a = a.observations.size(), of_b = b.observations.size();
   if (shared == 0) return;
-  if (shared == most) {
-    out->reasons.push_back(fmt::format(
-        "{} and {} are the same {} runs: there is nothing to compare", a.name, b.name, shared));
+  if (shared == of_a || shared == of_b) {
+    out->reasons.push_back(
+        of_a == of_b ? fmt::format("{} and {} are the same {} runs: there is nothing to compare",
+                                   a.name, b.name, shared)
+                     : fmt::format("all {} runs of {} are among those of {}: there is nothing to "
+                                   "compare",
+                                   shared, shared == of_a ? a.name : b.name,
+                                   shared == of_a ? b.name : a.name));
     return;
   }
   out->warnings.push_back(Warn(

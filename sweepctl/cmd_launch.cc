@@ -46,6 +46,7 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   ASSIGN_OR_RETURN(const sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
   const std::string store = args.data_dir.empty() ? db + ".data" : Absolute(args.data_dir);
   RETURN_IF_ERROR(core::MakeDirs(std::filesystem::path(db).parent_path().string()));
+  RETURN_IF_ERROR(BringUpToDate(global));
   // A limit that is not kept must not look as if it were.
   if (file.limit_gpu_hours > 0) {
     return file.Error("limits.gpu_hours", "not enforced yet; use limits.flops");
@@ -153,7 +154,7 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
     }
     Note(fmt::format("running in the background. next: {}\n  {}   (registers the forecast)",
                      CommandLine(global, "watch " + file.name),
-                     CommandLine(global, "resume " + file.name)));
+                     CommandLine(global, ResumeArguments(follow))));
     return kDone;
   }
   Note(fmt::format("Ctrl-C detaches, everything goes on; come back with: {}",
@@ -171,10 +172,13 @@ void AddLaunchVerb(CLI::App& app, Session& session) {
   verb->add_option("--data-root", args->data_root,
                    "folder that the file's data paths are below; default: the file's own folder");
   verb->add_option("--data-dir", args->data_dir, "where prepared data are kept; default: DB.data");
-  verb->add_option("--slots", args->slots, "trials at once on this host; default: one a core");
+  verb->add_option("--slots", args->slots, "trials at once on this host; default: one a core")
+      ->check(CLI::Range(1, 1024));
   verb->add_option("--threads", args->threads,
-                   "CPU threads of all slots together; default: all cores");
-  verb->add_option("--dollars-per-hour", args->dollars_per_hour, "price of this host");
+                   "CPU threads of all slots together; default: all cores")
+      ->check(CLI::Range(1, 4096));
+  verb->add_option("--dollars-per-hour", args->dollars_per_hour, "price of this host")
+      ->check(CLI::NonNegativeNumber);
   verb->add_flag("-y,--yes", args->yes, "do not ask");
   verb->add_flag("--detach", args->detach, "return as soon as it runs");
   verb->add_flag("--no-workers", args->no_workers, "workers are started elsewhere");

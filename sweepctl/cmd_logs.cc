@@ -123,8 +123,8 @@ absl::StatusOr<int> RunLogs(const LogsArgs& args, const GlobalOptions& options) 
   }
   for (const std::string& file : files) Note("log: " + file);
   if (args.trial.empty() && !events.empty())
-    Note(fmt::format("next: sweepctl logs TRIAL{} or sweepctl status {}{}", DbFlag(options), key,
-                     DbFlag(options)));
+    Note(fmt::format("next: {} or {}", CommandLine(options, "logs TRIAL"),
+                     CommandLine(options, "status " + key)));
   return kDone;
 }
 

@@ -55,10 +55,13 @@ void AddWorkerVerb(CLI::App& app, Session& session) {
   auto args = std::make_shared<WorkerArgs>();
   CLI::App* verb = app.add_subcommand("worker", "run an agent that trains here, in the foreground");
   verb->add_option("--coordinator", args->endpoint, "HOST:PORT; default: the one of --db");
-  verb->add_option("--cuda", args->cuda, "train on this GPU, as CUDA counts; default: on the CPU");
+  verb->add_option("--cuda", args->cuda, "train on this GPU, as CUDA counts; default: on the CPU")
+      ->check(CLI::Range(0, 1023));
   verb->add_option("--slots", args->slots,
-                   "trials at once; default: one a core, on a GPU as the agent thinks best");
-  verb->add_option("--threads", args->threads, "CPU threads of all slots together");
+                   "trials at once; default: one a core, on a GPU as the agent thinks best")
+      ->check(CLI::Range(1, 1024));
+  verb->add_option("--threads", args->threads, "CPU threads of all slots together")
+      ->check(CLI::Range(1, 4096));
   verb->add_option("--work-dir", args->work_dir, "private files, of one agent; default: DB.worker");
   verb->footer("Ends with 75 when it was stopped and gave its trials back: requeue it.");
   verb->callback([args, &session] {

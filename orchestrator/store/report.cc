@@ -149,7 +149,7 @@ absl::StatusOr<v1::PublishCheckpointResponse> Store::PublishCheckpoint(
 
 absl::StatusOr<v1::CompleteResponse> Store::CompleteAttempt(const v1::CompleteRequest& request,
                                                             int64_t now_ms) {
-  ASSIGN_OR_RETURN(const AttemptEnd end, EndOf(request));
+  ASSIGN_OR_RETURN(AttemptEnd end, EndOf(request));
   Transaction transaction(db_.get());
   RETURN_IF_ERROR(transaction.status());
   {
@@ -163,6 +163,9 @@ absl::StatusOr<v1::CompleteResponse> Store::CompleteAttempt(const v1::CompleteRe
   }
   ASSIGN_OR_RETURN(const LeasedTrial trial,
                    CheckEpoch(request.trial_id(), request.worker_id(), request.epoch()));
+  // A trial that runs alone has no neighbours to blame, whatever the worker says.
+  if (end == AttemptEnd::kFailed && request.crashed_with() > 0 && !trial.run_alone)
+    end = AttemptEnd::kSharedCrash;
   int64_t step = std::clamp<int64_t>(request.step(), 0, trial.steps);
   if (end == AttemptEnd::kCompleted) {
     if (!request.has_final_evaluation()) {

@@ -222,6 +222,25 @@ TEST(AfterAttemptTest, PauseCostsNoRetryAndCancelIsNotTriedAgain) {
             TrialState::kCompleted);
 }
 
+TEST_F(LeaseTest, ACrashOfASharedTrainerIsNobodysFailureUntilTheTrialIsAlone) {
+  v1::SubmitSweepRequest sweep = MakeSweep("s", 1);
+  sweep.mutable_retry()->set_failure(0);
+  ASSERT_OK(store_->SubmitSweep(sweep, Now()));
+  std::string id;
+  for (int crash = 0; crash < 3; ++crash) {
+    const v1::Lease lease = LeaseOne("w");
+    id = lease.trial_id();
+    EXPECT_EQ(lease.run_alone(), crash == 2);
+    v1::CompleteRequest end = CompletionOf("w", lease, v1::OUTCOME_FAILED);
+    end.set_crashed_with(3);  // also when it was alone: the coordinator knows better
+    ASSERT_OK(store_->CompleteAttempt(end, Now()));
+    EXPECT_EQ(State(id), crash < 2 ? "PENDING" : "FAILED");
+  }
+  EXPECT_EQ(Count("SELECT failures FROM trials"), 1);
+  EXPECT_EQ(Count("SELECT shared_crashes FROM trials"), 2);
+  EXPECT_EQ(Count("SELECT count(*) FROM attempts WHERE outcome='FAILED'"), 3);
+}
+
 TEST(AfterAttemptTest, WhatRanOutOfMemoryIsTriedAgainAlone) {
   const RetryLimits limits{2, 100, 1};
   const auto first = AfterAttempt(AttemptEnd::kOutOfMemory, StopRequest::kNone, {}, limits);

@@ -234,6 +234,24 @@ TEST_F(AgentTest, OneProcessTrainsTheTrialsOfAGpuAndItsCrashCostsLeasesOnly) {
   EXPECT_EQ(Row(on_cpu).state, "PENDING") << "a GPU does not compute f32";
 }
 
+TEST_F(AgentTest, ATrialThatCrashesTheSharedTrainerFailsAloneAndItsNeighboursDoNot) {
+  numerics_ = "bf16-mixed";
+  const std::string culprit =
+      AddSweep("packed", {{{"crash_at", 8}, {"crash_always", true}, {"step_ms", 5}},
+                          {{"step_ms", 6}},
+                          {{"step_ms", 7}}});
+  StartAgent(3, 4, 0);
+  ASSERT_TRUE(Reaches(culprit, "FAILED"));
+  ASSERT_TRUE(
+      Eventually([&] { return Ask("SELECT count(*) FROM trials WHERE state='COMPLETED'") == 2; }));
+  EXPECT_EQ(Ask("SELECT sum(failures) FROM trials WHERE state='COMPLETED'"), 0);
+  EXPECT_EQ(Row(culprit).attempts, 4) << "twice with neighbours, then alone as often as allowed";
+  EXPECT_THAT((*reader_->Rows("SELECT detail FROM v_attempts WHERE trial_id=?1 ORDER BY attempt",
+                              culprit))[0]["detail"]
+                  .get<std::string>(),
+              HasSubstr("with 2 other trials in the process"));
+}
+
 TEST_F(AgentTest, AStoppedTrialOfASharedTrainerLeavesItsNeighbourAlone) {
   numerics_ = "bf16-mixed";
   AddSweep("a", {{{"step_ms", 50}}}, {}, 1000);
