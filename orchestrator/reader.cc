@@ -97,6 +97,11 @@ absl::StatusOr<SweepInfo> Reader::Sweep(const std::string& sweep) {
     if (info.sweep == sweep) return info;
     names.push_back(info.sweep);
   }
+  ASSIGN_OR_RETURN(const std::vector<ImportInfo> imports, Imports());
+  for (const ImportInfo& import : imports)
+    if (import.name == sweep)
+      return absl::NotFoundError(fmt::format(
+          "'{}' in {} is an import, not a sweep: its runs were trained elsewhere", sweep, path_));
   return absl::NotFoundError(
       fmt::format("sweep '{}' is not in {}{}", sweep, path_, core::DidYouMean(sweep, names)));
 }

@@ -38,6 +38,8 @@ Json ForecastJson(const Json& row, const Json& warnings) {
           {"primary", row["primary"] != 0},
           {"target_trial_id", row["target_trial_id"]},
           {"target_state", row["target_state"]},
+          {"target_params", row["target_params"]},
+          {"target_tokens", row["target_tokens"]},
           {"budget_flops", row["budget_flops"]},
           {"metric", row["metric"]},
           {"loss", row["loss"]},

@@ -36,7 +36,7 @@ TEST(ControlTest, PauseCancelAndResumeStartTheCoordinatorThatIsGone) {
   KillCoordinator(box);
   const Result resumed = box.Sweepctl({"resume", "gone"});
   EXPECT_EQ(resumed.code, 0) << resumed.err << box.Logs();
-  EXPECT_THAT(resumed.err, HasSubstr("trials go on"));
+  EXPECT_THAT(resumed.err, HasSubstr("2 cancelled trials taken up again"));
   EXPECT_EQ(box.Number("SELECT count(*) FROM trials WHERE state='COMPLETED'"), 2);
 
   // Nothing left to change: no coordinator is started for it.

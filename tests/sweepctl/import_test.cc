@@ -284,7 +284,9 @@ TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredBy
   EXPECT_EQ(entry["name"], "old/loss/nats_per_token/1e+21");
   const Json record = Run("forecasts --sweep old --json").json();
   EXPECT_EQ(record["forecasts"][0]["status"], "open");
+  EXPECT_EQ(record["forecasts"][0]["target_params"], entry["params"]);
   EXPECT_EQ(record["chain"]["intact"], true);
+  EXPECT_THAT(Run("watch old").err, HasSubstr("is an import, not a sweep"));
 
   const double params = entry["params"], tokens = 1e21 / 6 / params;
   Write("two.csv", *core::ReadFile(path) + fmt::format("1e21,{},{},{},old,t,nats\n", params, tokens,
