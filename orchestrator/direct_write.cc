@@ -102,22 +102,30 @@ absl::StatusOr<int64_t> SchemaVersionOf(const std::string& db_path) {
 }
 
 absl::StatusOr<Migration> BringUpToDate(const std::string& db_path) {
-  ASSIGN_OR_RETURN(const int64_t version, SchemaVersionOf(db_path));
-  // A newer one, or no database of ours, is for whoever opens it to say.
-  if (version == 0 || version >= kSchemaVersion) return Migration();
-  const auto lock = TakeLock(db_path);
-  if (absl::IsFailedPrecondition(lock.status())) {
+  const core::Clock& clock = core::SystemClock();
+  const int64_t deadline_ms = clock.MonotonicMs() + kPatienceMs;
+  while (true) {
+    ASSIGN_OR_RETURN(const int64_t version, SchemaVersionOf(db_path));
+    // A newer one, or no database of ours, is for whoever opens it to say.
+    if (version == 0 || version >= kSchemaVersion) return Migration();
+    const auto lock = TakeLock(db_path);
+    if (lock.ok()) {
+      Migration done;
+      RETURN_IF_ERROR(Store::Open(db_path, &done).status());
+      return done;
+    }
+    if (!absl::IsFailedPrecondition(lock.status())) return lock.status();
+    // Without an address it may be another one like us, about to finish.
     const auto other = FindCoordinator(db_path);
-    return absl::FailedPreconditionError(fmt::format(
-        "database {} is of an older schema and its coordinator{} still runs; stop that with "
-        "`kill {}` and run this again",
-        db_path, other.has_value() ? ", version " + other->version : "",
-        other.has_value() ? std::to_string(other->pid) : "PID"));
+    if (clock.MonotonicMs() > deadline_ms || (other.has_value() && !other->endpoint.empty()))
+      return absl::FailedPreconditionError(
+          fmt::format("database {} has schema version {}, and a coordinator of an older sweepctl{} "
+                      "has it; stop "
+                      "that with `kill {}` and run this again",
+                      db_path, version, other.has_value() ? " (" + other->version + ")" : "",
+                      other.has_value() ? std::to_string(other->pid) : "PID"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
-  RETURN_IF_ERROR(lock.status());
-  Migration done;
-  RETURN_IF_ERROR(Store::Open(db_path, &done).status());
-  return done;
 }
 
 }  // namespace orchestrator

@@ -18,6 +18,7 @@
 #include "sweepctl/calibrate.h"
 #include "sweepctl/database.h"
 #include "sweepctl/follow.h"
+#include "sweepctl/plan_memory.h"
 #include "sweepctl/plan_targets.h"
 #include "sweepctl/submission.h"
 #include "sweepctl/sweep_data.h"
@@ -111,6 +112,9 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
       estimate += fmt::format(", ${:.2f}", seconds / 3600 * args.dollars_per_hour);
     }
   }
+  if (file.trainer_command.empty() && !args.no_workers)
+    for (const MemoryWarning& warning : MemoryWarnings(trials, targets, DevicesHere()))
+      Note("! " + warning.text);
   const bool quiet = global.Format() == OutputFormat::kJson;
   if (!quiet) std::fputs(TrialTable(trials).Text(false).c_str(), stderr);
   Note(fmt::format("{}: {} and {}, {} FLOPs, {} tokens{}", file.name,

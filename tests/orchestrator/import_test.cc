@@ -215,6 +215,14 @@ TEST_F(ImportTest, AFileOfVersion1IsBroughtUpToDateWithItsRows) {
   EXPECT_THAT(std::string(Reader::Open(path).status().message()),
               AllOf(HasSubstr("schema version 1"), HasSubstr("serve --migrate-only --db " + path)));
   EXPECT_EQ(*SchemaVersionOf(path), 1);
+  {
+    const auto lock = *DatabaseLock::Take(path);
+    CoordinatorAddress older;
+    older.endpoint = "127.0.0.1:1";
+    older.pid = 4321;
+    ASSERT_OK(lock->Publish(older));
+    EXPECT_THAT(std::string(BringUpToDate(path).status().message()), HasSubstr("`kill 4321`"));
+  }
   const auto done = BringUpToDate(path);
   ASSERT_OK(done);
   EXPECT_EQ(done->from, 1);
