@@ -102,7 +102,8 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
       target_seconds +=
           calibration.setup_seconds + target.plan.model_flops / calibration.Rate(target.plan);
     }
-    estimate = fmt::format(", about {} on {} trials at once", core::FormatDuration(seconds), slots);
+    estimate = fmt::format(", about {} on {} at once", core::FormatDuration(seconds),
+                           Counted(slots, "trial"));
     if (target_seconds > 0) {
       estimate +=
           fmt::format(" and at most {} for the targets", core::FormatDuration(target_seconds));
@@ -138,11 +139,14 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepRequest request,
                    SubmissionOf(file, trials, data, db));
   ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepResponse response, client->SubmitSweep(request));
-  Note(
-      fmt::format("{}: {} trials added, {} shared with earlier sweeps or launches ({} of them "
-                  "completed); coordinator at {}, database {}",
-                  file.name, response.trials_added(), response.trials_shared(),
-                  response.trials_completed(), endpoint, db));
+  Note(fmt::format(
+      "{}: {} added{}; coordinator at {}, database {}", file.name,
+      Counted(response.trials_added(), "trial"),
+      response.trials_shared() > 0
+          ? fmt::format(", {} shared with earlier sweeps or launches ({} of them completed)",
+                        response.trials_shared(), response.trials_completed())
+          : "",
+      endpoint, db));
   FollowOptions follow{.db_path = db,
                        .sweep = file.name,
                        .advance = true,

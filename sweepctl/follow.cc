@@ -190,7 +190,7 @@ std::string StatusText(const orchestrator::SweepStatus& status, bool color) {
     text += fmt::format("  {} {:>7} width {:<4} [{}{}] {:>3.0f} %  {:>7} tok/s  loss {}\n",
                         row.trial_id.substr(0, 8), core::FormatFlops(row.budget_flops), row.hidden,
                         std::string(filled, '='), std::string(20 - filled, ' '), 100 * share,
-                        core::FormatCount(row.tokens_per_s),
+                        row.tokens_per_s > 0 ? core::FormatCount(row.tokens_per_s) : "-",
                         row.train_loss.has_value() ? fmt::format("{:.3f}", *row.train_loss) : "-");
   }
   return text;

@@ -103,6 +103,10 @@ absl::StatusOr<v1::ReportResponse> Store::AppendReport(const v1::ReportRequest& 
       db_->Run("UPDATE attempts SET acknowledged_sequence=?3, heard_unix_ms=?4, "
                "step=max(step, min(?5, ?6)) WHERE trial_key=?1 AND epoch=?2",
                trial.key, request.epoch(), acknowledged, now_ms, step, trial.steps));
+  RETURN_IF_ERROR(
+      db_->Run("UPDATE trials SET step=max(step, min(?2, steps)), "
+               "tokens_per_s=CASE WHEN ?3>0 THEN ?3 ELSE tokens_per_s END WHERE trial_key=?1",
+               trial.key, step, request.tokens_per_s()));
   RETURN_IF_ERROR(transaction.Commit());
   v1::ReportResponse response;
   response.set_acknowledged_sequence(acknowledged);

@@ -46,6 +46,15 @@ TEST_F(LeaseTest, RenewedLeaseDoesNotExpire) {
   EXPECT_EQ(Count("SELECT step FROM trials"), 12);
 }
 
+TEST_F(LeaseTest, AReportMovesTheProgressOnBetweenHeartbeats) {
+  ASSERT_OK(store_->SubmitSweep(MakeSweep("s", 1), Now()));
+  v1::ReportRequest report = ReportOf("w", LeaseOne("w"), 1, 30);
+  report.set_tokens_per_s(5e4);
+  ASSERT_OK(store_->AppendReport(report, Now()));
+  EXPECT_EQ(Count("SELECT step FROM trials"), 30);
+  EXPECT_EQ(Count("SELECT tokens_per_s FROM v_trials"), 50'000);
+}
+
 TEST_F(LeaseTest, EveryWriteUnderAStaleEpochIsRefusedAndChangesNothing) {
   ASSERT_OK(store_->SubmitSweep(MakeSweep("s", 1), Now()));
   const v1::Lease stale = LeaseOne("w1");

@@ -273,8 +273,8 @@ Slot::Ending Slot::Converse(const v1::Lease& lease, int64_t steps) {
       end.crashed_with = NeighboursAtEnd(next.status());
       end.detail = std::string(next.status().message());
       if (end.crashed_with > 0)
-        end.detail =
-            fmt::format("with {} other trials in the process: {}", end.crashed_with, end.detail);
+        end.detail = fmt::format("with {} other trial{} in the process: {}", end.crashed_with,
+                                 end.crashed_with == 1 ? "" : "s", end.detail);
       return end;
     }
     if (!next->has_value()) continue;
@@ -368,6 +368,7 @@ bool Slot::BringOne() {
       report.set_worker_id(options_.worker_id);
       report.set_trial_id(lease.trial_id());
       report.set_epoch(lease.epoch());
+      report.set_tokens_per_s(progress_.tokens_per_s());
       outbox_.FillReport(&report);
     } else if (!checkpoints_.empty()) {
       publish.emplace();
