@@ -508,7 +508,8 @@ void AddFitVerb(CLI::App& app, Session& session) {
   verb->footer(
       "Examples:  sweepctl fit --predict 1e16,1e17\n"
       "           sweepctl fit --csv runs.csv --column loss=loss_c4_val --where experiment=main\n"
-      "           sweepctl fit --law chinchilla --loss l1 --bootstrap 2000 --json");
+      "           sweepctl fit --law chinchilla --loss l1 --bootstrap 2000 --json\n"
+      "           sweepctl fit --sweep IMPORT --predict 1e23 --register");
   verb->callback([args, verb, &session] {
     for (const CLI::Option* option : verb->get_options())
       if (option->count() > 0) args->given.push_back(option->get_name());

@@ -335,12 +335,12 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
         double largest = 0;
         for (const orchestrator::TrialRow& row : status.rows)
           largest = std::max(largest, row.budget_flops);
-        Note(fmt::format(
-            "next: {}\n      {}\n      {}",
+        std::string next =
             CommandLine(global, fmt::format("fit --sweep {} --predict {}", options.sweep,
-                                            core::FormatFlops(10 * largest))),
-            CommandLine(global, "forecasts"),
-            CommandLine(global, "query 'SELECT * FROM v_observations'")));
+                                            core::FormatFlops(10 * largest)));
+        if (!record.empty()) next += "\n      " + CommandLine(global, "forecasts");
+        Note(fmt::format("next: {}\n      {}", next,
+                         CommandLine(global, "query 'SELECT * FROM v_observations'")));
         RETURN_IF_ERROR(Print(text));
       }
       return failed > 0 ? kFailedTrials : kDone;
