@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "gmock/gmock.h"
+#include "sweepctl/plan_memory.h"
 #include "tests/sweepctl/planted_sweep.h"
 #include "tests/sweepctl/program.h"
 
@@ -140,6 +141,35 @@ TEST(PlanDesignTest, TheCheapestDesignReachesTheWidthAndItsFilePlans) {
   EXPECT_THAT(impossible.out, AllOf(HasSubstr("no design within 1e+13 FLOPs"),
                                     HasSubstr("the target's own run alone")));
   EXPECT_EQ(Sweepctl("plan sweeps/delphi.yaml --target-width 1% --max-flops 1e20").code, 2);
+}
+
+TEST(PlanMemoryTest, TheHostsOwnDeviceIsComparedWithTheLeastThatATrialNeeds) {
+  const auto warnings = [](const std::string& numerics, const Devices& devices) {
+    const auto file = sweeps::ParseSweepFile(
+                          "name: g\nrecipe: delphi\nbudgets: [3e19]\npoints: "
+                          "all\nnumerics: " +
+                              numerics + "\n",
+                          "g.yaml")
+                          .value();
+    return MemoryWarnings(sweeps::Expand(file, {}).value(), {}, devices);
+  };
+  Devices small, large;
+  small.gpu_bytes = 20e9;
+  small.gpu = "Small";
+  small.host_bytes = 16e9;
+  large.gpu_bytes = 130e9;
+  large.host_bytes = 1e12;
+  const auto too_small = warnings("bf16-mixed", small);
+  ASSERT_EQ(too_small.size(), 1u);
+  EXPECT_EQ(too_small[0].of, 9u);
+  EXPECT_LT(too_small[0].trials, 9u) << "the smallest fit";
+  EXPECT_GT(too_small[0].least_bytes, 20e9);
+  EXPECT_FALSE(too_small[0].fits_no_gpu);
+  EXPECT_THAT(too_small[0].text, HasSubstr("of Small"));
+  EXPECT_TRUE(warnings("bf16-mixed", large).empty());
+  EXPECT_EQ(warnings("bf16-mixed", Devices())[0].code, "no-gpu");
+  EXPECT_THAT(warnings("f32", small)[0].text, HasSubstr("of memory in f32 on a CPU"));
+  EXPECT_TRUE(warnings("f32", large).empty());
 }
 
 // One sweep with all its fit trials finished, for the tests of --next.
