@@ -64,6 +64,7 @@ absl::StatusOr<int64_t> ParseDurationMs(std::string_view text) {
 }
 
 std::string FormatFlops(double flops) {
+  if (flops == 0) return "0";
   std::string text = fmt::format("{:.3g}", flops);
   if (text.find('e') == std::string::npos) text = fmt::format("{:.2e}", flops);
   return text;

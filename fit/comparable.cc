@@ -12,6 +12,13 @@ namespace {
 
 constexpr char kNone[] = "(none)";
 
+// Without the tokenizer, which counts only where the metric is per token.
+const std::set<std::string>& Yardstick() {
+  static const auto* const keys = new std::set<std::string>{
+      "metric", "eval", "seq_len", "flop_convention", "n_convention", "schedule"};
+  return *keys;
+}
+
 std::string ValueOf(const Cohort& cohort, const std::string& key) {
   const auto it = cohort.values.find(key);
   return it == cohort.values.end() ? kNone : it->second;
@@ -23,11 +30,18 @@ bool Holds(const std::vector<std::string>& list, const std::string& word) {
 
 }  // namespace
 
+std::vector<std::string> FactorKeys() {
+  std::vector<std::string> keys;
+  for (const std::string& key : CohortKeys())
+    if (Yardstick().count(key) == 0) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+  return keys;
+}
+
 Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, const std::string& a,
                               const std::string& b, const std::vector<std::string>& factors) {
   Comparability result;
-  std::set<std::string> keys,
-      yardstick = {"metric", "eval", "seq_len", "flop_convention", "n_convention", "schedule"};
+  std::set<std::string> keys, yardstick = Yardstick();
   if (ValueOf(cohort_a, "metric").find("bits_per_byte") == std::string::npos)
     yardstick.insert("tokenizer");
   for (const auto& [key, value] : cohort_a.values) keys.insert(key);

@@ -18,8 +18,12 @@ struct Comparability {
   std::vector<KeyDifference> differences;  // every key that differs
   std::vector<std::string> factors;        // of these, what is compared
   std::vector<std::string> reasons;        // why not, in words; empty: comparable
-  std::vector<Warning> warnings;           // unknown-cohort, confounded, unlabelled
+  std::vector<Warning> warnings;           // unknown-cohort, confounded, unlabelled, shared-runs
 };
+
+// The cohort keys that may be the compared factor: all but the yardstick's (below), sorted. The
+// tokenizer is among them: in bits per byte it may be one.
+std::vector<std::string> FactorKeys();
 
 // The yardstick: metric, eval, seq_len (the evaluation's context), flop_convention, n_convention
 // and schedule must be the same and known in both or unknown in both (a warning); so must

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <set>
+#include <tuple>
 
 #include "core/status_macros.h"
 #include "core/units.h"
@@ -90,6 +93,44 @@ Range CommonRange(const std::vector<LawPair>& laws) {
     range.hi = std::min({range.hi, std::log(b.largest_flops), to_a});
   }
   return range;
+}
+
+// Runs of `b` that are in `a` too, by all that was spent and measured.
+size_t SharedRuns(const ComparedCohort& a, const ComparedCohort& b) {
+  const auto key = [](const Observation& o) {
+    return std::tuple(o.flops, o.params, o.tokens, o.loss, o.seed);
+  };
+  std::multiset<decltype(key(Observation()))> runs;
+  for (const Observation& o : a.observations) runs.insert(key(o));
+  size_t shared = 0;
+  for (const Observation& o : b.observations) {
+    const auto same = runs.find(key(o));
+    if (same == runs.end()) continue;
+    runs.erase(same);
+    ++shared;
+  }
+  return shared;
+}
+
+// A thing against itself, or a part of itself, is refused; single runs in both are said.
+void CheckShared(const ComparedCohort& a, const ComparedCohort& b, Comparability* out) {
+  const size_t shared = SharedRuns(a, b);
+  const size_t of_a = a.observations.size(), of_b = b.observations.size();
+  if (shared == 0) return;
+  if (shared == of_a || shared == of_b) {
+    out->reasons.push_back(
+        of_a == of_b ? fmt::format("{} and {} are the same {} runs: there is nothing to compare",
+                                   a.name, b.name, shared)
+                     : fmt::format("all {} runs of {} are among those of {}: there is nothing to "
+                                   "compare",
+                                   shared, shared == of_a ? a.name : b.name,
+                                   shared == of_a ? b.name : a.name));
+    return;
+  }
+  out->warnings.push_back(Warn(
+      kSharedRuns, fmt::format("{} runs are in both {} and {}: the interval takes the cohorts for "
+                               "independent",
+                               shared, a.name, b.name)));
 }
 
 std::string NoOverlap(const std::vector<LawPair>& laws, const Comparison& comparison) {
@@ -234,15 +275,26 @@ class Comparer {
     const double lo = range_.lo - kDecade, hi = range_.hi + 2 * kDecade;
     crossover.lo_flops = std::exp(lo);
     crossover.hi_flops = std::exp(hi);
-    const auto name = [&](bool b_is_better) { return b_is_better ? out_.b : out_.a; };
-    crossover.better_below = name(draws_.LnMultiplier(lo) > 0);
-    crossover.better_above = name(draws_.LnMultiplier(hi) > 0);
-    const double at = FirstCrossing([&](double x) { return draws_.LnMultiplier(x); }, lo, hi);
+    const auto multiplier = [&](double x) { return draws_.LnMultiplier(x); };
+    const auto first = [&](const std::function<double(double)>& f) {
+      for (const auto& [from, to] :
+           {std::pair{range_.lo, range_.hi}, {range_.hi, hi}, {lo, range_.lo}}) {
+        const double crossing = FirstCrossing(f, from, to);
+        if (!std::isnan(crossing)) return crossing;
+      }
+      return std::nan("");
+    };
+    const auto better = [&](double x) { return multiplier(x) > 0 ? out_.b : out_.a; };
+    const double at = first(multiplier);
+    // Beside the crossing, not at the ends: there may be another one on the way.
+    constexpr double kBeside = 1e-4;
+    crossover.better_below = better(std::isnan(at) ? range_.hi : at - kBeside);
+    crossover.better_above = better(std::isnan(at) ? range_.hi : at + kBeside);
     std::vector<double> crossings;
     size_t inside = 0;
     for (size_t d = 0; d < draws_.size(); ++d) {
       const auto gap = [&](double x) { return draws_.Gap(x, d); };
-      double crossing = FirstCrossing(gap, lo, hi);
+      double crossing = first(gap);
       if (crossing >= range_.lo && crossing <= range_.hi) ++inside;
       // Nowhere: it lies beyond the end at which this resample looks like the fit's other end.
       if (std::isnan(crossing)) {
@@ -279,6 +331,7 @@ absl::StatusOr<Comparison> Compare(const ComparedCohort& a, const ComparedCohort
   ASSIGN_OR_RETURN(const Cohort cohort_a, CohortOf(a, options.fit));
   ASSIGN_OR_RETURN(const Cohort cohort_b, CohortOf(b, options.fit));
   comparison.comparability = CheckComparable(cohort_a, cohort_b, a.name, b.name, options.factors);
+  CheckShared(a, b, &comparison.comparability);
   if (!comparison.comparability.reasons.empty()) return comparison;
   const uint64_t seed = options.fit.law.bootstrap.seed;
   ASSIGN_OR_RETURN(comparison.fit_a, FitOf(a, options.fit, seed));

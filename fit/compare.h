@@ -61,14 +61,17 @@ struct Trend {
   Interval interval;  // of the factor; kind mean
 };
 
-// Where the frontiers cross: CM = 1.
+// Where the frontiers cross: ln CM changes its sign. The lowest in the range of the trend; failing
+// that the lowest above, then below.
 struct Crossover {
   std::optional<double> flops;  // none found between lo and hi
   bool extrapolated = false;    // it lies outside the range of the trend
   Interval interval;            // of the crossing, kind mean; 0 or infinity: not on this side of hi
   double share_in_range = 0;    // of the resamples, with a crossing in the range of the trend
-  double lo_flops = 0, hi_flops = 0;       // looked at: one decade below that range, two above
-  std::string better_below, better_above;  // names of cohorts
+  double lo_flops = 0, hi_flops = 0;  // looked at: one decade below that range, two above
+  // Names of cohorts on both sides of the crossing; without one both name the better at the end of
+  // the range of the trend.
+  std::string better_below, better_above;
 };
 
 // The cheapest single run, or the fewest repetitions of it, after which CM's interval at `flops`
@@ -100,8 +103,8 @@ struct Comparison {
 };
 
 // Errors are those of RunFit for one of the cohorts, with its name. Cohorts that cannot be compared
-// are a result, not an error: reasons say why, among them losses that do not overlap and no law
-// that both determine. Deterministic.
+// are a result, not an error: reasons say why, among them losses that do not overlap, no law that
+// both determine, and cohorts of the very same runs. Deterministic.
 absl::StatusOr<Comparison> Compare(const ComparedCohort& a, const ComparedCohort& b,
                                    const CompareOptions& options);
 

@@ -96,17 +96,17 @@ double MultiplierDraws::Covariance(const std::vector<double>& x,
 double FirstCrossing(const std::function<double(double)>& f, double lo, double hi) {
   const double step = std::log(10) / 8;
   const int steps = std::max(1, static_cast<int>(std::ceil((hi - lo) / step)));
-  double left = lo, at_left = f(lo);
+  double left = lo, at_left = f(lo);  // the last x with a sign
   for (int i = 1; i <= steps; ++i) {
     const double right = lo + (hi - lo) * i / steps, at_right = f(right);
-    if (at_left == 0) return left;
-    if ((at_left < 0) != (at_right < 0) && !std::isnan(at_left) && !std::isnan(at_right)) {
+    if (at_right == 0) continue;
+    if ((at_left < 0 && at_right > 0) || (at_left > 0 && at_right < 0)) {
       double a = left, b = right;
       while (b - a > 1e-6) {
         const double middle = (a + b) / 2;
         ((f(middle) < 0) == (at_left < 0) ? a : b) = middle;
       }
-      return (a + b) / 2;
+      if (std::isfinite(f(a)) && std::isfinite(f(b))) return (a + b) / 2;
     }
     left = right, at_left = at_right;
   }

@@ -52,7 +52,8 @@ class MultiplierDraws {
 };
 
 // The lowest x in [lo, hi] at which `f` changes its sign, found on a grid of 8 points a decade and
-// refined; NaN when it does not. `f` may be infinite.
+// refined; NaN when it does not. Touching 0, being 0, and jumping between infinities are no change
+// of sign.
 double FirstCrossing(const std::function<double(double)>& f, double lo, double hi);
 
 }  // namespace fit

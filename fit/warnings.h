@@ -29,6 +29,7 @@ inline constexpr std::string_view kMixedCohort = "mixed-cohort";
 inline constexpr std::string_view kUnknownCohort = "unknown-cohort";
 inline constexpr std::string_view kConfounded = "confounded";
 inline constexpr std::string_view kUnlabelled = "unlabelled";
+inline constexpr std::string_view kSharedRuns = "shared-runs";
 inline constexpr std::string_view kDroppedRows = "dropped-rows";
 inline constexpr std::string_view kBootstrapFailures = "bootstrap-failures";
 inline constexpr std::string_view kNoInterval = "no-interval";

@@ -100,6 +100,12 @@ absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options)
   const int threads = options.threads > 0 ? options.threads
                                           : std::max(1, core::ReadMachine().cores / options.count);
   for (int i = 0; i < options.count; ++i) {
+    std::string work_dir = options.work_dir;  // one agent a folder
+    if (options.cuda) {
+      work_dir += fmt::format("/gpu-{}", i);
+    } else if (i > 0) {
+      work_dir += fmt::format("/agent-{}", i);
+    }
     core::SpawnOptions spawn;
     spawn.argv = {options.sweep_worker,
                   "agent",
@@ -110,8 +116,7 @@ absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options)
                   "--threads",
                   std::to_string(threads),
                   "--work-dir",
-                  options.work_dir};
-    const size_t work_dir_at = spawn.argv.size() - 1;
+                  work_dir};
     if (options.slots > 0) {
       spawn.argv.push_back("--slots");
       spawn.argv.push_back(std::to_string(options.slots));
@@ -119,7 +124,6 @@ absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options)
     if (options.cuda) {
       spawn.argv.push_back("--cuda");
       spawn.argv.push_back(std::to_string(i));
-      spawn.argv[work_dir_at] = fmt::format("{}/gpu-{}", options.work_dir, i);
     }
     if (options.exit_when_drained) spawn.argv.push_back("--exit-when-drained");
     spawn.log_path = fmt::format("{}.worker-{}.log", options.db_path, i);

@@ -40,6 +40,8 @@ std::string_view AttemptEndName(AttemptEnd end) {
       return "CANCELLED";
     case AttemptEnd::kExpired:
       return "EXPIRED";
+    case AttemptEnd::kSharedCrash:
+      return "FAILED";
   }
   return "?";
 }
@@ -63,6 +65,9 @@ AttemptVerdict AfterAttempt(AttemptEnd end, StopRequest requested, const RetryCo
       ++verdict.counts.failures;
       if (counts.failures >= limits.failure) verdict.next = TrialState::kFailed;
       break;
+    case AttemptEnd::kSharedCrash:
+      ++verdict.counts.shared_crashes;
+      break;
     case AttemptEnd::kPreempted:
     case AttemptEnd::kCancelled:
     case AttemptEnd::kExpired:
@@ -75,8 +80,9 @@ AttemptVerdict AfterAttempt(AttemptEnd end, StopRequest requested, const RetryCo
   // Whatever ended the attempt, a cancelled trial is not tried again.
   if (requested == StopRequest::kCancel && verdict.next == TrialState::kPending)
     verdict.next = TrialState::kCancelled;
-  // Twice failed: perhaps by a neighbour. Out of memory: alone there is more of it.
-  verdict.run_alone = verdict.counts.failures >= 2 || verdict.counts.out_of_memory >= 1;
+  // Out of memory: alone there is more of it.
+  verdict.run_alone = verdict.counts.failures >= 2 || verdict.counts.out_of_memory >= 1 ||
+                      verdict.counts.shared_crashes >= kMostSharedCrashes;
   return verdict;
 }
 

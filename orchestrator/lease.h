@@ -34,7 +34,7 @@ enum class TrialState {
 // "HELD", "PENDING", ...: the words of DESIGN.md, as stored and printed.
 std::string_view TrialStateName(TrialState state);
 
-// How an attempt ended. The first six are the worker's words (proto Outcome), kExpired is ours.
+// How an attempt ended. The first six are the worker's words (proto Outcome), the others are ours.
 enum class AttemptEnd {
   kCompleted,
   kDiverged,
@@ -43,8 +43,9 @@ enum class AttemptEnd {
   kPreempted,
   kCancelled,
   kExpired,
+  kSharedCrash,  // the trainer process ended, with other trials in it
 };
-// "COMPLETED", ..., "EXPIRED"; a running attempt is shown as "RUNNING".
+// "COMPLETED", ..., "EXPIRED"; kSharedCrash is "FAILED"; a running attempt is shown as "RUNNING".
 std::string_view AttemptEndName(AttemptEnd end);
 
 // How many times a trial is tried again, by cause. Preemption is the machines' business, so it has
@@ -60,6 +61,7 @@ struct RetryCounts {
   int failures = 0;
   int preemptions = 0;  // given back by workers, and leases that expired
   int out_of_memory = 0;
+  int shared_crashes = 0;  // bounded by running alone, see AfterAttempt
 };
 
 // What somebody asked of a running trial.
@@ -68,14 +70,17 @@ enum class StopRequest { kNone, kCancel, kPause };
 struct AttemptVerdict {
   TrialState next = TrialState::kPending;
   RetryCounts counts;
-  // The trial must be alone on its worker from now on: it was running twice when a trainer crashed,
-  // so it is the suspect, and its neighbours should not pay; or a share of the memory was too
-  // small.
+  // The trial must be alone on its worker from now on: it was there twice when a shared trainer
+  // crashed, or failed twice, so it is a suspect, and its neighbours should not pay; or a share of
+  // the memory was too small.
   bool run_alone = false;
 };
 
 // The state after an attempt ended. Stopping because of a pause costs no retry. An end of
-// kCancelled that nobody asked for counts as a preemption.
+// kCancelled that nobody asked for counts as a preemption. A shared crash costs no retry either: a
+// neighbour may have caused it. After kMostSharedCrashes of them the trial runs alone, where a
+// crash is its own failure, so that one that always crashes its process ends FAILED.
+inline constexpr int kMostSharedCrashes = 2;
 AttemptVerdict AfterAttempt(AttemptEnd end, StopRequest requested, const RetryCounts& counts,
                             const RetryLimits& limits);
 

@@ -97,6 +97,11 @@ absl::StatusOr<SweepInfo> Reader::Sweep(const std::string& sweep) {
     if (info.sweep == sweep) return info;
     names.push_back(info.sweep);
   }
+  ASSIGN_OR_RETURN(const std::vector<ImportInfo> imports, Imports());
+  for (const ImportInfo& import : imports)
+    if (import.name == sweep)
+      return absl::NotFoundError(fmt::format(
+          "'{}' in {} is an import, not a sweep: its runs were trained elsewhere", sweep, path_));
   return absl::NotFoundError(
       fmt::format("sweep '{}' is not in {}{}", sweep, path_, core::DidYouMean(sweep, names)));
 }
@@ -178,8 +183,8 @@ absl::StatusOr<SweepStatus> Reader::Status(const std::string& sweep) {
 
 absl::StatusOr<std::string> Reader::ResolveTrial(const std::string& prefix) {
   if (prefix.size() < 4 || prefix.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    return absl::InvalidArgumentError(
-        fmt::format("trial '{}': give at least 4 characters of its id", prefix));
+    return absl::InvalidArgumentError(fmt::format(
+        "trial '{}': give at least 4 characters of its id, which are 0 to 9 and a to f", prefix));
   }
   ASSIGN_OR_RETURN(Statement rows,
                    db_->Prepare("SELECT trial_id FROM trials WHERE trial_id>=?1 AND "

@@ -111,6 +111,8 @@ class Reader {
  public:
   static absl::StatusOr<std::unique_ptr<Reader>> Open(const std::string& db_path);
 
+  // As opened.
+  const std::string& path() const { return path_; }
   // All sweeps, newest last.
   absl::StatusOr<std::vector<SweepInfo>> Sweeps();
   absl::StatusOr<SweepInfo> Sweep(const std::string& sweep);

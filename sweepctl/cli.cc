@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -67,21 +69,46 @@ int ExitCodeOf(const absl::Status& status) {
   }
 }
 
-std::string CommandLine(const GlobalOptions& options, std::string_view verb_and_arguments) {
+std::string Counted(int64_t n, std::string_view noun) {
+  return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s");
+}
+
+std::string ShellWord(std::string_view word) {
+  const auto plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::strchr("_-./:=,@%+", c) != nullptr;
+  };
+  if (!word.empty() && std::all_of(word.begin(), word.end(), plain)) return std::string(word);
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+std::string Flag(std::string_view name, std::string_view word) {
+  return word.empty() ? "" : fmt::format(" {} {}", name, ShellWord(word));
+}
+
+std::string ProgramWord(const std::string& name) {
   namespace fs = std::filesystem;
-  const std::string self = core::SelfPath();
-  bool in_path = false;
-  std::istringstream folders(std::getenv("PATH") != nullptr ? std::getenv("PATH") : "");
-  for (std::string folder; !in_path && std::getline(folders, folder, ':');) {
-    std::error_code ignored;
-    in_path = fs::equivalent(fs::path(folder) / "sweepctl", self, ignored);
-  }
+  const fs::path beside = fs::path(core::SelfPath()).parent_path() / name;
   std::error_code ignored;
-  std::string program = in_path ? "sweepctl" : fs::proximate(self, ignored).string();
-  if (program.find('/') == std::string::npos && !in_path) program = "./" + program;
-  const std::string db =
-      options.db == GlobalOptions().db ? "" : fmt::format(" --db {}", options.db);
-  return fmt::format("{} {}{}", program, verb_and_arguments, db);
+  if (!fs::exists(beside, ignored)) return name;
+  std::istringstream folders(std::getenv("PATH") != nullptr ? std::getenv("PATH") : "");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const fs::path found = fs::path(folder) / name;
+    // The first in PATH is the one a shell takes.
+    if (fs::exists(found, ignored)) {
+      if (fs::equivalent(found, beside, ignored)) return name;
+      break;
+    }
+  }
+  const std::string program = fs::proximate(beside, ignored).string();
+  return ShellWord(program.find('/') == std::string::npos ? "./" + program : program);
+}
+
+std::string CommandLine(const GlobalOptions& options, std::string_view verb_and_arguments) {
+  return fmt::format("{} {}{}", ProgramWord("sweepctl"), verb_and_arguments,
+                     options.db == GlobalOptions().db ? "" : Flag("--db", options.db));
 }
 
 absl::Status Print(std::string_view text) {

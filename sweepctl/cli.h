@@ -2,6 +2,7 @@
 // program. stdout is data, stderr is messages.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -33,6 +34,7 @@ struct GlobalOptions {
   bool json = false;             // the same as --output json
   bool no_color = false;         // also NO_COLOR, and whenever stdout is no terminal
   std::string output = "table";  // table, csv, json, jsonl
+  std::string typed;             // the command line after the program's name, for a shell
 
   OutputFormat Format() const;
   // Whether escapes may be written to stdout.
@@ -54,8 +56,20 @@ absl::Status UsageError(std::string_view message);
 // DEADLINE_EXCEEDED 75; PERMISSION_DENIED and UNAUTHENTICATED 77; CANCELLED 130; the rest 70.
 int ExitCodeOf(const absl::Status& status);
 
+// "1 trial", "2 trials".
+std::string Counted(int64_t n, std::string_view noun);
+
+// A word as a shell reads it back: quoted where it must be.
+std::string ShellWord(std::string_view word);
+// " --name WORD", quoted; empty for an empty word. For commands that are printed.
+std::string Flag(std::string_view name, std::string_view word);
+
+// How a shell starts a program of ours: its name where PATH finds the one beside us, else its path.
+std::string ProgramWord(const std::string& name);
+
 // The command line that reaches this program and database again: "sweepctl watch mine", with the
-// program's path when it is not in PATH and with --db when it is not the default.
+// program's path when it is not in PATH and with --db when it is not the default. Whatever is
+// printed as a next command is made by it, so that it works when it is pasted.
 std::string CommandLine(const GlobalOptions& options, std::string_view verb_and_arguments);
 
 // Writes all of `text` to stdout and flushes. RESOURCE_EXHAUSTED (exit 73) when it does not take

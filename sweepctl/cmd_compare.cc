@@ -1,10 +1,14 @@
 // sweepctl compare: the compute multiplier of one cohort over another.
+#include <algorithm>
+
+#include "core/did_you_mean.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fit/compare_report.h"
 #include "fit/csv.h"
 #include "fit/read_table.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "sweepctl/database.h"
 #include "sweepctl/fit_input.h"
 #include "sweepctl/observations.h"
@@ -93,6 +97,24 @@ absl::StatusOr<fit::ComparedCohort> CohortOf(const CompareArgs& args, const Glob
   return IsFile(name) ? FromFile(args, name, "") : FromDatabase(args, global, name, "");
 }
 
+// A factor is a field in which cohorts may differ, or the column that divides them.
+absl::Status CheckFactors(const CompareArgs& args) {
+  std::vector<std::string> keys = fit::FactorKeys();
+  if (!args.by.empty() && std::find(keys.begin(), keys.end(), args.by) == keys.end())
+    keys.push_back(args.by);
+  const std::vector<std::string>& cohort = fit::CohortKeys();
+  for (const std::string& factor : args.factors) {
+    if (std::find(keys.begin(), keys.end(), factor) != keys.end()) continue;
+    const bool measures = std::find(cohort.begin(), cohort.end(), factor) != cohort.end();
+    return UsageError(fmt::format(
+        "--factor {}: {}{}; cohorts may differ in: {} (tokenizer only in bits per byte)", factor,
+        measures ? "losses that were measured differently have no common scale"
+                 : "no field of a plan in which cohorts may differ",
+        measures ? "" : core::DidYouMean(factor, keys), fmt::join(keys, ", ")));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<fit::CompareOptions> OptionsOf(const CompareArgs& args) {
   fit::CompareOptions options;
   options.factors = args.factors;
@@ -124,6 +146,9 @@ absl::StatusOr<int> RunCompare(const CompareArgs& args, const GlobalOptions& glo
     return UsageError("--csv and --sweep name the one table that --by KEY divides");
   if (!args.csv.empty() && !args.sweep.empty())
     return UsageError("--by KEY divides one table: --csv or --sweep");
+  if (args.a == args.b)
+    return UsageError(fmt::format("A and B are both {}: there is nothing to compare", args.a));
+  RETURN_IF_ERROR(CheckFactors(args));
   ASSIGN_OR_RETURN(const fit::CompareOptions options, OptionsOf(args));
   ASSIGN_OR_RETURN(const fit::ComparedCohort a, CohortOf(args, global, args.a));
   ASSIGN_OR_RETURN(const fit::ComparedCohort b, CohortOf(args, global, args.b));
@@ -157,7 +182,8 @@ void AddCompareVerb(CLI::App& app, Session& session) {
       ->type_name("NAME");
   verb->add_option("--csv", args->csv, "with --by: the file that it divides")->type_name("FILE");
   verb->add_option("--factor", args->factors,
-                   "a cohort key that may differ; default: the one that does; repeatable")
+                   "a cohort key that may differ (data, numerics, recipe; tokenizer in bits per "
+                   "byte); default: the one that does; repeatable")
       ->allow_extra_args(false)
       ->type_name("KEY");
   verb->add_option("--metric", args->metric,

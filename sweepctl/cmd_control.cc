@@ -82,6 +82,7 @@ struct Wording {
 
 absl::StatusOr<int> RunControl(const ControlArgs& args, Action action, const Wording& wording,
                                const GlobalOptions& options) {
+  RETURN_IF_ERROR(BringUpToDate(options));
   int64_t changed = 0;
   bool was_paused = false;
   {
@@ -98,8 +99,7 @@ absl::StatusOr<int> RunControl(const ControlArgs& args, Action action, const Wor
       if (pausing && changed > 0) --changed;  // the sweep itself counts as one
     }
   }
-  const std::string next =
-      fmt::format("sweepctl {} {}{}", wording.next, args.sweep, DbFlag(options));
+  const std::string next = CommandLine(options, wording.next + " " + args.sweep);
   if (options.Format() == OutputFormat::kJson) {
     RETURN_IF_ERROR(PrintJson({{"sweep", args.sweep},
                                {"action", wording.verb},

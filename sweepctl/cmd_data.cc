@@ -33,7 +33,9 @@ absl::StatusOr<int> RunPrepare(const DataArgs& args, const GlobalOptions& global
     RETURN_IF_ERROR(PrintJson(out));
   } else {
     RETURN_IF_ERROR(Print(data.data_dir + "\n"));
-    Note(fmt::format("next: sweepctl launch {}", args.path));
+    Note("next: " + CommandLine(global, "launch " + ShellWord(args.path) +
+                                            Flag("--data-root", args.data_root) +
+                                            Flag("--data-dir", args.data_dir)));
   }
   return kDone;
 }
@@ -75,6 +77,7 @@ absl::StatusOr<int> RunShow(const DataArgs& args, const GlobalOptions& global) {
 void AddDataVerb(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand("data", "prepare text for training, and look at it");
   verb->require_subcommand(1);
+  verb->footer("Example:  sweepctl data prepare isoflop.yaml --data-root ~/text");
   auto args = std::make_shared<DataArgs>();
   CLI::App* prepare = verb->add_subcommand("prepare", "tokenise the data of a sweep file");
   prepare->add_option("FILE", args->path, "the sweep file (YAML)")->required();

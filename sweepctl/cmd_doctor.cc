@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/machine.h"
 #include "core/status_macros.h"
 #include "core/subprocess.h"
@@ -65,6 +66,7 @@ class Doctor {
     CheckDatabase();
     CheckCoordinator();
     if (db_ != nullptr) CheckWorkers();
+    if (db_ != nullptr) CheckImports();
     CheckData();
     return std::move(findings_);
   }
@@ -179,7 +181,8 @@ class Doctor {
       Say("database", newer ? State::kProblem : State::kWarning,
           fmt::format("{} has schema version {}, this sweepctl {}", db_path_, *version,
                       orchestrator::kSchemaVersion),
-          newer ? "use a newer sweepctl" : "sweepctl serve brings it up to date");
+          newer ? "use a newer sweepctl"
+                : fmt::format("sweepctl serve --migrate-only --db {}", db_path_));
       return;
     }
     const auto verdict = (*db)->Text("PRAGMA integrity_check");
@@ -196,10 +199,11 @@ class Doctor {
         fs::exists(wal, none) ? static_cast<double>(fs::file_size(wal, none)) : 0;
     const bool long_wal = wal_size > 256 * kMiB;
     Say("database", long_wal ? State::kWarning : State::kOk,
-        fmt::format("{}: {}, write-ahead log {}, schema {}, intact, {} sweeps, {} trials", db_path_,
+        fmt::format("{}: {}, write-ahead log {}, schema {}, intact, {}, {}, {}", db_path_,
                     core::FormatBytes(size), core::FormatBytes(wal_size), *version,
-                    (*db)->Int(0, "SELECT count(*) FROM sweeps").value_or(-1),
-                    (*db)->Int(0, "SELECT count(*) FROM trials").value_or(-1)),
+                    Counted((*db)->Int(0, "SELECT count(*) FROM sweeps").value_or(-1), "sweep"),
+                    Counted((*db)->Int(0, "SELECT count(*) FROM trials").value_or(-1), "trial"),
+                    Counted((*db)->Int(0, "SELECT count(*) FROM imports").value_or(-1), "import")),
         long_wal ? "a reader keeps the log from being emptied; close open queries" : "");
     db_ = *std::move(db);
   }
@@ -229,9 +233,9 @@ class Doctor {
     running_ = true;
     lookout_ = info->workers();
     const std::string found = fmt::format(
-        "pid {} at {}, {} ({}); {} workers, {} trials pending, {} leased, {} held", info->pid(),
-        address->endpoint, info->version(), info->commit(), info->workers(), info->pending_trials(),
-        info->leased_trials(), info->held_trials());
+        "pid {} at {}, {} ({}); {}, {} pending, {} leased, {} held", info->pid(), address->endpoint,
+        info->version(), info->commit(), Counted(info->workers(), "worker"),
+        Counted(info->pending_trials(), "trial"), info->leased_trials(), info->held_trials());
     pending_ = info->pending_trials();
     if (info->protocol_version() != core::kProtocolVersion) {
       Say("coordinator", State::kProblem,
@@ -268,6 +272,36 @@ class Doctor {
     if (running_ && pending_ > 0 && lookout_ == 0) {
       Say("worker", State::kWarning, fmt::format("{} trials wait and no worker is there", pending_),
           "sweepctl resume NAME, or sweepctl worker");
+    }
+  }
+
+  // Whether an import is whole, what is unknown of it, and whether its file is what it was.
+  void CheckImports() {
+    auto rows = db_->Prepare(R"sql(SELECT name, runs, default_metric, coalesce(unknown, ''), source,
+          source_hash, runs - (SELECT count(*) FROM v_imported_values v WHERE v.sweep=i.name
+                               AND v.is_default)
+        FROM v_imports i ORDER BY name)sql");
+    while (rows.ok() && rows->Step().value_or(false)) {
+      const std::string name = rows->Text(0), unknown = rows->Text(3), source = rows->Text(4);
+      const std::string found = fmt::format("{}: {} runs, {}", name, rows->Int(1), rows->Text(2));
+      if (rows->Int(1) == 0 || rows->Int(6) != 0) {
+        Say("import", State::kProblem,
+            fmt::format("{}; {} of them have no value of it", found, rows->Int(6)),
+            "import it again with --replace");
+        continue;
+      }
+      std::error_code ignored;
+      const auto hash = fs::exists(source, ignored) ? core::Sha256HexOfFile(source)
+                                                    : absl::StatusOr<std::string>(rows->Text(5));
+      if (hash.ok() && *hash != rows->Text(5)) {
+        Say("import", State::kWarning, fmt::format("{}; {} has changed since", found, source),
+            "import it again with --replace");
+      } else if (!unknown.empty()) {
+        Say("import", State::kWarning, fmt::format("{}; unknown: {}", found, unknown),
+            "no forecast from it can be registered; --replace --value KEY=TEXT says what you know");
+      } else {
+        Say("import", State::kOk, found + "; nothing unknown");
+      }
     }
   }
 
@@ -343,8 +377,9 @@ absl::StatusOr<int> RunDoctor(const GlobalOptions& global) {
         PrintJson({{"checks", table.Rows()}, {"problems", problems}, {"warnings", warnings}}));
   } else {
     RETURN_IF_ERROR(table.Print(global));
-    Note(problems + warnings == 0 ? "all is well"
-                                  : fmt::format("{} problems, {} warnings", problems, warnings));
+    Note(problems + warnings == 0
+             ? "all is well"
+             : Counted(problems, "problem") + ", " + Counted(warnings, "warning"));
   }
   return problems > 0 ? kFailedTrials : kDone;
 }

@@ -12,6 +12,7 @@
 #include "fmt/ranges.h"
 #include "sweepctl/database.h"
 #include "sweepctl/fit_input.h"
+#include "sweepctl/forecasting.h"
 #include "sweepctl/observations.h"
 #include "sweepctl/trial_rows.h"
 #include "sweepctl/verbs.h"
@@ -36,7 +37,23 @@ struct FitArgs {
   int resamples = fit::BootstrapOptions().resamples;
   uint64_t seed = 0;
   bool assume_6nd = false, include_targets = false, no_backtest = false;
+  bool do_register = false;
+  std::vector<std::string> given;  // options of the command line
 };
+
+// A registration is by the default estimator, so that nobody searches for a pleasant one.
+absl::Status CheckRegister(const FitArgs& args) {
+  if (!args.do_register) return absl::OkStatus();
+  if (args.predict.empty()) return UsageError("--register needs --predict C: what to promise");
+  const std::vector<std::string> allowed = {"--sweep",     "--metric", "--where", "--predict",
+                                            "--bootstrap", "--seed",   "--level", "--register"};
+  for (const std::string& option : args.given)
+    if (std::find(allowed.begin(), allowed.end(), option) == allowed.end())
+      return UsageError(fmt::format(
+          "--register keeps to the default estimator on the runs of an import: leave out {}",
+          option));
+  return absl::OkStatus();
+}
 
 struct Input {
   std::vector<fit::Observation> observations;
@@ -291,17 +308,62 @@ void WarnOfTargets(size_t targets, fit::FitSummary& summary) {
   for (fit::Forecast& forecast : summary.predictions) forecast.warnings.push_back(warning);
 }
 
+Json RegisteredJson(const std::vector<ImportForecast>& registered) {
+  Json list = Json::array();
+  for (const ImportForecast& entry : registered)
+    list.push_back({{"name", entry.name},
+                    {"status", entry.status},
+                    {"already_registered", entry.already_registered},
+                    {"budget_flops", entry.forecast.flops},
+                    {"params", entry.forecast.params},
+                    {"tokens", entry.forecast.tokens},
+                    {"record_hash", entry.record_hash}});
+  return list;
+}
+
+void NoteRegistered(const std::vector<ImportForecast>& registered, const std::string& import,
+                    const GlobalOptions& global) {
+  for (const ImportForecast& entry : registered)
+    Note(fmt::format(
+        "{} {}: {} params on {} tokens will reach {:.4f}, {:.0f} % prediction interval {:.4f} .. "
+        "{:.4f} ({}); record {}{}",
+        entry.already_registered ? "registered before" : "registered", entry.name,
+        core::FormatCount(entry.forecast.params), core::FormatCount(entry.forecast.tokens),
+        entry.forecast.loss, 100 * entry.forecast.interval.level, entry.forecast.interval.lo,
+        entry.forecast.interval.hi, entry.forecast.law, entry.record_hash.substr(0, 12),
+        entry.status == "void" ? "; void: a run at this budget was imported already" : ""));
+  Note(
+      fmt::format("its outcome is a run within 1 % of the FLOPs and 25 % of the params, imported "
+                  "again as {} with --replace. next: {}",
+                  import, CommandLine(global, "forecasts --sweep " + import)));
+}
+
 absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global) {
   if (global.Format() == OutputFormat::kCsv || global.Format() == OutputFormat::kJsonLines)
     return UsageError("fit prints a report, or one JSON object with --json");
+  RETURN_IF_ERROR(CheckRegister(args));
+  if (args.do_register) RETURN_IF_ERROR(BringUpToDate(global));
   ASSIGN_OR_RETURN(fit::FitOptions options, OptionsOf(args));
   ASSIGN_OR_RETURN(const Input input,
                    args.csv.empty() ? FromDatabase(args, global) : FromCsv(args));
+  if (args.do_register) {
+    if (!input.imported)
+      return UsageError(fmt::format(
+          "--register is for imports; a sweep registers what its file says, forecast: {{at: [C], "
+          "register: true}}, and `{}` makes it so",
+          CommandLine(global, "resume " + input.sweep)));
+    RETURN_IF_ERROR(CheckAllKnown(input.sweep, input.observations));
+  }
   options.spent_flops = input.spent_flops;
   ASSIGN_OR_RETURN(fit::FitSummary summary,
                    fit::RunFit(input.observations, options, input.excluded));
   WarnOfTargets(input.targets, summary);
   const auto plans = PlansOf(summary, input);
+  std::vector<ImportForecast> registered;
+  if (args.do_register) {
+    ASSIGN_OR_RETURN(registered, RegisterImportForecasts(global.db, input.sweep, input.observations,
+                                                         options, summary));
+  }
   if (global.Format() == OutputFormat::kJson) {
     Json out = fit::FitJson(summary);
     if (!input.sweep.empty()) {
@@ -309,6 +371,7 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
       for (size_t i = 0; i < plans.size(); ++i)
         out["predictions"][i]["plan"] = plans[i].ok() ? PlanJson(*plans[i]) : Json();
     }
+    if (args.do_register) out["registered"] = RegisteredJson(registered);
     RETURN_IF_ERROR(PrintJson(out));
     return kDone;
   }
@@ -327,11 +390,14 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
                     input.targets_left_out));
   }
   if (args.predict.empty() && args.models.empty()) {
-    Note(fmt::format(
-        "next: sweepctl fit{} --predict {}",
-        input.sweep.empty() ? " --csv " + args.csv : " --sweep " + input.sweep + DbFlag(global),
-        core::FormatFlops(10 * summary.largest_flops)));
-  } else if (!input.sweep.empty() && !input.imported) {
+    // What was typed selects and maps the runs; --db is in it.
+    Note(fmt::format("next: {} {} --predict {}", ProgramWord("sweepctl"), global.typed,
+                     core::FormatFlops(10 * summary.largest_flops)));
+  } else if (args.do_register) {
+    NoteRegistered(registered, input.sweep, global);
+  } else if (input.imported) {
+    Note("add --register to put this on record before the run starts elsewhere");
+  } else if (!input.sweep.empty()) {
     Note("a forecast is blind only when registered first: forecast: {at: [...]} in the sweep file");
   }
   return kDone;
@@ -434,13 +500,19 @@ void AddFitVerb(CLI::App& app, Session& session) {
       ->capture_default_str();
   verb->add_option("--allow-mixed", args->allow_mixed, "a cohort key that may differ; repeatable")
       ->type_name("KEY");
+  verb->add_flag("--register", args->do_register,
+                 "put the primary forecasts of an import on record, before their runs start "
+                 "elsewhere (a sweep registers by itself)");
   verb->add_flag("--include-targets", args->include_targets, "completed targets join the fit");
   verb->add_flag("--no-backtest", args->no_backtest, "skip it");
   verb->footer(
       "Examples:  sweepctl fit --predict 1e16,1e17\n"
       "           sweepctl fit --csv runs.csv --column loss=loss_c4_val --where experiment=main\n"
-      "           sweepctl fit --law chinchilla --loss l1 --bootstrap 2000 --json");
-  verb->callback([args, &session] {
+      "           sweepctl fit --law chinchilla --loss l1 --bootstrap 2000 --json\n"
+      "           sweepctl fit --sweep IMPORT --predict 1e23 --register");
+  verb->callback([args, verb, &session] {
+    for (const CLI::Option* option : verb->get_options())
+      if (option->count() > 0) args->given.push_back(option->get_name());
     session.action = [args, &session] { return RunFitVerb(*args, session.options); };
   });
 }

@@ -1,5 +1,6 @@
 // sweepctl forecasts: the whole record of registered forecasts, counted before any error is shown,
 // and its hash chain verified.
+#include <algorithm>
 #include <cmath>
 
 #include "core/status_macros.h"
@@ -37,6 +38,8 @@ Json ForecastJson(const Json& row, const Json& warnings) {
           {"primary", row["primary"] != 0},
           {"target_trial_id", row["target_trial_id"]},
           {"target_state", row["target_state"]},
+          {"target_params", row["target_params"]},
+          {"target_tokens", row["target_tokens"]},
           {"budget_flops", row["budget_flops"]},
           {"metric", row["metric"]},
           {"loss", row["loss"]},
@@ -179,7 +182,12 @@ std::string RecordText(const Record& record, bool color) {
 
 absl::StatusOr<int> RunForecasts(const std::string& sweep, const GlobalOptions& options) {
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
-  if (!sweep.empty()) RETURN_IF_ERROR(reader->Sweep(sweep).status());
+  if (!sweep.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader->Imports());
+    if (std::none_of(imports.begin(), imports.end(),
+                     [&](const auto& import) { return import.name == sweep; }))
+      RETURN_IF_ERROR(reader->Sweep(sweep).status());
+  }
   ASSIGN_OR_RETURN(const Record record, ReadRecord(*reader, sweep));
   if (options.Format() == OutputFormat::kJson) {
     Json counts = record.counts;
@@ -213,7 +221,7 @@ void AddForecastsVerb(CLI::App& app, Session& session) {
   auto sweep = std::make_shared<std::string>();  // shared by the parser and the callback
   CLI::App* verb = app.add_subcommand(
       "forecasts", "every registered forecast: open, scored, abandoned and void");
-  verb->add_option("--sweep", *sweep, "only those of this sweep")->type_name("NAME");
+  verb->add_option("--sweep", *sweep, "only those of this sweep or import")->type_name("NAME");
   verb->footer(
       "Examples:  sweepctl forecasts\n"
       "           sweepctl forecasts --json | jq '.forecasts[] | select(.status==\"scored\")'\n"

@@ -9,7 +9,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "maps/apply.h"
-#include "orchestrator/import.h"
+#include "orchestrator/direct_write.h"
 #include "sweepctl/database.h"
 #include "sweepctl/fit_input.h"
 #include "sweepctl/table.h"
@@ -218,7 +218,8 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
                   {"runs", imported.runs.size()},
                   {"unknown", imported.unknown},
                   {"stored", false},
-                  {"already_present", false}};
+                  {"already_present", false},
+                  {"forecasts_scored", 0}};
   summary["excluded"] = Json::array();
   for (const fit::Exclusion& e : imported.excluded)
     summary["excluded"].push_back({{"reason", e.reason}, {"count", e.count}});
@@ -226,10 +227,12 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   for (const maps::Metric& m : imported.metrics)
     summary["metrics"].push_back({{"name", m.name}, {"unit", m.unit}, {"eval", m.eval}});
   if (!args.dry_run) {
+    RETURN_IF_ERROR(BringUpToDate(options));
     ASSIGN_OR_RETURN(const auto request, RequestOf(args, map, imported, source_hash));
     ASSIGN_OR_RETURN(const auto response, orchestrator::WriteImport(options.db, request));
     summary["stored"] = true;
     summary["already_present"] = response.already_present();
+    summary["forecasts_scored"] = response.forecasts_scored();
   }
   if (options.Format() == OutputFormat::kJson) {
     if (args.dry_run) summary["rows"] = RunTable(imported).Rows();
@@ -257,8 +260,14 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
         "! unknown: {}. Such runs can be fitted and looked at; a forecast from them "
         "cannot be registered. Say what you know with --value {}=...{}",
         fmt::join(imported.unknown, ", "), imported.unknown[0], args.dry_run ? "" : " --replace"));
-  if (!args.dry_run)
-    Note(fmt::format("next: sweepctl fit --sweep {}{}", map.name, DbFlag(options)));
+  if (args.dry_run) return kDone;
+  if (summary["forecasts_scored"] > 0) {
+    Note(fmt::format("outcome of {} found; next: {}",
+                     Counted(summary["forecasts_scored"].get<int64_t>(), "registered forecast"),
+                     CommandLine(options, "forecasts --sweep " + map.name)));
+  } else {
+    Note("next: " + CommandLine(options, "fit --sweep " + map.name));
+  }
   return kDone;
 }
 

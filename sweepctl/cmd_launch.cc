@@ -16,7 +16,10 @@
 #include "orchestrator/client.h"
 #include "orchestrator/launcher.h"
 #include "sweepctl/calibrate.h"
+#include "sweepctl/database.h"
 #include "sweepctl/follow.h"
+#include "sweepctl/plan_memory.h"
+#include "sweepctl/plan_targets.h"
 #include "sweepctl/submission.h"
 #include "sweepctl/sweep_data.h"
 #include "sweepctl/trial_rows.h"
@@ -44,6 +47,7 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   ASSIGN_OR_RETURN(const sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
   const std::string store = args.data_dir.empty() ? db + ".data" : Absolute(args.data_dir);
   RETURN_IF_ERROR(core::MakeDirs(std::filesystem::path(db).parent_path().string()));
+  RETURN_IF_ERROR(BringUpToDate(global));
   // A limit that is not kept must not look as if it were.
   if (file.limit_gpu_hours > 0) {
     return file.Error("limits.gpu_hours", "not enforced yet; use limits.flops");
@@ -62,27 +66,17 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
     plans.push_back(&trial.plan);
   }
   // What the forecasts' targets will cost, by the prior; the fit decides their shape.
-  std::vector<recipes::Plan> targets;
-  if (file.forecast_register && !file.forecast_at.empty()) {
-    ASSIGN_OR_RETURN(const recipes::Recipe* recipe, recipes::FindRecipe(file.recipe));
-    const recipes::Setting setting = sweeps::SettingOf(file, expand);
-    for (double flops : file.forecast_at) {
-      ASSIGN_OR_RETURN(const double tokens, recipe->PriorOptimalTokens(flops, setting));
-      ASSIGN_OR_RETURN(recipes::Plan target, sweeps::ChooseTarget(*recipe, flops, tokens, setting));
-      RETURN_IF_ERROR(CheckEpochs(file, target));
-      targets.push_back(std::move(target));
-    }
+  std::vector<Target> targets;
+  if (file.forecast_register) {
+    ASSIGN_OR_RETURN(targets, PriorTargets(file, expand));
   }
   std::vector<const recipes::Plan*> all = plans;
-  for (const recipes::Plan& target : targets) all.push_back(&target);
-  const sweeps::Cost cost = sweeps::EstimateCost(all, 0, 0);
-  if (file.limit_flops > 0 && cost.recipe_flops > file.limit_flops) {
-    return file.Error("limits.flops", fmt::format("the {} trials and {} targets need {} FLOPs, "
-                                                  "more than the limit of {}; nothing was launched",
-                                                  trials.size(), targets.size(),
-                                                  core::FormatFlops(cost.recipe_flops),
-                                                  core::FormatFlops(file.limit_flops)));
+  for (const Target& target : targets) {
+    RETURN_IF_ERROR(CheckEpochs(file, target.plan));
+    all.push_back(&target.plan);
   }
+  const sweeps::Cost cost = sweeps::EstimateCost(all, 0, 0);
+  RETURN_IF_ERROR(CheckLimit(file, trials, targets));
   const int cores = core::ReadMachine().cores;
   const bool cuda = file.trainer_command.empty() && plans[0]->numerics == "bf16-mixed";
   std::string why_no_gpu;
@@ -104,10 +98,12 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
     const Calibration& calibration = *measured;
     double seconds = EstimateWallSeconds(plans, calibration, slots);
     double target_seconds = 0;
-    for (const recipes::Plan& target : targets) {
-      target_seconds += calibration.setup_seconds + target.model_flops / calibration.Rate(target);
+    for (const Target& target : targets) {
+      target_seconds +=
+          calibration.setup_seconds + target.plan.model_flops / calibration.Rate(target.plan);
     }
-    estimate = fmt::format(", about {} on {} trials at once", core::FormatDuration(seconds), slots);
+    estimate = fmt::format(", about {} on {} at once", core::FormatDuration(seconds),
+                           Counted(slots, "trial"));
     if (target_seconds > 0) {
       estimate +=
           fmt::format(" and at most {} for the targets", core::FormatDuration(target_seconds));
@@ -117,10 +113,15 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
       estimate += fmt::format(", ${:.2f}", seconds / 3600 * args.dollars_per_hour);
     }
   }
+  if (file.trainer_command.empty() && !args.no_workers)
+    for (const MemoryWarning& warning : MemoryWarnings(trials, targets, DevicesHere()))
+      Note("! " + warning.text);
   const bool quiet = global.Format() == OutputFormat::kJson;
   if (!quiet) std::fputs(TrialTable(trials).Text(false).c_str(), stderr);
-  Note(fmt::format("{}: {} trials and {} targets, {} FLOPs, {} tokens{}", file.name, trials.size(),
-                   targets.size(), core::FormatFlops(cost.recipe_flops),
+  Note(fmt::format("{}: {} and {}, {} FLOPs, {} tokens{}", file.name,
+                   Counted(static_cast<int64_t>(trials.size()), "trial"),
+                   Counted(static_cast<int64_t>(targets.size()), "target"),
+                   core::FormatFlops(cost.recipe_flops),
                    core::FormatCount(static_cast<double>(cost.tokens)), estimate));
   if (!args.yes && isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0) {
     std::fputs("Proceed? [Y/n] ", stderr);
@@ -138,11 +139,14 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
   ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepRequest request,
                    SubmissionOf(file, trials, data, db));
   ASSIGN_OR_RETURN(const sweep::v1::SubmitSweepResponse response, client->SubmitSweep(request));
-  Note(
-      fmt::format("{}: {} trials added, {} shared with earlier sweeps or launches ({} of them "
-                  "completed); coordinator at {}, database {}",
-                  file.name, response.trials_added(), response.trials_shared(),
-                  response.trials_completed(), endpoint, db));
+  Note(fmt::format(
+      "{}: {} added{}; coordinator at {}, database {}", file.name,
+      Counted(response.trials_added(), "trial"),
+      response.trials_shared() > 0
+          ? fmt::format(", {} shared with earlier sweeps or launches ({} of them completed)",
+                        response.trials_shared(), response.trials_completed())
+          : "",
+      endpoint, db));
   FollowOptions follow{.db_path = db,
                        .sweep = file.name,
                        .advance = true,
@@ -158,7 +162,7 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
     }
     Note(fmt::format("running in the background. next: {}\n  {}   (registers the forecast)",
                      CommandLine(global, "watch " + file.name),
-                     CommandLine(global, "resume " + file.name)));
+                     CommandLine(global, ResumeArguments(follow))));
     return kDone;
   }
   Note(fmt::format("Ctrl-C detaches, everything goes on; come back with: {}",
@@ -176,10 +180,13 @@ void AddLaunchVerb(CLI::App& app, Session& session) {
   verb->add_option("--data-root", args->data_root,
                    "folder that the file's data paths are below; default: the file's own folder");
   verb->add_option("--data-dir", args->data_dir, "where prepared data are kept; default: DB.data");
-  verb->add_option("--slots", args->slots, "trials at once on this host; default: one a core");
+  verb->add_option("--slots", args->slots, "trials at once on this host; default: one a core")
+      ->check(CLI::Range(1, 1024));
   verb->add_option("--threads", args->threads,
-                   "CPU threads of all slots together; default: all cores");
-  verb->add_option("--dollars-per-hour", args->dollars_per_hour, "price of this host");
+                   "CPU threads of all slots together; default: all cores")
+      ->check(CLI::Range(1, 4096));
+  verb->add_option("--dollars-per-hour", args->dollars_per_hour, "price of this host")
+      ->check(CLI::NonNegativeNumber);
   verb->add_flag("-y,--yes", args->yes, "do not ask");
   verb->add_flag("--detach", args->detach, "return as soon as it runs");
   verb->add_flag("--no-workers", args->no_workers, "workers are started elsewhere");

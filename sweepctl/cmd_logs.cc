@@ -1,5 +1,6 @@
 // sweepctl logs: what happened to a trial or a sweep, the newest metrics, and where the logs of the
 // programs lie.
+#include <algorithm>
 #include <filesystem>
 
 #include "core/status_macros.h"
@@ -77,6 +78,7 @@ absl::StatusOr<int> RunLogs(const LogsArgs& args, const GlobalOptions& options) 
     return UsageError("give a TRIAL or --sweep NAME, not both");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
   std::string column = "sweep", key = args.sweep;
+  bool imported = false;  // nothing ran here
   std::vector<Json> metrics, attempts;
   if (!args.trial.empty()) {
     column = "trial_id";
@@ -90,8 +92,13 @@ absl::StatusOr<int> RunLogs(const LogsArgs& args, const GlobalOptions& options) 
                         args.lines),
             key));
   } else {
-    ASSIGN_OR_RETURN(const orchestrator::SweepInfo sweep, ChooseSweep(*reader, args.sweep));
-    key = sweep.sweep;
+    ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader->Imports());
+    imported = std::any_of(imports.begin(), imports.end(),
+                           [&](const auto& import) { return import.name == key; });
+    if (!imported) {
+      ASSIGN_OR_RETURN(const orchestrator::SweepInfo sweep, ChooseSweep(*reader, args.sweep));
+      key = sweep.sweep;
+    }
   }
   ASSIGN_OR_RETURN(
       const std::vector<Json> events,
@@ -115,6 +122,10 @@ absl::StatusOr<int> RunLogs(const LogsArgs& args, const GlobalOptions& options) 
   if (!metrics.empty()) {
     RETURN_IF_ERROR(Print("\n" + MetricsTable(metrics).Text(options.Color())));
   }
+  if (imported) {
+    Note("next: " + CommandLine(options, "status " + key));
+    return kDone;
+  }
   if (files.empty()) {
     Note(
         fmt::format("no log file lies beside {}; workers started elsewhere log where they were "
@@ -123,8 +134,8 @@ absl::StatusOr<int> RunLogs(const LogsArgs& args, const GlobalOptions& options) 
   }
   for (const std::string& file : files) Note("log: " + file);
   if (args.trial.empty() && !events.empty())
-    Note(fmt::format("next: sweepctl logs TRIAL{} or sweepctl status {}{}", DbFlag(options), key,
-                     DbFlag(options)));
+    Note(fmt::format("next: {} or {}", CommandLine(options, "logs TRIAL"),
+                     CommandLine(options, "status " + key)));
   return kDone;
 }
 
@@ -134,7 +145,8 @@ void AddLogsVerb(CLI::App& app, Session& session) {
   auto args = std::make_shared<LogsArgs>();  // shared by the parser and the callback
   CLI::App* verb = app.add_subcommand("logs", "events and newest metrics of a trial or a sweep");
   verb->add_option("TRIAL", args->trial, "a trial's id, or at least 4 characters of it");
-  verb->add_option("--sweep", args->sweep, "events of a whole sweep; the only one by default")
+  verb->add_option("--sweep", args->sweep,
+                   "events of a whole sweep or import; the only sweep by default")
       ->type_name("NAME");
   verb->add_option("-n,--lines", args->lines, "newest events, and points of each metric")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))

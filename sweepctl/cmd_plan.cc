@@ -10,6 +10,7 @@
 #include "fmt/format.h"
 #include "sweepctl/database.h"
 #include "sweepctl/plan_design_report.h"
+#include "sweepctl/plan_memory.h"
 #include "sweepctl/plan_next.h"
 #include "sweepctl/plan_power.h"
 #include "sweepctl/plan_targets.h"
@@ -152,9 +153,16 @@ absl::StatusOr<std::string> WriteSweep(sweeps::SweepFile file, const std::string
   std::string root = args.data_root;
   if (root.empty() && moved) root = from.empty() ? "FOLDER" : FolderOf(from);
   std::string command =
-      CommandLine(options, "launch " + args.out + (root.empty() ? "" : " --data-root " + root));
+      CommandLine(options, "launch " + ShellWord(args.out) + Flag("--data-root", root) +
+                               Flag("--data-dir", args.data_dir));
   if (root == "FOLDER") command += "   (the folder that the first launch took its text from)";
   return command;
+}
+
+// The file and where its data are, as given.
+std::string DataArguments(const PlanArgs& args) {
+  return ShellWord(args.path) + Flag("--data-root", args.data_root) +
+         Flag("--data-dir", args.data_dir);
 }
 
 absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options) {
@@ -182,8 +190,11 @@ absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options
       PriorCaveats(prior, answer.design.has_value() ? answer.design->runs : DesignOf(trials));
   std::string next;
   if (answer.design.has_value() && !args.out.empty()) {
+    sweeps::SweepFile design = FileOf(file, *answer.design);
+    ASSIGN_OR_RETURN(const std::vector<sweeps::PlannedTrial> runs, sweeps::Expand(design, expand));
+    CoverLimit(FlopsOf(design, runs, targets), &design);
     ASSIGN_OR_RETURN(
-        next, WriteSweep(FileOf(file, *answer.design), args.path, args, options,
+        next, WriteSweep(std::move(design), args.path, args, options,
                          {fmt::format("The cheapest design of {} found for a half-width of {:g} % "
                                       "({:g} % prediction interval),",
                                       answer.considered, 100 * *width, 100 * power.level),
@@ -195,9 +206,10 @@ absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options
     RETURN_IF_ERROR(Print(DesignText(answer, prior, power, caveats, *width, max_flops)));
   }
   if (!next.empty()) Note(fmt::format("wrote {}. next: {}", args.out, next));
-  if (next.empty() && !args.out.empty())
-    Note(fmt::format("no design, so nothing was written to {}", args.out));
-  return kDone;
+  if (answer.design.has_value()) return kDone;
+  std::string why = NoDesign(answer, *width, max_flops);
+  if (!args.out.empty()) why += fmt::format("; nothing was written to {}", args.out);
+  return absl::FailedPreconditionError(why);
 }
 
 absl::StatusOr<int> RunNext(const PlanArgs& args, const GlobalOptions& options) {
@@ -262,8 +274,11 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   ASSIGN_OR_RETURN(const double price, Positive(args.price, "--dollars-per-hour"));
   ASSIGN_OR_RETURN(sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
   RETURN_IF_ERROR(AddTargets(args, &file));
-  const FoundData data = FindSweepData(
-      file, args.data_root, args.data_dir.empty() ? options.db + ".data" : args.data_dir);
+  FoundData data = FindSweepData(file, args.data_root,
+                                 args.data_dir.empty() ? options.db + ".data" : args.data_dir);
+  if (data.unprepared)
+    data.reason += fmt::format("; `{}` or `launch` does it",
+                               CommandLine(options, "data prepare " + DataArguments(args)));
   sweeps::ExpandOptions expand;
   expand.data = data.spec;
   ASSIGN_OR_RETURN(const std::vector<sweeps::PlannedTrial> trials, sweeps::Expand(file, expand));
@@ -276,6 +291,9 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
     memory_bytes = std::max(memory_bytes, sweeps::EstimateMemoryBytes(trial.plan));
   }
   const sweeps::Cost cost = sweeps::EstimateCost(plans, speed, price);
+  const std::vector<MemoryWarning> memory = file.trainer_command.empty()
+                                                ? MemoryWarnings(trials, targets, DevicesHere())
+                                                : std::vector<MemoryWarning>();
   const bool rows_only =
       options.Format() == OutputFormat::kCsv || options.Format() == OutputFormat::kJsonLines;
   absl::StatusOr<Worth> worth = absl::FailedPreconditionError("no target");
@@ -294,6 +312,7 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
                 {"trials", Json::array()},
                 {"totals", TotalsJson(cost, trials.size(), memory_bytes)},
                 {"targets", Json::array()},
+                {"warnings", MemoryWarningsJson(memory)},
                 {"power", Json()}};
     if (worth.ok())
       out["power"] = PowerJson(worth->prior, worth->power, worth->options, worth->caveats);
@@ -319,6 +338,7 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
         core::FormatCount(static_cast<double>(target.plan.tokens)),
         core::FormatFlops(target.plan.recipe_flops));
   }
+  for (const MemoryWarning& warning : memory) text += fmt::format("! {}\n", warning.text);
   if (data.spec.has_value()) text += EpochsText(trials, targets);
   if (worth.ok()) text += PowerText(worth->prior, worth->power, worth->options, worth->caveats);
   RETURN_IF_ERROR(Print(text));
@@ -327,23 +347,11 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   const absl::Status epochs = CheckAllEpochs(file, trials, targets);
   if (data.spec.has_value() && !epochs.ok())  // without data there is nothing to count
     Note("`launch` will refuse this: " + std::string(epochs.message()));
-  double needed = cost.recipe_flops;
-  for (const Target& target : targets)
-    if (file.forecast_register &&
-        std::count(file.forecast_at.begin(), file.forecast_at.end(), target.budget_flops) > 0)
-      needed += target.plan.recipe_flops;
-  if (file.limit_flops > 0 && needed > file.limit_flops) {
-    Note(
-        fmt::format("`launch` will refuse this: trials and registered targets need {} FLOPs and "
-                    "limits.flops is {}",
-                    core::FormatFlops(needed), core::FormatFlops(file.limit_flops)));
-  }
+  if (const absl::Status limit = CheckLimit(file, trials, targets); !limit.ok())
+    Note("`launch` will refuse this: " + std::string(limit.message()));
   if (!data.spec.has_value()) Note("no trial ids and epochs: " + data.reason);
   if (file.data.has_value()) {
-    Note(fmt::format("next: {}",
-                     CommandLine(options, "launch " + args.path +
-                                              (args.data_root.empty() ? "" : " --data-root ") +
-                                              args.data_root)));
+    Note("next: " + CommandLine(options, "launch " + DataArguments(args)));
   }
   return kDone;
 }

@@ -89,7 +89,7 @@ void AddQueryVerb(CLI::App& app, Session& session) {
       ->type_name("HOST:PORT");
   verb->footer(
       "Views:     v_trials v_attempts v_metrics v_loss_latest v_observations v_isoflop_minima\n"
-      "           v_frontier v_forecasts v_spend\n"
+      "           v_frontier v_forecasts v_spend v_imports v_imported_values\n"
       "Examples:  sweepctl query 'SELECT budget_flops, params, loss FROM v_observations'\n"
       "           sweepctl query 'SELECT * FROM v_spend' --output csv\n"
       "Read-only by construction: SQL that writes exits 77.");

@@ -139,6 +139,7 @@ absl::StatusOr<int> RunShow(const ShowArgs& args, const GlobalOptions& options) 
 void AddRecipeVerb(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand("recipe", "list recipes; show their constants and plans");
   verb->require_subcommand(1);
+  verb->footer("Example:  sweepctl recipe show delphi --budget 3e20 --hidden 2816");
   CLI::App* list = verb->add_subcommand("list", "every recipe, with its version");
   list->callback([&session] { session.action = [&session] { return RunList(session.options); }; });
 

@@ -2,7 +2,9 @@
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
+#include "orchestrator/direct_write.h"
 #include "orchestrator/serve.h"
+#include "sweepctl/database.h"
 #include "sweepctl/verbs.h"
 
 namespace sweepctl {
@@ -10,7 +12,7 @@ namespace {
 
 struct ServeArgs {
   std::string listen = "127.0.0.1:0";
-  bool exit_when_idle = false;
+  bool exit_when_idle = false, migrate_only = false;
   int64_t idle_ms = 30'000;
   std::string lease = "30s";
 };
@@ -18,6 +20,17 @@ struct ServeArgs {
 absl::StatusOr<int> RunServe(const ServeArgs& args, const GlobalOptions& global) {
   ASSIGN_OR_RETURN(const int64_t lease_ms, core::ParseDurationMs(args.lease));
   if (lease_ms < 1000) return UsageError("--lease must be at least 1s");
+  RETURN_IF_ERROR(BringUpToDate(global));
+  if (args.migrate_only) {
+    ASSIGN_OR_RETURN(const int64_t version, orchestrator::SchemaVersionOf(global.db));
+    if (version != orchestrator::kSchemaVersion) {
+      return absl::FailedPreconditionError(
+          fmt::format("database {} has schema version {}, this sweepctl knows versions up to {}",
+                      global.db, version, orchestrator::kSchemaVersion));
+    }
+    Note(fmt::format("database {} has schema {}", global.db, version));
+    return kDone;
+  }
   orchestrator::ServeOptions options;
   options.db_path = global.db;
   options.listen = args.listen;
@@ -39,10 +52,15 @@ void AddServeVerb(CLI::App& app, Session& session) {
   verb->add_option("--listen", args->listen, "HOST:PORT; port 0 picks one")->capture_default_str();
   verb->add_flag("--exit-when-idle", args->exit_when_idle,
                  "end when no trial is left and no client calls");
+  verb->add_flag("--migrate-only", args->migrate_only,
+                 "bring an older database up to date, keeping a copy, and end");
   verb->add_option("--idle-ms", args->idle_ms, "how long is idle, in milliseconds")
       ->capture_default_str();
   verb->add_option("--lease", args->lease, "lease of a trial; a lost worker is noticed after it")
       ->capture_default_str();
+  verb->footer(
+      "`launch` and `resume` start one by themselves. Ends with Ctrl-C or SIGTERM; trials that run "
+      "go on\nand are found again by the next.");
   verb->callback([args, &session] {
     session.action = [args, &session] { return RunServe(*args, session.options); };
   });

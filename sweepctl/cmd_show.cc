@@ -60,10 +60,11 @@ std::string ReproCommand(const TrialReport& report, orchestrator::Reader& reader
   const auto plan = recipes::ParsePlan(report.plan_bytes);
   const bool cuda = plan.ok() && plan->numerics == "bf16-mixed";
   const std::string table = options.db + ".worker/gpu-0/gemm-table.txt";
-  return fmt::format("sweepctl show {} --plan{} > {} && sweep-worker{} run --plan {} --data {}{}",
-                     ShortId(report.id), DbFlag(options), file, cuda ? "-cuda" : "", file,
-                     data_dir.empty() ? "DIR" : data_dir,
-                     cuda && std::filesystem::exists(table) ? " --gemm-table " + table : "");
+  return fmt::format("{} > {} && {} run --plan {} --data {}{}",
+                     CommandLine(options, "show " + ShortId(report.id) + " --plan"), file,
+                     ProgramWord(cuda ? "sweep-worker-cuda" : "sweep-worker"), file,
+                     data_dir.empty() ? "DIR" : ShellWord(data_dir),
+                     cuda && std::filesystem::exists(table) ? Flag("--gemm-table", table) : "");
 }
 
 // The plan's fields by name; nothing when a plan of another version is stored.

@@ -1,8 +1,9 @@
-// sweepctl status: every sweep in a line, or one sweep with its trials, and what to do next. Reads
-// the file, so it works without a coordinator.
+// sweepctl status: every sweep and import in a line, or one with its trials, and what to do next.
+// Reads the file, so it works without a coordinator.
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "orchestrator/lock_file.h"
 #include "sweepctl/database.h"
 #include "sweepctl/table.h"
@@ -42,7 +43,7 @@ struct Next {
 Next NextOf(const SweepStatus& status, const Coordinator& coordinator,
             const ForecastCounts& forecasts, const GlobalOptions& options) {
   const auto command = [&](const std::string& verb, const std::string& rest = "") {
-    return fmt::format("sweepctl {} {}{}{}", verb, status.sweep, rest, DbFlag(options));
+    return CommandLine(options, verb + " " + status.sweep + rest);
   };
   const int64_t failed = CountOf(status, "FAILED"), oom = CountOf(status, "OUT_OF_MEMORY");
   const int64_t waiting = CountOf(status, "PENDING") + CountOf(status, "LEASED");
@@ -53,8 +54,8 @@ Next NextOf(const SweepStatus& status, const Coordinator& coordinator,
     return {fmt::format("{} trials to do and no coordinator running", waiting), command("resume")};
   if (waiting > 0) return {"running", command("watch")};
   if (failed > 0) {
-    return {fmt::format("{} trials failed; `sweepctl logs --sweep {}{}` says why", failed,
-                        status.sweep, DbFlag(options)),
+    return {fmt::format("{} trials failed; `{}` says why", failed,
+                        CommandLine(options, "logs --sweep " + status.sweep)),
             command("retry", " --failed")};
   }
   if (oom > 0) {
@@ -62,10 +63,9 @@ Next NextOf(const SweepStatus& status, const Coordinator& coordinator,
             command("retry", " --oom")};
   }
   if (forecasts.at("scored") > 0)
-    return {"the forecast is scored",
-            fmt::format("sweepctl forecasts --sweep {}{}", status.sweep, DbFlag(options))};
+    return {"the forecast is scored", CommandLine(options, "forecasts --sweep " + status.sweep)};
   if (CountOf(status, "COMPLETED") > 0)
-    return {"finished", fmt::format("sweepctl fit --sweep {}{}", status.sweep, DbFlag(options))};
+    return {"finished", CommandLine(options, "fit --sweep " + status.sweep)};
   return {"nothing left to do", command("resume")};
 }
 
@@ -193,7 +193,50 @@ Table TrialsTable(const SweepStatus& status) {
   return table;
 }
 
+// What can be done with an import: a fit, and a forecast on record once everything is known.
+Next NextOf(const orchestrator::ImportInfo& import, const GlobalOptions& options) {
+  return {import.unknown.empty()
+              ? "complete: a forecast from it can be registered"
+              : fmt::format("{} unknown: it can be fitted, and no forecast from it registered; "
+                            "import again with --replace and --value KEY=TEXT",
+                            import.unknown),
+          CommandLine(options, "fit --sweep " + import.name)};
+}
+
+absl::StatusOr<Json> ImportJson(Reader& reader, const orchestrator::ImportInfo& import,
+                                const GlobalOptions& options) {
+  ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(reader, import.name));
+  const Next next = NextOf(import, options);
+  return Json{
+      {"name", import.name},       {"source", import.source},
+      {"map", import.map},         {"runs", import.runs},
+      {"metrics", import.metrics}, {"unknown", import.unknown},
+      {"forecasts", forecasts},    {"next", {{"why", next.why}, {"command", next.command}}}};
+}
+
+absl::StatusOr<int> RunImport(Reader& reader, const orchestrator::ImportInfo& import,
+                              const GlobalOptions& options) {
+  if (options.Format() == OutputFormat::kCsv || options.Format() == OutputFormat::kJsonLines)
+    return UsageError("an import has no trials; `sweepctl export --sweep NAME` writes its runs");
+  ASSIGN_OR_RETURN(const Json json, ImportJson(reader, import, options));
+  if (options.Format() == OutputFormat::kJson) {
+    RETURN_IF_ERROR(PrintJson(json));
+    return kDone;
+  }
+  const Next next = NextOf(import, options);
+  RETURN_IF_ERROR(Print(fmt::format(
+      "{}: {} imported runs of {}, through map {}\nmetrics: {}\nunknown: {}\nforecasts: {}\n",
+      import.name, import.runs, import.source, import.map, fmt::join(import.metrics, ", "),
+      import.unknown.empty() ? "nothing" : import.unknown,
+      ForecastsText(json["forecasts"].get<ForecastCounts>()))));
+  Note(fmt::format("{}; next: {}", next.why, next.command));
+  return kDone;
+}
+
 absl::StatusOr<int> RunOne(Reader& reader, const std::string& sweep, const GlobalOptions& options) {
+  ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader.Imports());
+  for (const orchestrator::ImportInfo& import : imports)
+    if (import.name == sweep) return RunImport(reader, import, options);
   ASSIGN_OR_RETURN(const SweepStatus status, reader.Status(sweep));
   ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(reader, sweep));
   const Coordinator coordinator = orchestrator::FindCoordinator(options.db);
@@ -263,16 +306,45 @@ absl::StatusOr<int> RunAll(Reader& reader, const GlobalOptions& options) {
                   {status.counts, CountsText(status)},
                   {next.command, ""}});
   }
+  ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader.Imports());
+  Table import_table({{"name", "import", true},
+                      {"runs", "runs"},
+                      {"metrics", "metrics", true},
+                      {"unknown", "unknown", true},
+                      {"source", "from", true},
+                      {"next", "next", true}});
+  Json import_list = Json::array();
+  for (const orchestrator::ImportInfo& import : imports) {
+    ASSIGN_OR_RETURN(import_list.emplace_back(), ImportJson(reader, import, options));
+    // Somebody's table may have dozens of metrics.
+    std::string metrics = import.metrics.front();
+    if (import.metrics.size() > 1)
+      metrics += fmt::format(" and {} more", import.metrics.size() - 1);
+    import_table.AddRow({{import.name, ""},
+                         {import.runs, ""},
+                         {import.metrics, metrics},
+                         {import.unknown, import.unknown.empty() ? "-" : import.unknown},
+                         {import.source, ""},
+                         {NextOf(import, options).command, ""}});
+  }
   if (options.Format() == OutputFormat::kJson) {
-    RETURN_IF_ERROR(PrintJson({{"sweeps", list}, {"coordinator", CoordinatorJson(coordinator)}}));
+    RETURN_IF_ERROR(PrintJson({{"sweeps", list},
+                               {"imports", import_list},
+                               {"coordinator", CoordinatorJson(coordinator)}}));
     return kDone;
   }
-  RETURN_IF_ERROR(table.Print(options));
-  if (options.Format() != OutputFormat::kTable) return kDone;
+  if (options.Format() != OutputFormat::kTable) {
+    RETURN_IF_ERROR(table.Print(options));  // rows of one kind: sweeps
+    return kDone;
+  }
+  if (!sweeps.empty() || imports.empty()) RETURN_IF_ERROR(table.Print(options));
+  if (!imports.empty())
+    RETURN_IF_ERROR(
+        Print((sweeps.empty() ? "" : "\n") + import_table.Text(options.Color()) + "\n"));
   RETURN_IF_ERROR(Print(CoordinatorText(coordinator) + "\n"));
-  Note(sweeps.empty()
-           ? "no sweep yet; next: sweepctl launch SWEEP.yaml" + DbFlag(options)
-           : fmt::format("next: sweepctl status {}{}", sweeps.back().sweep, DbFlag(options)));
+  Note("next: " + (sweeps.empty() && imports.empty() ? CommandLine(options, "launch SWEEP.yaml")
+                   : sweeps.empty()                  ? NextOf(imports.back(), options).command
+                                    : CommandLine(options, "status " + sweeps.back().sweep)));
   return kDone;
 }
 
@@ -280,8 +352,9 @@ absl::StatusOr<int> RunAll(Reader& reader, const GlobalOptions& options) {
 
 void AddStatusVerb(CLI::App& app, Session& session) {
   auto sweep = std::make_shared<std::string>();  // shared by the parser and the callback
-  CLI::App* verb = app.add_subcommand("status", "every sweep in a line, or one with its trials");
-  verb->add_option("NAME", *sweep, "a sweep; without it all of them");
+  CLI::App* verb = app.add_subcommand(
+      "status", "every sweep and import in a line, or one sweep with its trials");
+  verb->add_option("NAME", *sweep, "a sweep or import; without it all of them");
   verb->footer(
       "Examples:  sweepctl status\n"
       "           sweepctl status isoflop --json | jq '.counts'\n"

@@ -25,18 +25,19 @@ absl::StatusOr<int> RunWorker(const WorkerArgs& args, const GlobalOptions& globa
     const auto address = orchestrator::FindCoordinator(global.db);
     if (!address.has_value()) {
       return absl::UnavailableError(fmt::format(
-          "no coordinator serves {}; start one with `sweepctl serve --db {}` or name one with "
-          "--coordinator",
-          global.db, global.db));
+          "no coordinator serves {}; start one with `{}` or name one with --coordinator", global.db,
+          CommandLine(global, "serve")));
     }
     endpoint = address->endpoint;
   }
   const int cores = core::ReadMachine().cores;
   std::vector<std::string> argv = {
-      WorkerProgram(), "agent",
-      "--coordinator", endpoint,
-      "--threads",     std::to_string(args.threads > 0 ? args.threads : cores),
-      "--work-dir",    args.work_dir.empty() ? global.db + ".worker" : args.work_dir};
+      WorkerProgram(), "agent",      "--coordinator",
+      endpoint,        "--threads",  std::to_string(args.threads > 0 ? args.threads : cores),
+      "--work-dir",    args.work_dir};
+  // As `launch` names them, so that a GPU or host has one agent for the database.
+  if (args.work_dir.empty())
+    argv.back() = global.db + ".worker" + (args.cuda >= 0 ? fmt::format("/gpu-{}", args.cuda) : "");
   if (args.cuda >= 0) argv.insert(argv.end(), {"--cuda", std::to_string(args.cuda)});
   // On a GPU the agent knows how many trials go best at once.
   const int slots = args.slots > 0 ? args.slots : args.cuda >= 0 ? 0 : cores;
@@ -54,11 +55,14 @@ void AddWorkerVerb(CLI::App& app, Session& session) {
   auto args = std::make_shared<WorkerArgs>();
   CLI::App* verb = app.add_subcommand("worker", "run an agent that trains here, in the foreground");
   verb->add_option("--coordinator", args->endpoint, "HOST:PORT; default: the one of --db");
-  verb->add_option("--cuda", args->cuda, "train on this GPU, as CUDA counts; default: on the CPU");
+  verb->add_option("--cuda", args->cuda, "train on this GPU, as CUDA counts; default: on the CPU")
+      ->check(CLI::Range(0, 1023));
   verb->add_option("--slots", args->slots,
-                   "trials at once; default: one a core, on a GPU as the agent thinks best");
-  verb->add_option("--threads", args->threads, "CPU threads of all slots together");
-  verb->add_option("--work-dir", args->work_dir, "private files; default: DB.worker");
+                   "trials at once; default: one a core, on a GPU as the agent thinks best")
+      ->check(CLI::Range(1, 1024));
+  verb->add_option("--threads", args->threads, "CPU threads of all slots together")
+      ->check(CLI::Range(1, 4096));
+  verb->add_option("--work-dir", args->work_dir, "private files, of one agent; default: DB.worker");
   verb->footer("Ends with 75 when it was stopped and gave its trials back: requeue it.");
   verb->callback([args, &session] {
     session.action = [args, &session] { return RunWorker(*args, session.options); };

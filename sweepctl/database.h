@@ -10,8 +10,14 @@
 
 namespace sweepctl {
 
-// The database of --db, read-only. NOT_FOUND (exit 65) says how to make one.
+// The database of --db, read-only. NOT_FOUND (exit 65) says how to make one; FAILED_PRECONDITION of
+// an older one names the command that brings it up to date.
 absl::StatusOr<std::unique_ptr<orchestrator::Reader>> OpenDatabase(const GlobalOptions& options);
+
+// For verbs that write, before anything else: an older database is brought to this program's schema
+// and a line says so and names the copy. OK where there is none. Errors as
+// orchestrator::BringUpToDate.
+absl::Status BringUpToDate(const GlobalOptions& options);
 
 // The sweep of that name, or with an empty name the only one. NOT_FOUND with "did you mean";
 // UsageError listing the sweeps when there are several; FAILED_PRECONDITION when there is none.

@@ -20,6 +20,7 @@
 #include "orchestrator/client.h"
 #include "orchestrator/launcher.h"
 #include "orchestrator/lock_file.h"
+#include "sweepctl/database.h"
 #include "sweepctl/forecast_warnings.h"
 #include "sweepctl/forecasting.h"
 #include "worker/runtime/cuda/device_probe.h"
@@ -160,6 +161,13 @@ std::string WorkerProgram() {
   return "sweep-worker";
 }
 
+std::string ResumeArguments(const FollowOptions& options) {
+  return fmt::format("resume {}{}{}{}", options.sweep,
+                     options.slots > 0 ? fmt::format(" --slots {}", options.slots) : "",
+                     options.threads > 0 ? fmt::format(" --threads {}", options.threads) : "",
+                     options.start_workers ? "" : " --no-workers");
+}
+
 std::string StatusText(const orchestrator::SweepStatus& status, bool color) {
   const char* const bold = color ? "\033[1m" : "";
   const char* const plain = color ? "\033[0m" : "";
@@ -182,7 +190,7 @@ std::string StatusText(const orchestrator::SweepStatus& status, bool color) {
     text += fmt::format("  {} {:>7} width {:<4} [{}{}] {:>3.0f} %  {:>7} tok/s  loss {}\n",
                         row.trial_id.substr(0, 8), core::FormatFlops(row.budget_flops), row.hidden,
                         std::string(filled, '='), std::string(20 - filled, ' '), 100 * share,
-                        core::FormatCount(row.tokens_per_s),
+                        row.tokens_per_s > 0 ? core::FormatCount(row.tokens_per_s) : "-",
                         row.train_loss.has_value() ? fmt::format("{:.3f}", *row.train_loss) : "-");
   }
   return text;
@@ -231,7 +239,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
     return absl::OkStatus();
   };
   if (options.advance) RETURN_IF_ERROR(connect());
-  ASSIGN_OR_RETURN(const auto reader, orchestrator::Reader::Open(options.db_path));
+  ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
   ASSIGN_OR_RETURN(const orchestrator::SweepInfo info, reader->Sweep(options.sweep));
   ASSIGN_OR_RETURN(const sweeps::SweepFile file,
                    sweeps::ParseSweepFile(info.sweep_file, options.sweep));
@@ -247,26 +255,26 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
   while (true) {
     ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader->Status(options.sweep));
     display.Show(status);
-    if (g_interrupted.exchange(false)) {
-      display.Clear();
-      Note(fmt::format("detached: '{}' goes on. Come back with: {}", options.sweep,
-                       CommandLine(global, "watch " + options.sweep)));
-      if (options.advance && !file.forecast_at.empty()) {
-        Note(fmt::format("or, to register the forecast when the fit stage is done, with: {}",
-                         CommandLine(global, "resume " + options.sweep)));
-      }
-      return kInterrupted;
-    }
     const int64_t open_fit = CountRows(status, "fit", false);
     const int64_t open_targets = CountRows(status, "target", false);
     ASSIGN_OR_RETURN(const auto forecasts, ForecastRows(*reader, options.sweep));
     const bool wants_forecasts = file.forecast_register && !file.forecast_at.empty();
     const bool registered = forecasts.size() >= file.forecast_at.size();
+    if (g_interrupted.exchange(false)) {
+      display.Clear();
+      Note(fmt::format("detached: '{}' goes on. Come back with: {}", options.sweep,
+                       CommandLine(global, "watch " + options.sweep)));
+      if (options.advance && wants_forecasts && !registered) {
+        Note(fmt::format("or, to register the forecast when the fit stage is done, with: {}",
+                         CommandLine(global, ResumeArguments(options))));
+      }
+      return kInterrupted;
+    }
     if (open_fit == 0 && wants_forecasts && !registered) {
       if (!options.advance) {
         display.Clear();
         Note(fmt::format("waiting for registration: run {}",
-                         CommandLine(global, "resume " + options.sweep)));
+                         CommandLine(global, ResumeArguments(options))));
         return kDone;
       }
       display.Clear();
@@ -324,9 +332,14 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
                             core::FormatFlops(status.flops_spent),
                             core::FormatDuration(status.trainer_seconds));
         text += ForecastText(record, registered_here);
-        Note(fmt::format("next: {}\n      {}\n      {}",
-                         CommandLine(global, "fit --sweep " + options.sweep + " --predict 3e13"),
-                         CommandLine(global, "forecasts"),
+        double largest = 0;
+        for (const orchestrator::TrialRow& row : status.rows)
+          largest = std::max(largest, row.budget_flops);
+        std::string next =
+            CommandLine(global, fmt::format("fit --sweep {} --predict {}", options.sweep,
+                                            core::FormatFlops(10 * largest)));
+        if (!record.empty()) next += "\n      " + CommandLine(global, "forecasts");
+        Note(fmt::format("next: {}\n      {}", next,
                          CommandLine(global, "query 'SELECT * FROM v_observations'")));
         RETURN_IF_ERROR(Print(text));
       }

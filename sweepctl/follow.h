@@ -21,6 +21,9 @@ struct FollowOptions {
   bool json = false;  // stdout is kept for one JSON object
 };
 
+// "resume NAME" with the flags that make it go on as this was started.
+std::string ResumeArguments(const FollowOptions& options);
+
 // Returns when every trial of the sweep has ended and every forecast with a target is scored, or
 // the terminal asks to stop (Ctrl-C detaches: nothing is stopped). Progress on stderr; the result
 // (fit, forecasts beside outcomes) on stdout. kDone, kFailedTrials or kInterrupted.

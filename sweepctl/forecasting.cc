@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "core/hash.h"
 #include "core/status_macros.h"
@@ -9,6 +10,8 @@
 #include "core/version.h"
 #include "fit/report.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "orchestrator/direct_write.h"
 #include "sweepctl/observations.h"
 #include "sweepctl/sweep_data.h"
 #include "sweeps/expand.h"
@@ -185,6 +188,77 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     entry.record_hash = response.record_hash();
   }
   return registered;
+}
+
+absl::Status CheckAllKnown(const std::string& import,
+                           const std::vector<fit::Observation>& observations) {
+  std::set<std::string> unknown;
+  for (const fit::Observation& o : observations)
+    for (const auto& [key, value] : o.cohort)
+      if (value == fit::kUnknownValue) unknown.insert(key);
+  if (unknown.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "no forecast of import {} can be registered: {} of its runs {} unknown, so nobody "
+      "could say later what was promised; import them again with --replace --value {}=...",
+      import, fmt::join(unknown, ", "), unknown.size() == 1 ? "is" : "are",
+      fmt::join(unknown, "=... --value ")));
+}
+
+absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
+    const std::string& db_path, const std::string& import,
+    const std::vector<fit::Observation>& observations, const fit::FitOptions& options,
+    const fit::FitSummary& summary) {
+  RETURN_IF_ERROR(CheckAllKnown(import, observations));
+  Json rows = Json::array();
+  for (const fit::Observation& o : observations) rows.push_back(ObservationJson(o));
+  ASSIGN_OR_RETURN(const std::string observations_json, core::CanonicalJson(rows));
+  const std::string metric = observations.front().cohort.at("metric");
+  std::vector<ImportForecast> entries;
+  std::vector<sweep::v1::RegisterForecastRequest> requests;
+  for (const double flops : options.predict) {
+    const fit::Forecast* forecast = PrimaryAt(summary, flops);
+    if (forecast == nullptr || !(forecast->interval.lo < forecast->interval.hi) ||
+        !(forecast->params > 0 && forecast->tokens > 0)) {
+      return absl::FailedPreconditionError(fmt::format(
+          "the forecast at {} FLOPs has no prediction interval or no optimal model, and "
+          "without them it is not registered; the report without --register says why",
+          core::FormatFlops(flops)));
+    }
+    ImportForecast entry;
+    entry.name = fmt::format("{}/{}/{}", import, metric, Shortest(flops));
+    entry.forecast = *forecast;
+    sweep::v1::RegisterForecastRequest& request = requests.emplace_back();
+    request.set_sweep(import);
+    request.set_name(entry.name);
+    request.set_target_params(forecast->params);
+    request.set_target_tokens(forecast->tokens);
+    request.set_law(forecast->law);
+    request.set_primary(true);
+    request.set_budget_flops(flops);
+    request.set_metric(metric);
+    request.set_loss(forecast->loss);
+    request.set_interval_lo(forecast->interval.lo);
+    request.set_interval_hi(forecast->interval.hi);
+    request.set_interval_level(forecast->interval.level);
+    request.set_interval_kind("prediction");
+    request.set_interval_method(forecast->interval.method);
+    request.set_cohort_json(Json(summary.cohort.values).dump());
+    request.set_options_json(OptionsJson(options).dump());
+    request.set_observations_json(observations_json);
+    request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
+    entries.push_back(std::move(entry));
+  }
+  sweep::v1::RecordFitRequest record;
+  record.set_sweep(import);
+  record.set_fit_json(fit::FitJson(summary).dump());
+  record.set_observations_hash(core::Sha256Hex(observations_json));
+  ASSIGN_OR_RETURN(const auto answers, orchestrator::WriteForecasts(db_path, record, requests));
+  for (size_t i = 0; i < entries.size(); ++i) {
+    entries[i].record_hash = answers[i].record_hash();
+    entries[i].status = answers[i].status();
+    entries[i].already_registered = answers[i].already_registered();
+  }
+  return entries;
 }
 
 }  // namespace sweepctl

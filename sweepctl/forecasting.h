@@ -33,4 +33,25 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     orchestrator::Client& client, orchestrator::Reader& reader, const orchestrator::SweepInfo& info,
     const sweeps::SweepFile& file, fit::FitSummary* summary);
 
+// FAILED_PRECONDITION naming the cohort keys that nobody has said of some of an import's runs.
+absl::Status CheckAllKnown(const std::string& import,
+                           const std::vector<fit::Observation>& observations);
+
+// A forecast of imported runs, whose target is trained elsewhere.
+struct ImportForecast {
+  std::string name;  // "<import>/<metric>/<budget>"
+  fit::Forecast forecast;
+  std::string record_hash, status;
+  bool already_registered = false;
+};
+
+// Registers the primary forecast at each of options.predict, made from `observations` of `import`
+// by `summary`, with that fit. A later import of that name holding the target's run scores it.
+// FAILED_PRECONDITION: CheckAllKnown, no prediction interval, registered before as something else.
+// REQUIRES: observations not empty.
+absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
+    const std::string& db_path, const std::string& import,
+    const std::vector<fit::Observation>& observations, const fit::FitOptions& options,
+    const fit::FitSummary& summary);
+
 }  // namespace sweepctl

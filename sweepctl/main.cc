@@ -69,6 +69,7 @@ int Main(int argc, char** argv) {
                      error.what()));
     return kUsage;
   }
+  for (int i = 1; i < argc; ++i) session.options.typed += (i > 1 ? " " : "") + ShellWord(argv[i]);
   const absl::StatusOr<int> result = session.action();
   if (result.ok()) return *result;
   const int code = ExitCodeOf(result.status());

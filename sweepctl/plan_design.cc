@@ -234,6 +234,7 @@ absl::StatusOr<DesignAnswer> CheapestDesign(const sweeps::SweepFile& file,
     if (found == end) continue;
     answer.design = fronts[f][found];
     answer.power = simulated[f].confirmed(found);
+    answer.half_width = Widest(answer.power);
   }
   if (answer.design.has_value()) return answer;
   for (size_t f = 0; f < fronts.size(); ++f) {
@@ -244,6 +245,7 @@ absl::StatusOr<DesignAnswer> CheapestDesign(const sweeps::SweepFile& file,
       if (answer.narrowest.has_value() && reached >= Widest(answer.narrowest_power)) continue;
       answer.narrowest = fronts[f][i];
       answer.narrowest_power = simulated[f].screened(i);
+      answer.half_width = reached;
     }
   }
   if (width <= answer.floor) return answer;

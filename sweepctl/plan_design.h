@@ -26,7 +26,8 @@ struct DesignAnswer {
   // Without one: the narrowest within the limit, and the cheapest beyond it that reaches the width.
   std::optional<DesignCandidate> narrowest, beyond;
   fit::Power narrowest_power;
-  double floor = 0;  // half-width that the scatter of the target's own run alone leaves
+  double half_width = 0;  // of `power`, or of `narrowest_power`: the widest over the targets
+  double floor = 0;       // half-width that the scatter of the target's own run alone leaves
   size_t considered = 0;
 };
 

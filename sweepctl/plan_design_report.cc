@@ -36,15 +36,37 @@ Json DesignJson(const DesignAnswer& answer, const fit::Prior& prior, const fit::
   const auto simulated = [&](bool exists, const fit::Power& of) {
     return exists ? PowerJson(prior, of, power, caveats) : Json();
   };
+  const std::optional<DesignCandidate>& enough =
+      answer.design.has_value() ? answer.design : answer.beyond;
+  const bool reached = answer.design.has_value() || answer.narrowest.has_value();
   return {{"target_width", width},
           {"max_flops", max_flops},
           {"considered", answer.considered},
           {"noise_floor", answer.floor},
           {"design", CandidateJson(answer.design)},
           {"power", simulated(answer.design.has_value(), answer.power)},
+          {"reached_half_width", reached ? Json(answer.half_width) : Json()},
+          {"needed_flops", enough.has_value() ? Json(enough->flops) : Json()},
+          {"why", answer.design.has_value() ? Json() : Json(NoDesign(answer, width, max_flops))},
           {"narrowest", CandidateJson(answer.narrowest)},
           {"narrowest_power", simulated(answer.narrowest.has_value(), answer.narrowest_power)},
           {"beyond", CandidateJson(answer.beyond)}};
+}
+
+std::string NoDesign(const DesignAnswer& answer, double width, double max_flops) {
+  std::string text = fmt::format("no design within {} FLOPs reaches a half-width of {:.3g} %",
+                                 core::FormatFlops(max_flops), 100 * width);
+  if (answer.narrowest.has_value())
+    text += fmt::format("; the narrowest reaches {:.3g} % for {} FLOPs", 100 * answer.half_width,
+                        core::FormatFlops(answer.narrowest->flops));
+  else
+    text += "; none within the limit promises an interval at all";
+  if (width <= answer.floor)
+    return text + fmt::format("; none can: the scatter of the target's own run alone is {:.2g} %",
+                              100 * answer.floor);
+  if (answer.beyond.has_value())
+    return text + fmt::format("; it takes about {} FLOPs", core::FormatFlops(answer.beyond->flops));
+  return text + "; none found below the target's own budget does";
 }
 
 std::string DesignText(const DesignAnswer& answer, const fit::Prior& prior,

@@ -10,11 +10,16 @@
 namespace sweepctl {
 
 // {"target_width", "max_flops", "considered", "noise_floor", "design": {"budgets", "points",
-// "seeds", "flops", "linear_half_width"}, "power": as PowerJson, "narrowest", "narrowest_power",
-// "beyond"}; what there is none of is null.
+// "seeds", "flops", "linear_half_width"}, "power": as PowerJson, "reached_half_width": of design or
+// narrowest, "narrowest", "narrowest_power", "beyond", "needed_flops": of design or beyond, "why":
+// without a design}; what there is none of is null.
 core::Json DesignJson(const DesignAnswer& answer, const fit::Prior& prior,
                       const fit::PowerOptions& power, const std::vector<std::string>& caveats,
                       double width, double max_flops);
+
+// Why there is no design, with the width that is reached and what would do: one line without its
+// end. REQUIRES: !answer.design.
+std::string NoDesign(const DesignAnswer& answer, double width, double max_flops);
 
 // Ends with a line end.
 std::string DesignText(const DesignAnswer& answer, const fit::Prior& prior,

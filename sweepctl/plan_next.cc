@@ -221,14 +221,14 @@ absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
                           "with --predict C",
                           info.sweep));
   answer.file.forecast_at = wanted;
-  std::vector<fit::PowerTarget> targets;
+  std::vector<Target> planned_targets;
   for (const double flops : wanted) {
     ASSIGN_OR_RETURN(const double tokens,
                      chooser.recipe->PriorOptimalTokens(flops, chooser.setting));
-    ASSIGN_OR_RETURN(const recipes::Plan plan, chooser.Choose(flops, tokens));
-    targets.push_back(
-        {plan.recipe_flops, static_cast<double>(plan.params), static_cast<double>(plan.tokens)});
+    ASSIGN_OR_RETURN(recipes::Plan plan, chooser.Choose(flops, tokens));
+    planned_targets.push_back({flops, std::move(plan)});
   }
+  const std::vector<fit::PowerTarget> targets = PowerTargetsOf(planned_targets);
 
   if (!args.prior.empty()) {
     ASSIGN_OR_RETURN(answer.prior, PriorOf(args, answer.file.recipe, RunsOf(read.fitted)));
@@ -268,7 +268,13 @@ absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
   }
   for (const NextRun& run : answer.choices.front().runs) answer.file.runs.push_back(run.run);
   answer.file.name = info.sweep.substr(0, 58) + "-next";
+  sweeps::ExpandOptions expand;
+  expand.data = chooser.setting.data;
+  ASSIGN_OR_RETURN(const std::vector<sweeps::PlannedTrial> all,
+                   sweeps::Expand(answer.file, expand));
+  answer.file_flops = FlopsOf(answer.file, all, planned_targets);
   if (answer.file.limit_flops > 0) answer.file.limit_flops += answer.choices.front().choice.flops;
+  CoverLimit(answer.file_flops, &answer.file);
   return answer;
 }
 
@@ -302,6 +308,15 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
                   {run.chosen.half_width, fmt::format("{:.2f} %", 100 * run.chosen.half_width)},
                   {run.chosen.log_det_gain, fmt::format("{:.2f}", run.chosen.log_det_gain)}});
   text += table.Text(false);
+  text += fmt::format("new runs {} FLOPs{}{}\n", core::FormatFlops(best.choice.flops),
+                      answer.file_flops.targets > 0
+                          ? fmt::format("; registered targets {} more",
+                                        core::FormatFlops(answer.file_flops.targets))
+                          : "",
+                      answer.file.limit_flops > 0
+                          ? fmt::format("; limits.flops of the file {}, with the finished trials",
+                                        core::FormatFlops(answer.file.limit_flops))
+                          : "");
   if (answer.unfinished > 0)
     text +=
         fmt::format("  ! {} fit trials of the sweep are unfinished and count for nothing here\n",
@@ -353,6 +368,8 @@ Json NextJson(const NextAnswer& answer, const NextOptions& options) {
       {"unfinished", answer.unfinished},
       {"runs", runs},
       {"flops", best.choice.flops},
+      {"target_flops", answer.file_flops.targets},
+      {"limit_flops", answer.file.limit_flops > 0 ? Json(answer.file.limit_flops) : Json()},
       {"choices", choices},
       {"linear_half_width_before", best.choice.half_width_before},
       {"half_width_before", simulated ? Json(answer.half_width_before) : Json()},

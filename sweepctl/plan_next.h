@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "fit/power.h"
 #include "orchestrator/reader.h"
+#include "sweepctl/plan_targets.h"
 #include "sweepctl/power_input.h"
 #include "sweeps/sweep_file.h"
 
@@ -46,6 +47,7 @@ struct NextAnswer {
   fit::Power before;                // simulated; empty without simulations
   double half_width_before = 0;
   sweeps::SweepFile file;  // the sweep's own, with the best choice's runs, under another name
+  SweepFlops file_flops;   // what that file is allowed to cost, finished trials included
   std::vector<double> outcomes_known;  // forecast.at whose target is finished: no longer forecast
 };
 

@@ -1,6 +1,10 @@
 #include "sweepctl/plan_targets.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/status_macros.h"
+#include "core/units.h"
 #include "fmt/format.h"
 
 namespace sweepctl {
@@ -21,6 +25,36 @@ absl::StatusOr<std::vector<Target>> PriorTargets(const sweeps::SweepFile& file,
     targets.push_back({flops, *std::move(plan)});
   }
   return targets;
+}
+
+SweepFlops FlopsOf(const sweeps::SweepFile& file, const std::vector<sweeps::PlannedTrial>& trials,
+                   const std::vector<Target>& targets) {
+  SweepFlops flops;
+  for (const sweeps::PlannedTrial& trial : trials) flops.trials += trial.plan.recipe_flops;
+  for (const Target& target : targets)
+    if (file.forecast_register &&
+        std::count(file.forecast_at.begin(), file.forecast_at.end(), target.budget_flops) > 0)
+      flops.targets += target.plan.recipe_flops;
+  return flops;
+}
+
+absl::Status CheckLimit(const sweeps::SweepFile& file,
+                        const std::vector<sweeps::PlannedTrial>& trials,
+                        const std::vector<Target>& targets) {
+  const SweepFlops flops = FlopsOf(file, trials, targets);
+  if (file.limit_flops <= 0 || flops.Total() <= file.limit_flops) return absl::OkStatus();
+  return file.Error(
+      "limits.flops",
+      fmt::format("{} trials need {} FLOPs and the registered targets {}, together {}: more than "
+                  "the limit of {}",
+                  trials.size(), core::FormatFlops(flops.trials), core::FormatFlops(flops.targets),
+                  core::FormatFlops(flops.Total()), core::FormatFlops(file.limit_flops)));
+}
+
+void CoverLimit(const SweepFlops& needed, sweeps::SweepFile* file) {
+  if (file->limit_flops <= 0 || needed.Total() <= file->limit_flops) return;
+  const double unit = std::pow(10, std::floor(std::log10(needed.Total())) - 1);
+  file->limit_flops = std::ceil(needed.Total() / unit) * unit;
 }
 
 std::vector<fit::PowerTarget> PowerTargetsOf(const std::vector<Target>& targets) {

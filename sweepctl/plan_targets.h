@@ -20,6 +20,24 @@ struct Target {
 absl::StatusOr<std::vector<Target>> PriorTargets(const sweeps::SweepFile& file,
                                                  const sweeps::ExpandOptions& expand);
 
+// Training FLOPs of a sweep file: of its trials, and of the targets it registers and so trains.
+struct SweepFlops {
+  double trials = 0, targets = 0;
+  double Total() const { return trials + targets; }
+};
+// `targets` may hold others than the file's; those are forecast and not trained.
+SweepFlops FlopsOf(const sweeps::SweepFile& file, const std::vector<sweeps::PlannedTrial>& trials,
+                   const std::vector<Target>& targets);
+
+// Why `launch` refuses the file: INVALID_ARGUMENT at limits.flops when that is less than trials and
+// registered targets need.
+absl::Status CheckLimit(const sweeps::SweepFile& file,
+                        const std::vector<sweeps::PlannedTrial>& trials,
+                        const std::vector<Target>& targets);
+
+// Raises limits.flops, where the file has one, to what `needed` takes, rounded up to two digits.
+void CoverLimit(const SweepFlops& needed, sweeps::SweepFile* file);
+
 // What power analysis forecasts: the loss of each plan at what it will spend.
 std::vector<fit::PowerTarget> PowerTargetsOf(const std::vector<Target>& targets);
 

@@ -88,9 +88,8 @@ FoundData FindSweepData(const sweeps::SweepFile& file, const std::string& data_r
   const std::string folder = PreparedFolder(store_dir, *hash);
   const auto report = worker::FindPrepared(*hash, folder);
   if (absl::IsNotFound(report.status())) {
-    found.reason = fmt::format(
-        "the data are not prepared below {}; `sweepctl data prepare {}{}` or `launch` does it",
-        store_dir, file.path, data_root.empty() ? "" : " --data-root " + data_root);
+    found.reason = fmt::format("the data are not prepared below {}", store_dir);
+    found.unprepared = true;
   } else if (!report.ok()) {
     found.reason = std::string(report.status().message());
   } else {

@@ -33,6 +33,7 @@ struct FoundData {
   std::optional<recipes::DataSpec> spec;  // absent: not prepared
   std::string data_dir;                   // of the spec
   std::string reason;                     // why it is absent, and what to do
+  bool unprepared = false;                // that it is not prepared yet is all
 };
 
 // Looks and prepares nothing. Cannot fail: whatever is wrong is the reason.

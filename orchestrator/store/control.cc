@@ -161,7 +161,8 @@ absl::StatusOr<v1::ControlResponse> Store::Control(const v1::ControlRequest& req
         if (member.state != "FAILED" && member.state != "OUT_OF_MEMORY") continue;
         RETURN_IF_ERROR(
             db_->Run("UPDATE trials SET state='PENDING', failures=0, preemptions=0, "
-                     "out_of_memory=0, run_alone=0, finished_unix_ms=NULL WHERE trial_key=?1",
+                     "out_of_memory=0, shared_crashes=0, run_alone=0, finished_unix_ms=NULL WHERE "
+                     "trial_key=?1",
                      member.key));
         ++changed;
         RETURN_IF_ERROR(SettleWaiting(member.key, now_ms));

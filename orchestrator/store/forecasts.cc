@@ -1,5 +1,6 @@
 // The record: registrations chained by hash, their scores, and fits.
 #include <cmath>
+#include <optional>
 #include <set>
 
 #include "core/canonical_json.h"
@@ -14,10 +15,24 @@ namespace {
 // Two budgets within this ratio are the same budget. Source: DESIGN.md; the tolerance of Marin's
 // IsoFLOP sweeps.
 constexpr double kSameBudget = 0.01;
+// A run elsewhere is the target of a forecast when its size is within this factor of the optimum
+// that was forecast; the loss of such a model is flat.
+constexpr double kSameSize = 1.25;
+
+// A canonical text writes the double 1e18 as an integer; beyond 2^53 it was never anything else.
+void RestoreDoubles(core::Json* json) {
+  constexpr int64_t kExact = int64_t{1} << 53;
+  if (json->is_number_integer() && std::abs(json->get<double>()) > kExact)
+    *json = json->get<double>();
+  if (json->is_structured())
+    for (core::Json& item : *json) RestoreDoubles(&item);
+}
 
 absl::StatusOr<core::Json> ParseOr(const std::string& text, const char* what) {
   if (text.empty()) return core::Json(nullptr);
-  return core::ParseJson(text, what);
+  ASSIGN_OR_RETURN(core::Json json, core::ParseJson(text, what));
+  RestoreDoubles(&json);
+  return json;
 }
 
 // Everything that was promised. The time of registration and the place in the chain are added by
@@ -26,24 +41,27 @@ absl::StatusOr<core::Json> Promise(const v1::RegisterForecastRequest& r,
                                    const std::string& observations_hash) {
   ASSIGN_OR_RETURN(const core::Json cohort, ParseOr(r.cohort_json(), "cohort of the forecast"));
   ASSIGN_OR_RETURN(const core::Json options, ParseOr(r.options_json(), "options of the forecast"));
-  return core::Json{{"name", r.name()},
-                    {"sweep", r.sweep()},
-                    {"target_trial_id", r.target_trial_id()},
-                    {"law", r.law()},
-                    {"primary", r.primary()},
-                    {"budget_flops", r.budget_flops()},
-                    {"metric", r.metric()},
-                    {"loss", r.loss()},
-                    {"interval",
-                     {{"lo", r.interval_lo()},
-                      {"hi", r.interval_hi()},
-                      {"level", r.interval_level()},
-                      {"kind", r.interval_kind()},
-                      {"method", r.interval_method()}}},
-                    {"cohort", cohort},
-                    {"options", options},
-                    {"observations_hash", observations_hash},
-                    {"code_version", r.code_version()}};
+  core::Json promise{{"name", r.name()},
+                     {"sweep", r.sweep()},
+                     {"target_trial_id", r.target_trial_id()},
+                     {"law", r.law()},
+                     {"primary", r.primary()},
+                     {"budget_flops", r.budget_flops()},
+                     {"metric", r.metric()},
+                     {"loss", r.loss()},
+                     {"interval",
+                      {{"lo", r.interval_lo()},
+                       {"hi", r.interval_hi()},
+                       {"level", r.interval_level()},
+                       {"kind", r.interval_kind()},
+                       {"method", r.interval_method()}}},
+                     {"cohort", cohort},
+                     {"options", options},
+                     {"observations_hash", observations_hash},
+                     {"code_version", r.code_version()}};
+  if (r.target_trial_id().empty())
+    promise["target"] = {{"params", r.target_params()}, {"tokens", r.target_tokens()}};
+  return promise;
 }
 
 // Keys of the cohort, of the forecast or of one of its observations, whose value nobody knows.
@@ -71,7 +89,14 @@ absl::Status CheckKnown(const std::string& name, const core::Json& cohort,
 absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
   if (r.name().empty() || r.name().size() > 200)
     return absl::InvalidArgumentError("forecast: the name needs 1 to 200 characters");
-  if (r.metric() != "loss" && r.metric() != "bits_per_byte") {
+  const bool elsewhere = r.target_trial_id().empty();
+  if (elsewhere && !(r.target_params() > 0 && r.target_tokens() > 0)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "forecast {}: it names no target: a trial, or params and tokens of one that is trained "
+        "elsewhere",
+        r.name()));
+  }
+  if (!elsewhere && r.metric() != "loss" && r.metric() != "bits_per_byte") {
     return absl::InvalidArgumentError(
         fmt::format("forecast {}: metric '{}'; use loss or bits_per_byte", r.name(), r.metric()));
   }
@@ -84,6 +109,104 @@ absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
         r.budget_flops()));
   }
   return absl::OkStatus();
+}
+
+// What a forecast is about, checked to be blind.
+struct BlindTarget {
+  std::optional<int64_t> key;            // a trial of ours
+  std::optional<double> params, tokens;  // one that is trained elsewhere
+  std::string seen;                      // an observation at its budget: not blind
+};
+
+absl::StatusOr<BlindTarget> TargetHere(Database* db, const v1::RegisterForecastRequest& request) {
+  BlindTarget target;
+  double target_budget = 0;
+  {
+    ASSIGN_OR_RETURN(
+        Statement row,
+        db->Prepare("SELECT t.trial_key, t.budget_flops FROM trials t JOIN sweep_trials st "
+                    "USING(trial_key) WHERE t.trial_id=?1 AND st.sweep=?2",
+                    request.target_trial_id(), request.sweep()));
+    ASSIGN_OR_RETURN(const bool found, row.Step());
+    if (!found) {
+      return absl::NotFoundError(
+          fmt::format("forecast {}: sweep {} has no target {}; submit the target first",
+                      request.name(), request.sweep(), request.target_trial_id()));
+    }
+    target.key = row.Int(0);
+    target_budget = row.Double(1);
+  }
+  if (std::abs(target_budget - request.budget_flops()) > kSameBudget * target_budget) {
+    return absl::InvalidArgumentError(
+        fmt::format("forecast {}: it speaks of {} FLOPs, its target {} spends {}", request.name(),
+                    request.budget_flops(), request.target_trial_id(), target_budget));
+  }
+  ASSIGN_OR_RETURN(const int64_t attempts,
+                   db->Int(0, "SELECT count(*) FROM attempts WHERE trial_key=?1", *target.key));
+  if (attempts > 0) {
+    return absl::FailedPreconditionError(fmt::format(
+        "forecast {}: target {} already has {} attempt(s), so the forecast would not be blind",
+        request.name(), request.target_trial_id(), attempts));
+  }
+  if (request.primary()) {
+    ASSIGN_OR_RETURN(const std::string other,
+                     db->Text("SELECT name FROM forecasts WHERE target_key=?1 AND sweep=?2 AND "
+                              "primary_law=1",
+                              *target.key, request.sweep()));
+    if (!other.empty()) {
+      return absl::FailedPreconditionError(
+          fmt::format("forecast {}: target {} has its primary forecast already ({})",
+                      request.name(), request.target_trial_id(), other));
+    }
+  }
+  ASSIGN_OR_RETURN(const std::string seen,
+                   db->Text(R"sql(SELECT o.trial_id FROM trials t JOIN trials o
+            ON o.recipe=t.recipe AND o.recipe_version=t.recipe_version AND o.data=t.data
+            AND o.tokenizer IS t.tokenizer AND o.eval_hash IS t.eval_hash AND o.seq_len=t.seq_len
+            AND o.numerics IS t.numerics
+          WHERE t.trial_key=?1 AND o.trial_key<>t.trial_key AND o.state='COMPLETED'
+            AND abs(o.budget_flops-t.budget_flops) <= ?2*t.budget_flops LIMIT 1)sql",
+                            *target.key, kSameBudget));
+  if (!seen.empty()) target.seen = fmt::format("trial {} of the cohort", seen);
+  return target;
+}
+
+// Nobody but the user knows whether a run elsewhere has begun. What is known is what was imported.
+absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
+                                            const v1::RegisterForecastRequest& request) {
+  BlindTarget target;
+  target.params = request.target_params();
+  target.tokens = request.target_tokens();
+  ASSIGN_OR_RETURN(const int64_t import,
+                   db->Int(0, "SELECT import_key FROM imports WHERE name=?1", request.sweep()));
+  if (import == 0) {
+    return absl::NotFoundError(
+        fmt::format("forecast {}: there is no import {}, and a sweep's "
+                    "forecast names its target trial",
+                    request.name(), request.sweep()));
+  }
+  if (request.primary()) {
+    ASSIGN_OR_RETURN(
+        const std::string other,
+        db->Text("SELECT name FROM forecasts WHERE target_key IS NULL AND sweep=?1 AND metric=?2 "
+                 "AND primary_law=1 AND abs(budget_flops-?3) <= ?4*?3",
+                 request.sweep(), request.metric(), request.budget_flops(), kSameBudget));
+    if (!other.empty()) {
+      return absl::FailedPreconditionError(
+          fmt::format("forecast {}: {} has a primary forecast at this budget already ({}); a "
+                      "registration is never changed",
+                      request.name(), request.sweep(), other));
+    }
+  }
+  ASSIGN_OR_RETURN(const std::string seen, db->Text(R"sql(SELECT i.name || '/' || o.run
+          FROM imported_runs o JOIN imports i USING(import_key)
+          WHERE (abs(o.flops-?2) <= ?3*?2 OR abs(o.budget_flops-?2) <= ?3*?2)
+            AND EXISTS(SELECT 1 FROM imported_runs r WHERE r.import_key=?1
+              AND r.recipe=o.recipe AND r.data=o.data AND r.tokenizer=o.tokenizer
+              AND r.seq_len=o.seq_len AND r.numerics=o.numerics) LIMIT 1)sql",
+                                                    import, request.budget_flops(), kSameBudget));
+  if (!seen.empty()) target.seen = fmt::format("run {}", seen);
+  return target;
 }
 
 std::string ChainHash(const std::string& previous, const std::string& record) {
@@ -127,58 +250,13 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
       return response;
     }
   }
-  int64_t key = 0;
-  double target_budget = 0;
-  {
-    ASSIGN_OR_RETURN(
-        Statement row,
-        db_->Prepare("SELECT t.trial_key, t.budget_flops FROM trials t JOIN sweep_trials st "
-                     "USING(trial_key) WHERE t.trial_id=?1 AND st.sweep=?2",
-                     request.target_trial_id(), request.sweep()));
-    ASSIGN_OR_RETURN(const bool found, row.Step());
-    if (!found) {
-      return absl::NotFoundError(
-          fmt::format("forecast {}: sweep {} has no target {}; submit the target first",
-                      request.name(), request.sweep(), request.target_trial_id()));
-    }
-    key = row.Int(0);
-    target_budget = row.Double(1);
-  }
-  if (std::abs(target_budget - request.budget_flops()) > kSameBudget * target_budget) {
-    return absl::InvalidArgumentError(
-        fmt::format("forecast {}: it speaks of {} FLOPs, its target {} spends {}", request.name(),
-                    request.budget_flops(), request.target_trial_id(), target_budget));
-  }
-  ASSIGN_OR_RETURN(const int64_t attempts,
-                   db_->Int(0, "SELECT count(*) FROM attempts WHERE trial_key=?1", key));
-  if (attempts > 0) {
-    return absl::FailedPreconditionError(fmt::format(
-        "forecast {}: target {} already has {} attempt(s), so the forecast would not be blind",
-        request.name(), request.target_trial_id(), attempts));
-  }
-  if (request.primary()) {
-    ASSIGN_OR_RETURN(const std::string other,
-                     db_->Text("SELECT name FROM forecasts WHERE target_key=?1 AND sweep=?2 AND "
-                               "primary_law=1",
-                               key, request.sweep()));
-    if (!other.empty()) {
-      return absl::FailedPreconditionError(
-          fmt::format("forecast {}: target {} has its primary forecast already ({})",
-                      request.name(), request.target_trial_id(), other));
-    }
-  }
+  ASSIGN_OR_RETURN(const BlindTarget target, request.target_trial_id().empty()
+                                                 ? TargetElsewhere(db_.get(), request)
+                                                 : TargetHere(db_.get(), request));
   // Somebody has seen a result at this budget in this cohort: the forecast is recorded, not blind.
-  ASSIGN_OR_RETURN(const std::string seen,
-                   db_->Text(R"sql(SELECT o.trial_id FROM trials t JOIN trials o
-            ON o.recipe=t.recipe AND o.recipe_version=t.recipe_version AND o.data=t.data
-            AND o.tokenizer IS t.tokenizer AND o.eval_hash IS t.eval_hash AND o.seq_len=t.seq_len
-            AND o.numerics IS t.numerics
-          WHERE t.trial_key=?1 AND o.trial_key<>t.trial_key AND o.state='COMPLETED'
-            AND abs(o.budget_flops-t.budget_flops) <= ?2*t.budget_flops LIMIT 1)sql",
-                             key, kSameBudget));
-  const std::string status = seen.empty() ? "open" : "void";
+  const std::string status = target.seen.empty() ? "open" : "void";
   const std::string reason =
-      seen.empty() ? "" : fmt::format("trial {} of the cohort was observed at this budget", seen);
+      target.seen.empty() ? "" : fmt::format("{} was observed at this budget", target.seen);
 
   ASSIGN_OR_RETURN(const int64_t last,
                    db_->Int(0, "SELECT coalesce(max(forecast_id), 0) FROM forecasts"));
@@ -192,16 +270,19 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
       R"sql(INSERT INTO forecasts(forecast_id, name, sweep, target_key, law, primary_law,
         budget_flops, metric, loss, interval_lo, interval_hi, interval_level, interval_kind,
         interval_method, observations_json, observations_hash, registered_unix_ms, record_json,
-        previous_hash, record_hash, status, status_reason)
-      VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22))sql",
-      last + 1, request.name(), request.sweep(), key, request.law(), request.primary(),
+        previous_hash, record_hash, status, status_reason, target_params, target_tokens)
+      VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,
+        ?24))sql",
+      last + 1, request.name(), request.sweep(), target.key, request.law(), request.primary(),
       request.budget_flops(), request.metric(), request.loss(), request.interval_lo(),
       request.interval_hi(), request.interval_level(), request.interval_kind(),
       request.interval_method(), observations_bytes, observations_hash, now_ms, record_bytes,
-      previous, record_hash, status, reason));
-  RETURN_IF_ERROR(db_->Run("UPDATE sweep_trials SET released=1 WHERE sweep=?1 AND trial_key=?2",
-                           request.sweep(), key));
-  RETURN_IF_ERROR(SettleWaiting(key, now_ms));
+      previous, record_hash, status, reason, target.params, target.tokens));
+  if (target.key.has_value()) {
+    RETURN_IF_ERROR(db_->Run("UPDATE sweep_trials SET released=1 WHERE sweep=?1 AND trial_key=?2",
+                             request.sweep(), *target.key));
+    RETURN_IF_ERROR(SettleWaiting(*target.key, now_ms));
+  }
   RETURN_IF_ERROR(AddEvent(now_ms, "forecast registered", request.sweep(),
                            request.target_trial_id(), "",
                            fmt::format("{} ({}), record {}", request.name(), status, record_hash)));
@@ -217,15 +298,18 @@ absl::Status VerifyForecastChain(Database* db) {
           observations_json, observations_hash,
           name IS record_json->>'name' AND sweep IS record_json->>'sweep'
           AND law IS record_json->>'law' AND metric IS record_json->>'metric'
-          AND loss = record_json->>'loss' AND budget_flops = record_json->>'budget_flops'
+          AND loss = record_json->>'loss'
+          AND budget_flops = CAST(record_json->>'budget_flops' AS REAL)
           AND interval_lo = json_extract(record_json, '$.interval.lo')
           AND interval_hi = json_extract(record_json, '$.interval.hi')
           AND interval_level = json_extract(record_json, '$.interval.level')
           AND primary_law = json_extract(record_json, '$.primary')
           AND registered_unix_ms = json_extract(record_json, '$.registered_unix_ms')
           AND forecast_id = json_extract(record_json, '$.sequence')
-          AND (SELECT trial_id FROM trials WHERE trial_key=target_key)
+          AND coalesce((SELECT trial_id FROM trials WHERE trial_key=target_key), '')
               IS record_json->>'target_trial_id'
+          AND target_params IS CAST(json_extract(record_json, '$.target.params') AS REAL)
+          AND target_tokens IS CAST(json_extract(record_json, '$.target.tokens') AS REAL)
         FROM forecasts ORDER BY forecast_id)sql"));
   std::string previous;
   while (true) {
@@ -258,6 +342,38 @@ absl::Status Store::ScoreForecasts(int64_t key, int64_t now_ms) {
       key, now_ms);
 }
 
+absl::StatusOr<int64_t> Store::ScoreImportedForecasts(const std::string& import, int64_t now_ms) {
+  // The run of the forecast's budget whose size is nearest to the target's, an outcome before a run
+  // of the fit stage, and of the very cohort that was promised.
+  RETURN_IF_ERROR(db_->Run(
+      R"sql(UPDATE forecasts SET outcome_loss=o.outcome, error_rel=(loss-o.outcome)/o.outcome,
+        inside=(o.outcome BETWEEN interval_lo AND interval_hi), scored_unix_ms=?2,
+        status=CASE status WHEN 'void' THEN 'void' ELSE 'scored' END
+      FROM (SELECT f.forecast_id AS id, v.value AS outcome, row_number() OVER (
+              PARTITION BY f.forecast_id ORDER BY r.stage='fit',
+                abs(r.params/f.target_params-1), r.source_row) AS place
+            FROM forecasts f JOIN imports i ON i.name=f.sweep
+            JOIN imported_runs r USING(import_key)
+            JOIN imported_values v USING(import_key, source_row)
+            JOIN imported_metrics m ON m.import_key=v.import_key AND m.metric=v.metric
+            WHERE f.sweep=?1 AND f.target_key IS NULL AND f.outcome_loss IS NULL
+              AND f.metric=m.metric || '/' || m.unit
+              AND abs(r.flops-f.budget_flops) <= ?3*f.budget_flops
+              AND r.params BETWEEN f.target_params/?4 AND f.target_params*?4
+              AND NOT EXISTS(SELECT 1 FROM json_each(f.record_json, '$.cohort') c WHERE
+                (c.key='recipe' AND c.value<>r.recipe) OR (c.key='data' AND c.value<>r.data) OR
+                (c.key='tokenizer' AND c.value<>r.tokenizer) OR
+                (c.key='seq_len' AND c.value<>r.seq_len) OR
+                (c.key='numerics' AND c.value<>r.numerics) OR
+                (c.key='eval' AND c.value<>m.eval) OR
+                (c.key='schedule' AND c.value<>r.schedule) OR
+                (c.key='flop_convention' AND c.value<>r.flop_convention) OR
+                (c.key='n_convention' AND c.value<>r.n_convention))) AS o
+      WHERE forecasts.forecast_id=o.id AND o.place=1)sql",
+      import, now_ms, kSameBudget, kSameSize));
+  return db_->Changes();
+}
+
 absl::Status Store::AbandonForecasts(int64_t key, std::string_view why) {
   return db_->Run(
       "UPDATE forecasts SET status='abandoned', status_reason=?2 WHERE target_key=?1 AND "
@@ -279,9 +395,12 @@ absl::StatusOr<v1::RecordFitResponse> Store::RecordFit(const v1::RecordFitReques
   Transaction transaction(db_.get());
   RETURN_IF_ERROR(transaction.status());
   ASSIGN_OR_RETURN(const int64_t known,
-                   db_->Int(0, "SELECT 1 FROM sweeps WHERE sweep=?1", request.sweep()));
+                   db_->Int(0,
+                            "SELECT 1 FROM sweeps WHERE sweep=?1 UNION ALL SELECT 1 FROM imports "
+                            "WHERE name=?1",
+                            request.sweep()));
   if (known == 0) {
-    return absl::NotFoundError(fmt::format("fit: sweep {} does not exist", request.sweep()));
+    return absl::NotFoundError(fmt::format("fit: no sweep or import {} exists", request.sweep()));
   }
   const std::string hash = core::Sha256Hex(request.fit_json());
   RETURN_IF_ERROR(

@@ -138,6 +138,8 @@ absl::StatusOr<v1::ImportResponse> Store::Import(const v1::ImportRequest& reques
           "INSERT INTO imported_values(import_key, source_row, metric, value) VALUES(?1,?2,?3,?4)",
           key, run.source_row(), metric, value));
   }
+  ASSIGN_OR_RETURN(const int64_t scored, ScoreImportedForecasts(request.name(), now_ms));
+  response.set_forecasts_scored(scored);
   RETURN_IF_ERROR(AddEvent(now_ms, old_key != 0 ? "import replaced" : "imported", request.name(),
                            "", "",
                            fmt::format("{} runs from {}, content {}", request.runs_size(),

@@ -188,7 +188,7 @@ absl::StatusOr<Store::LeasedTrial> Store::CheckEpoch(std::string_view trial_id,
           coalesce(t.lease_sweep, ''), t.steps, t.checkpoint_step, coalesce(t.eval_hash, ''),
           coalesce(t.stop_request, ''), t.failures, t.preemptions, t.out_of_memory, t.run_alone,
           coalesce(s.retry_failure, 0), coalesce(s.retry_preemption, 0),
-          coalesce(s.retry_out_of_memory, 0)
+          coalesce(s.retry_out_of_memory, 0), t.shared_crashes
         FROM trials t LEFT JOIN sweeps s ON s.sweep=t.lease_sweep WHERE t.trial_id=?1)sql",
                    trial_id));
   ASSIGN_OR_RETURN(const bool found, row.Step());
@@ -208,7 +208,7 @@ absl::StatusOr<Store::LeasedTrial> Store::CheckEpoch(std::string_view trial_id,
   trial.eval_hash = row.Text(7);
   trial.stop = ParseStop(row.Text(8));
   trial.counts = {static_cast<int>(row.Int(9)), static_cast<int>(row.Int(10)),
-                  static_cast<int>(row.Int(11))};
+                  static_cast<int>(row.Int(11)), static_cast<int>(row.Int(16))};
   trial.run_alone = row.Int(12) != 0;
   trial.limits = {static_cast<int>(row.Int(13)), static_cast<int>(row.Int(14)),
                   static_cast<int>(row.Int(15))};
@@ -261,12 +261,13 @@ absl::Status Store::EndAttempt(const LeasedTrial& trial, AttemptEnd end, std::st
   RETURN_IF_ERROR(db_->Run(
       "UPDATE trials SET state=?2, worker_id=NULL, lease_expires_unix_ms=NULL, "
       "stop_request=NULL, tokens_per_s=0, failures=?3, preemptions=?4, out_of_memory=?5, "
-      "run_alone=?6, finished_unix_ms=?7, step=CASE WHEN ?2 IN ('PENDING','CANCELLED') THEN "
+      "run_alone=?6, finished_unix_ms=?7, shared_crashes=?8, step=CASE WHEN ?2 IN "
+      "('PENDING','CANCELLED') THEN "
       "checkpoint_step ELSE "
       "step END WHERE trial_key=?1",
       trial.key, TrialStateName(verdict.next), verdict.counts.failures, verdict.counts.preemptions,
       verdict.counts.out_of_memory, trial.run_alone || verdict.run_alone,
-      terminal ? std::optional<int64_t>(now_ms) : std::nullopt));
+      terminal ? std::optional<int64_t>(now_ms) : std::nullopt, verdict.counts.shared_crashes));
   const size_t space = ids.find(' ');
   RETURN_IF_ERROR(AddEvent(now_ms, AttemptEndName(end), trial.sweep, ids.substr(0, space),
                            ids.substr(space + 1),

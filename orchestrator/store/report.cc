@@ -103,6 +103,10 @@ absl::StatusOr<v1::ReportResponse> Store::AppendReport(const v1::ReportRequest& 
       db_->Run("UPDATE attempts SET acknowledged_sequence=?3, heard_unix_ms=?4, "
                "step=max(step, min(?5, ?6)) WHERE trial_key=?1 AND epoch=?2",
                trial.key, request.epoch(), acknowledged, now_ms, step, trial.steps));
+  RETURN_IF_ERROR(
+      db_->Run("UPDATE trials SET step=max(step, min(?2, steps)), "
+               "tokens_per_s=CASE WHEN ?3>0 THEN ?3 ELSE tokens_per_s END WHERE trial_key=?1",
+               trial.key, step, request.tokens_per_s()));
   RETURN_IF_ERROR(transaction.Commit());
   v1::ReportResponse response;
   response.set_acknowledged_sequence(acknowledged);
@@ -149,7 +153,7 @@ absl::StatusOr<v1::PublishCheckpointResponse> Store::PublishCheckpoint(
 
 absl::StatusOr<v1::CompleteResponse> Store::CompleteAttempt(const v1::CompleteRequest& request,
                                                             int64_t now_ms) {
-  ASSIGN_OR_RETURN(const AttemptEnd end, EndOf(request));
+  ASSIGN_OR_RETURN(AttemptEnd end, EndOf(request));
   Transaction transaction(db_.get());
   RETURN_IF_ERROR(transaction.status());
   {
@@ -163,6 +167,9 @@ absl::StatusOr<v1::CompleteResponse> Store::CompleteAttempt(const v1::CompleteRe
   }
   ASSIGN_OR_RETURN(const LeasedTrial trial,
                    CheckEpoch(request.trial_id(), request.worker_id(), request.epoch()));
+  // A trial that runs alone has no neighbours to blame, whatever the worker says.
+  if (end == AttemptEnd::kFailed && request.crashed_with() > 0 && !trial.run_alone)
+    end = AttemptEnd::kSharedCrash;
   int64_t step = std::clamp<int64_t>(request.step(), 0, trial.steps);
   if (end == AttemptEnd::kCompleted) {
     if (!request.has_final_evaluation()) {

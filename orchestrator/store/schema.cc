@@ -1,5 +1,6 @@
 #include "orchestrator/store/schema.h"
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -260,9 +261,58 @@ CREATE TABLE imported_values(
 ) STRICT, WITHOUT ROWID;
 )sql";
 
+// SQLite cannot drop a constraint: both tables are made again. Of an import, whose target is
+// trained elsewhere, target_key is NULL and the target is what params and tokens say.
+const char kImportForecastsSql[] = R"sql(
+ALTER TABLE trials ADD COLUMN shared_crashes INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE fits_3(
+  fit_id INTEGER PRIMARY KEY,
+  sweep TEXT NOT NULL,                  -- or an import
+  fit_json TEXT NOT NULL CHECK(json_valid(fit_json)),
+  fit_hash TEXT NOT NULL,
+  observations_hash TEXT NOT NULL,
+  created_unix_ms INTEGER NOT NULL,
+  UNIQUE(sweep, fit_hash, observations_hash)
+) STRICT;
+INSERT INTO fits_3 SELECT * FROM fits;
+DROP TABLE fits;
+ALTER TABLE fits_3 RENAME TO fits;
+
+CREATE TABLE forecasts_3(
+  forecast_id INTEGER PRIMARY KEY,      -- place in the chain, from 1
+  name TEXT NOT NULL UNIQUE,
+  sweep TEXT NOT NULL,                  -- or an import
+  target_key INTEGER REFERENCES trials(trial_key),
+  law TEXT NOT NULL,
+  primary_law INTEGER NOT NULL,
+  budget_flops REAL NOT NULL,
+  metric TEXT NOT NULL,                 -- loss, bits_per_byte; of an import its metric/unit
+  loss REAL NOT NULL,
+  interval_lo REAL NOT NULL, interval_hi REAL NOT NULL, interval_level REAL NOT NULL,
+  interval_kind TEXT NOT NULL, interval_method TEXT NOT NULL,
+  observations_json TEXT NOT NULL,
+  observations_hash TEXT NOT NULL,
+  registered_unix_ms INTEGER NOT NULL,
+  record_json TEXT NOT NULL,            -- canonical; everything of the request, observations by hash
+  previous_hash TEXT NOT NULL,          -- '' for the first
+  record_hash TEXT NOT NULL,
+  status TEXT NOT NULL CHECK(status IN ('open','scored','abandoned','void')),
+  status_reason TEXT NOT NULL DEFAULT '',
+  outcome_loss REAL, error_rel REAL, inside INTEGER, scored_unix_ms INTEGER,
+  target_params REAL, target_tokens REAL,
+  CHECK((target_key IS NULL) = (target_params IS NOT NULL AND target_tokens IS NOT NULL))
+) STRICT;
+INSERT INTO forecasts_3 SELECT *, NULL, NULL FROM forecasts;
+DROP TABLE forecasts;
+ALTER TABLE forecasts_3 RENAME TO forecasts;
+CREATE UNIQUE INDEX forecasts_primary ON forecasts(target_key, sweep) WHERE primary_law=1;
+CREATE INDEX forecasts_target ON forecasts(target_key);
+)sql";
+
 namespace {
 
-// Views hold no data: an older file's are replaced by today's.
+// An older file's are replaced by today's.
 absl::Status DropViews(Database* db) {
   std::vector<std::string> names;
   {
@@ -286,20 +336,48 @@ absl::Status NewerError(int64_t found) {
                   found, core::Version(), kSchemaVersion));
 }
 
+// Before a migration. Not inside a transaction: VACUUM refuses.
+absl::StatusOr<std::string> Backup(Database* db, int64_t version) {
+  std::string path = fmt::format("{}.schema-{}.bak", db->path(), version);
+  std::error_code ignored;
+  for (int i = 2; std::filesystem::exists(path, ignored); ++i)
+    path = fmt::format("{}.schema-{}.bak-{}", db->path(), version, i);
+  std::string quoted;
+  for (const char c : path) quoted += c == '\'' ? std::string("''") : std::string(1, c);
+  const absl::Status copied = db->Execute(fmt::format("VACUUM INTO '{}'", quoted));
+  if (copied.ok()) return path;
+  std::filesystem::remove(path, ignored);
+  return absl::Status(
+      copied.code(),
+      fmt::format("database {} has schema version {} and must be brought to {}; its "
+                  "copy {} could not be written, so it was left as it is: {}",
+                  db->path(), version, kSchemaVersion, path, std::string(copied.message())));
+}
+
 }  // namespace
 
-absl::Status Migrate(Database* db) {
+absl::StatusOr<Migration> Migrate(Database* db) {
+  Migration done;
+  ASSIGN_OR_RETURN(done.from, db->Int(0, "PRAGMA user_version"));
+  if (done.from > kSchemaVersion) return NewerError(done.from);
+  if (done.from == kSchemaVersion) return done;
+  if (done.from > 0) {
+    ASSIGN_OR_RETURN(done.backup, Backup(db, done.from));
+  }
   Transaction transaction(db);
   RETURN_IF_ERROR(transaction.status());
+  // Somebody else may have been faster.
   ASSIGN_OR_RETURN(const int64_t version, db->Int(0, "PRAGMA user_version"));
-  if (version > kSchemaVersion) return NewerError(version);
-  if (version == kSchemaVersion) return transaction.Commit();
+  if (version == kSchemaVersion) return done;
+  // Views hold no data, and would stand in the way of a table that is made again.
+  RETURN_IF_ERROR(DropViews(db));
   if (version < 1) RETURN_IF_ERROR(db->Execute(kTablesSql));
   if (version < 2) RETURN_IF_ERROR(db->Execute(kImportTablesSql));
-  RETURN_IF_ERROR(DropViews(db));
+  if (version < 3) RETURN_IF_ERROR(db->Execute(kImportForecastsSql));
   RETURN_IF_ERROR(db->Execute(kViewsSql));
   RETURN_IF_ERROR(db->Execute(fmt::format("PRAGMA user_version={}", kSchemaVersion)));
-  return transaction.Commit();
+  RETURN_IF_ERROR(transaction.Commit());
+  return done;
 }
 
 absl::Status CheckSchemaVersion(Database* db) {
@@ -307,9 +385,9 @@ absl::Status CheckSchemaVersion(Database* db) {
   if (version > kSchemaVersion) return NewerError(version);
   if (version < kSchemaVersion) {
     return absl::FailedPreconditionError(
-        fmt::format("the database has schema version {}, this sweepctl needs {}; run `sweepctl "
-                    "serve` once, it brings the file up to date",
-                    version, kSchemaVersion));
+        fmt::format("database {} has schema version {}, this sweepctl needs {}; `sweepctl serve "
+                    "--migrate-only --db {}` brings it up to date and keeps a copy",
+                    db->path(), version, kSchemaVersion, db->path()));
   }
   return absl::OkStatus();
 }

@@ -139,6 +139,8 @@ class Database {
     return *row ? statement->Text(0) : std::string();
   }
 
+  // As opened.
+  const std::string& path() const { return path_; }
   // Rows the last Run changed; rowid of the last insert.
   int64_t Changes() const;
   int64_t LastInsertRowid() const;

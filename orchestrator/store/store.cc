@@ -1,13 +1,13 @@
 #include "orchestrator/store/store.h"
 
 #include "core/status_macros.h"
-#include "orchestrator/store/schema.h"
 
 namespace orchestrator {
 
-absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path, Migration* migration) {
   ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open(path, Database::Mode::kReadWrite));
-  RETURN_IF_ERROR(Migrate(db.get()));
+  ASSIGN_OR_RETURN(const Migration done, Migrate(db.get()));
+  if (migration != nullptr) *migration = done;
   return std::unique_ptr<Store>(new Store(std::move(db)));
 }
 

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "orchestrator/lease.h"
+#include "orchestrator/store/schema.h"
 #include "orchestrator/store/sqlite.h"
 #include "sweep/v1/coordinator.pb.h"
 #include "sweep/v1/worker.pb.h"
@@ -44,8 +45,10 @@ absl::Status CheckSweepName(std::string_view name);
 
 class Store {
  public:
-  // Opens or creates, and migrates (orchestrator/store/schema.h).
-  static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path);
+  // Opens or creates, and migrates (orchestrator/store/schema.h); *migration, when given, says what
+  // that did.
+  static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path,
+                                                     Migration* migration = nullptr);
 
   // ---- Clients (store/submit.cc, control.cc, forecasts.cc) ----
 
@@ -59,7 +62,8 @@ class Store {
   absl::StatusOr<v1::SubmitTargetResponse> SubmitTarget(const v1::SubmitTargetRequest& request,
                                                         int64_t now_ms);
   absl::StatusOr<v1::ControlResponse> Control(const v1::ControlRequest& request, int64_t now_ms);
-  // Appends to the chain of registrations and releases the target, in one transaction.
+  // Appends to the chain of registrations and releases the target, in one transaction. Of an import
+  // there is nothing to release: a later import of its name that holds the target's run scores it.
   // FAILED_PRECONDITION, naming the keys, when something of the cohort is "unknown": a promise
   // about nobody knows what cannot be kept.
   absl::StatusOr<v1::RegisterForecastResponse> RegisterForecast(
@@ -148,6 +152,8 @@ class Store {
   absl::Status DescribeLease(int64_t key, v1::Lease* lease);
   // forecasts.cc
   absl::Status ScoreForecasts(int64_t key, int64_t now_ms);
+  // Of an import whose runs have just been stored; how many.
+  absl::StatusOr<int64_t> ScoreImportedForecasts(const std::string& import, int64_t now_ms);
   absl::Status AbandonForecasts(int64_t key, std::string_view why);
   absl::Status ReopenForecasts(int64_t key);
 

@@ -32,7 +32,7 @@ SELECT st.sweep, t.trial_id, st.stage, st.position, t.state,
   t.recipe_flops, t.model_flops, t.init_seed, t.data_seed, t.numerics, t.clamps,
   t.step, min(1.0, CAST(t.step AS REAL) / t.steps) AS progress, t.tokens_per_s, t.resident_bytes,
   t.epoch, t.worker_id, t.lease_expires_unix_ms, t.checkpoint_path, t.checkpoint_step,
-  t.failures, t.preemptions, t.out_of_memory, t.run_alone,
+  t.failures, t.preemptions, t.out_of_memory, t.shared_crashes, t.run_alone,
   (SELECT count(*) FROM attempts a WHERE a.trial_key=t.trial_key) AS attempts,
   (SELECT a.detail FROM attempts a WHERE a.trial_key=t.trial_key ORDER BY a.epoch DESC LIMIT 1)
     AS detail,
@@ -146,14 +146,16 @@ SELECT sweep, 'observed minimum', NULL, budget_flops, observed_min_loss, params,
 FROM v_isoflop_minima;
 
 -- The record of registered forecasts, all of them. Only rows whose status is not 'void' are blind.
--- error_rel = (forecast - outcome) / outcome; inside: the outcome lies in the interval.
+-- error_rel = (forecast - outcome) / outcome; inside: the outcome lies in the interval. Of an import
+-- the target has no trial here, but params and tokens.
 CREATE VIEW v_forecasts AS
 SELECT f.forecast_id, f.name, f.sweep, f.status, f.status_reason, f.law,
   f.primary_law AS "primary", t.trial_id AS target_trial_id, t.state AS target_state,
+  f.target_params, f.target_tokens,
   f.budget_flops, f.metric, f.loss, f.interval_lo, f.interval_hi, f.interval_level,
   f.interval_kind, f.interval_method, f.observations_hash, f.registered_unix_ms, f.record_json,
   f.previous_hash, f.record_hash, f.outcome_loss, f.error_rel, f.inside, f.scored_unix_ms
-FROM forecasts f JOIN trials t ON t.trial_key=f.target_key;
+FROM forecasts f LEFT JOIN trials t ON t.trial_key=f.target_key;
 
 -- What a sweep cost, by the attempts that ran in its name. useful: steps that led to a COMPLETED
 -- trial; in_progress: steps that an unfinished or cancelled trial can go on from; wasted: the rest

@@ -23,7 +23,7 @@ TEST(ControlTest, PauseCancelAndResumeStartTheCoordinatorThatIsGone) {
   KillCoordinator(box);
   const Result paused = box.Sweepctl({"pause", "gone"});
   EXPECT_EQ(paused.code, 0) << paused.err;
-  EXPECT_THAT(paused.err, HasSubstr("next: sweepctl resume gone --db " + box.db()));
+  EXPECT_THAT(paused.err, HasSubstr("sweepctl resume gone --db " + box.db()));
   EXPECT_EQ(box.Number("SELECT paused FROM sweeps"), 1);
   EXPECT_GT(box.CoordinatorPid(), 0) << "unfinished trials wait for workers";
 
@@ -36,7 +36,7 @@ TEST(ControlTest, PauseCancelAndResumeStartTheCoordinatorThatIsGone) {
   KillCoordinator(box);
   const Result resumed = box.Sweepctl({"resume", "gone"});
   EXPECT_EQ(resumed.code, 0) << resumed.err << box.Logs();
-  EXPECT_THAT(resumed.err, HasSubstr("trials go on"));
+  EXPECT_THAT(resumed.err, HasSubstr("2 cancelled trials taken up again"));
   EXPECT_EQ(box.Number("SELECT count(*) FROM trials WHERE state='COMPLETED'"), 2);
 
   // Nothing left to change: no coordinator is started for it.
@@ -63,7 +63,7 @@ TEST(ControlTest, RetryAfterACrashTakesTheFailedTrialUpAgain) {
   const Result retried = box.Sweepctl({"retry", "broken"});
   EXPECT_EQ(retried.code, 0) << retried.err;
   EXPECT_THAT(retried.out, HasSubstr("broken: 1 trials wait to be tried again"));
-  EXPECT_THAT(retried.err, HasSubstr("next: sweepctl resume broken"));
+  EXPECT_THAT(retried.err, HasSubstr("sweepctl resume broken"));
   EXPECT_EQ(box.Number("SELECT count(*) FROM trials WHERE state='PENDING'"), 1);
   EXPECT_GT(box.CoordinatorPid(), 0);
   const Result resumed = box.Sweepctl({"resume", "broken"});

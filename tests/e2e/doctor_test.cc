@@ -45,7 +45,7 @@ TEST(DoctorTest, SaysSoWhenAllIsWell) {
   const Result after = box.Sweepctl({"doctor", "--json"});
   EXPECT_EQ(after.code, 0) << after.out;
   EXPECT_EQ(Json::parse(after.out)["problems"], 0);
-  EXPECT_THAT(Found(after, "database"), HasSubstr("intact, 1 sweeps, 1 trials"));
+  EXPECT_THAT(Found(after, "database"), HasSubstr("intact, 1 sweep, 1 trial, 0 imports"));
   EXPECT_THAT(Found(after, "coordinator"), HasSubstr(fmt::format("pid {}", box.CoordinatorPid())));
   EXPECT_THAT(Found(after, "worker"), HasSubstr("2 slots"));
   EXPECT_THAT(Found(after, "data"), HasSubstr("every shard is there"));

@@ -3,8 +3,11 @@
 #include "fit/compare.h"
 
 #include <cmath>
+#include <functional>
+#include <limits>
 
 #include "fit/compare_report.h"
+#include "fit/multiplier_draws.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fit/planted_pair.h"
@@ -75,6 +78,21 @@ TEST(CompareTest, ADifferentExponentShowsAsTrendAndCrossover) {
   EXPECT_FALSE(c.crossover.extrapolated);
   EXPECT_EQ(c.crossover.better_below, "A");
   EXPECT_EQ(c.crossover.better_above, "B");
+}
+
+TEST(CompareTest, ACrossingIsAChangeOfSign) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  EXPECT_NEAR(FirstCrossing([](double x) { return x - 1; }, 0, 5), 1, 1e-5);
+  EXPECT_NEAR(FirstCrossing([](double x) { return std::clamp(x - 1, 0.0, 1.0) - 0.5; }, 0, 5), 1.5,
+              1e-5);
+  const std::function<double(double)> none[] = {
+      [](double) { return 0.0; },                        // a thing against itself
+      [](double x) { return std::fabs(x - 1); },         // touches
+      [](double x) { return std::max(x - 1, 0.0); },     // rises from 0
+      [&](double x) { return x < 1 ? 1 : -infinity; },   // jumps
+      [](double x) { return x < 1 ? 1 : std::nan(""); }  // ends
+  };
+  for (const auto& f : none) EXPECT_TRUE(std::isnan(FirstCrossing(f, 0, 5)));
 }
 
 TEST(CompareTest, EveryIntervalHasLevelKindAndMethodAndReportsSaySo) {
@@ -199,6 +217,22 @@ TEST_F(RefusalTest, LossesThatDoNotOverlapAreNotComparable) {
   const auto c = Compare(pair.A(1), pair.B(2), options);
   ASSERT_TRUE(c.ok());
   EXPECT_THAT(Reasons(*c), HasSubstr("the losses do not overlap: the frontier of A runs from"));
+}
+
+TEST_F(RefusalTest, TheSameRunsUnderTwoNamesAreNotComparedAndSharedOnesAreSaid) {
+  PlantedPair pair;
+  CompareOptions options = Quick();
+  options.fit.laws = {"frontier"};
+  const ComparedCohort a = pair.A(1);
+  ComparedCohort copy = a, half = pair.B(2);
+  copy.name = "copy";
+  EXPECT_THAT(Reasons(*Compare(a, copy, options)), HasSubstr("A and copy are the same"));
+  half.observations[0] = a.observations[0];
+  half.observations[0].cohort = half.observations[1].cohort;
+  const auto c = Compare(a, half, options);
+  ASSERT_TRUE(c.ok()) << c.status();
+  EXPECT_EQ(Reasons(*c), "");
+  EXPECT_TRUE(Has(c->warnings, kSharedRuns));
 }
 
 TEST_F(RefusalTest, ACohortThatCannotBeFittedIsAnErrorWithItsName) {

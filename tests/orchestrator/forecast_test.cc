@@ -49,6 +49,20 @@ TEST_F(ForecastTest, HeldTargetIsNeverLeasedUntilItsForecastIsRegistered) {
   EXPECT_EQ(LeaseOne("w").trial_id(), target_.trial_id());
 }
 
+TEST_F(ForecastTest, BudgetsBeyond2To53KeepTheirHash) {
+  // Canonical JSON writes such a double with all digits, which read back as an integer.
+  const double budget = 1.2345678901234567e18;
+  v1::RegisterForecastRequest request = ForecastOf("s", "s/large", AddTarget("s", budget), budget);
+  const core::Json row = {{"budget_flops", budget}, {"flops", 1e20}};
+  request.set_observations_json(core::CanonicalJson(core::Json::array({row})).value());
+  request.set_options_json(core::CanonicalJson(row).value());
+  ASSERT_OK(store_->RegisterForecast(request, Now()));
+  EXPECT_EQ(*store_->db().Text("SELECT observations_hash FROM forecasts"),
+            core::Sha256Hex(request.observations_json()));
+  EXPECT_OK(store_->VerifyForecastChain());
+  EXPECT_TRUE(store_->RegisterForecast(request, Now())->already_registered());
+}
+
 TEST_F(ForecastTest, ControlAndResubmissionDoNotReleaseAHeldTarget) {
   for (auto action :
        {v1::ControlRequest::CANCEL, v1::ControlRequest::RESUME, v1::ControlRequest::RETRY,

@@ -1,7 +1,6 @@
 // Imports: all or nothing, idempotent, written by whoever may write, and never the ground of a
 // registration when something about them is unknown.
-#include "orchestrator/import.h"
-
+#include "orchestrator/direct_write.h"
 #include "orchestrator/lock_file.h"
 #include "orchestrator/reader.h"
 #include "orchestrator/serve.h"
@@ -11,6 +10,7 @@
 namespace orchestrator {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -139,6 +139,60 @@ TEST_F(ImportTest, AnUnknownKeyBlocksRegistrationAndIsNamed) {
   EXPECT_OK(store_->RegisterForecast(request, Now()));
 }
 
+// Of the import "theirs": 1e20 FLOPs by a model of 1e9 parameters.
+v1::RegisterForecastRequest ForecastElsewhere(const std::string& name) {
+  v1::RegisterForecastRequest request = ForecastOf("theirs", name, {}, 1e20);
+  request.set_target_params(1e9);
+  request.set_target_tokens(1.6e10);
+  request.set_metric("c4/nats_per_token");
+  request.set_cohort_json(R"({"recipe":"x","tokenizer":"t"})");
+  request.set_observations_json("[]");
+  return request;
+}
+
+TEST_F(ImportTest, AForecastOfAnImportIsOnTheChainAndScoredByTheRunItWasAbout) {
+  v1::ImportRequest import = MakeImport("theirs", 3);
+  for (auto& run : *import.mutable_runs()) run.set_tokenizer("t");
+  EXPECT_TRUE(
+      absl::IsNotFound(store_->RegisterForecast(ForecastElsewhere("theirs/1e20"), Now()).status()));
+  ASSERT_OK(store_->Import(import, Now()));
+  const auto registered = store_->RegisterForecast(ForecastElsewhere("theirs/1e20"), Now());
+  ASSERT_OK(registered);
+  EXPECT_EQ(registered->status(), "open");
+  EXPECT_TRUE(
+      store_->RegisterForecast(ForecastElsewhere("theirs/1e20"), Now())->already_registered());
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      store_->RegisterForecast(ForecastElsewhere("another"), Now()).status()))
+      << "one primary forecast a budget";
+  v1::RegisterForecastRequest seen = ForecastElsewhere("seen");
+  seen.set_budget_flops(2e18);
+  EXPECT_EQ(store_->RegisterForecast(seen, Now())->status(), "void");
+  EXPECT_OK(store_->VerifyForecastChain());
+
+  // A model of another size, and a run of another cohort, are not what was forecast.
+  import.set_replace(true);
+  const auto add = [&](int row, double params, const std::string& tokenizer, double loss) {
+    v1::ImportedRun* run = import.add_runs();
+    *run = import.runs(0);
+    run->set_source_row(row);
+    run->set_flops(1.005e20);
+    run->set_params(params);
+    run->set_tokenizer(tokenizer);
+    run->set_target(true);
+    (*run->mutable_values())["c4"] = loss;
+    return store_->Import(import, Now())->forecasts_scored();
+  };
+  EXPECT_EQ(add(10, 3e9, "t", 2.5), 0);
+  EXPECT_EQ(add(11, 1e9, "u", 2.5), 0);
+  EXPECT_EQ(add(12, 1.1e9, "t", 3.05), 1);
+  EXPECT_EQ(Count("SELECT count(*) FROM v_forecasts WHERE name='theirs/1e20' AND status='scored' "
+                  "AND inside=1 AND abs(outcome_loss-3.05)<1e-9"),
+            1);
+  EXPECT_OK(store_->VerifyForecastChain());
+  ASSERT_OK(store_->db().Execute("UPDATE forecasts SET target_params=2e9 WHERE name='seen'"));
+  EXPECT_TRUE(absl::IsDataLoss(store_->VerifyForecastChain()));
+}
+
 TEST_F(ImportTest, AFileOfVersion1IsBroughtUpToDateWithItsRows) {
   const std::string path = dir_.File("old.db");
   {
@@ -149,9 +203,37 @@ TEST_F(ImportTest, AFileOfVersion1IsBroughtUpToDateWithItsRows) {
                     "CREATE VIEW v_gone AS SELECT 1; PRAGMA user_version=1"));
     ASSERT_OK(
         db->Execute("INSERT INTO sweeps VALUES('old','','{}','','','[]',0,0,0,0,'as-listed',0,0)"));
+    // With a fit and a registration, whose tables are made again.
+    ASSERT_OK(db->Execute(
+        "INSERT INTO trials(trial_key, trial_id, plan, state, lease_rank, created_unix_ms, recipe, "
+        "recipe_version, budget_flops, params, tokens, seq_len, batch, steps, recipe_flops, data) "
+        "VALUES(5,'t','{}','HELD',1,0,'r','1',1e9,1,1,1,1,1,1e9,'d');"
+        "INSERT INTO fits VALUES(1,'old','{}','h','o',0);"
+        "INSERT INTO forecasts VALUES(1,'old/1','old',5,'law',1,1e9,'loss',2,1,3,.9,'prediction',"
+        "'m','[]','o',0,'{}','','r','open','',NULL,NULL,NULL,NULL)"));
   }
-  EXPECT_THAT(std::string(Reader::Open(path).status().message()), HasSubstr("schema version 1"));
+  EXPECT_THAT(std::string(Reader::Open(path).status().message()),
+              AllOf(HasSubstr("schema version 1"), HasSubstr("serve --migrate-only --db " + path)));
+  EXPECT_EQ(*SchemaVersionOf(path), 1);
+  {
+    const auto lock = *DatabaseLock::Take(path);
+    CoordinatorAddress older;
+    older.endpoint = "127.0.0.1:1";
+    older.pid = 4321;
+    ASSERT_OK(lock->Publish(older));
+    EXPECT_THAT(std::string(BringUpToDate(path).status().message()), HasSubstr("`kill 4321`"));
+  }
+  const auto done = BringUpToDate(path);
+  ASSERT_OK(done);
+  EXPECT_EQ(done->from, 1);
+  EXPECT_EQ(done->backup, path + ".schema-1.bak");
+  EXPECT_EQ(*SchemaVersionOf(done->backup), 1) << "the copy is as it was";
+  EXPECT_EQ(BringUpToDate(path)->backup, "") << "nothing to do";
+  EXPECT_FALSE(FindCoordinator(path).has_value()) << "let go";
   const auto store = *Store::Open(path);
+  EXPECT_EQ(*store->db().Text("SELECT name || target_trial_id FROM v_forecasts"), "old/1t");
+  EXPECT_EQ(*store->db().Int(0, "SELECT count(*) FROM fits"), 1);
+  EXPECT_EQ(*store->db().Int(-1, "SELECT shared_crashes FROM trials"), 0);
   EXPECT_EQ(*store->db().Int(0, "PRAGMA user_version"), kSchemaVersion);
   EXPECT_EQ(*store->db().Int(0, "SELECT count(*) FROM sweeps"), 1);
   EXPECT_EQ(*store->db().Int(-1, "SELECT count(schedule) FROM v_observations"), 0);

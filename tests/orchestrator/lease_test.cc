@@ -46,6 +46,15 @@ TEST_F(LeaseTest, RenewedLeaseDoesNotExpire) {
   EXPECT_EQ(Count("SELECT step FROM trials"), 12);
 }
 
+TEST_F(LeaseTest, AReportMovesTheProgressOnBetweenHeartbeats) {
+  ASSERT_OK(store_->SubmitSweep(MakeSweep("s", 1), Now()));
+  v1::ReportRequest report = ReportOf("w", LeaseOne("w"), 1, 30);
+  report.set_tokens_per_s(5e4);
+  ASSERT_OK(store_->AppendReport(report, Now()));
+  EXPECT_EQ(Count("SELECT step FROM trials"), 30);
+  EXPECT_EQ(Count("SELECT tokens_per_s FROM v_trials"), 50'000);
+}
+
 TEST_F(LeaseTest, EveryWriteUnderAStaleEpochIsRefusedAndChangesNothing) {
   ASSERT_OK(store_->SubmitSweep(MakeSweep("s", 1), Now()));
   const v1::Lease stale = LeaseOne("w1");
@@ -220,6 +229,25 @@ TEST(AfterAttemptTest, PauseCostsNoRetryAndCancelIsNotTriedAgain) {
             TrialState::kFailed);
   EXPECT_EQ(AfterAttempt(AttemptEnd::kCompleted, StopRequest::kCancel, none, limits).next,
             TrialState::kCompleted);
+}
+
+TEST_F(LeaseTest, ACrashOfASharedTrainerIsNobodysFailureUntilTheTrialIsAlone) {
+  v1::SubmitSweepRequest sweep = MakeSweep("s", 1);
+  sweep.mutable_retry()->set_failure(0);
+  ASSERT_OK(store_->SubmitSweep(sweep, Now()));
+  std::string id;
+  for (int crash = 0; crash < 3; ++crash) {
+    const v1::Lease lease = LeaseOne("w");
+    id = lease.trial_id();
+    EXPECT_EQ(lease.run_alone(), crash == 2);
+    v1::CompleteRequest end = CompletionOf("w", lease, v1::OUTCOME_FAILED);
+    end.set_crashed_with(3);  // also when it was alone: the coordinator knows better
+    ASSERT_OK(store_->CompleteAttempt(end, Now()));
+    EXPECT_EQ(State(id), crash < 2 ? "PENDING" : "FAILED");
+  }
+  EXPECT_EQ(Count("SELECT failures FROM trials"), 1);
+  EXPECT_EQ(Count("SELECT shared_crashes FROM trials"), 2);
+  EXPECT_EQ(Count("SELECT count(*) FROM attempts WHERE outcome='FAILED'"), 3);
 }
 
 TEST(AfterAttemptTest, WhatRanOutOfMemoryIsTriedAgainAlone) {

@@ -21,6 +21,16 @@ TEST(ExitCodeTest, EveryKindOfFailureHasItsCode) {
   EXPECT_EQ(ExitCodeOf(absl::InternalError("x")), 70);
 }
 
+TEST(ShellWordTest, OnlyWhatAShellWouldChangeIsQuoted) {
+  EXPECT_EQ(ShellWord("a/b-c_1.yaml"), "a/b-c_1.yaml");
+  EXPECT_EQ(ShellWord(""), "''");
+  EXPECT_EQ(ShellWord("two words"), "'two words'");
+  EXPECT_EQ(ShellWord("it's $HOME"), "'it'\\''s $HOME'");
+  GlobalOptions options;
+  options.db = "my sweeps.db";
+  EXPECT_THAT(CommandLine(options, "status"), testing::EndsWith(" status --db 'my sweeps.db'"));
+}
+
 Table Sample() {
   Table table({{"name", "name", true}, {"n", "count"}, {"secret", ""}, {"tags", "tags", true}});
   table.AddRow({{"a,\"b\"", ""}, {1.5e20, "1.5e+20"}, {7, ""}, {{"x", "y"}, "x y"}});

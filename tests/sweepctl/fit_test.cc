@@ -72,7 +72,7 @@ TEST(FitVerbTest, APlantedSurfaceIsForecastWithinItsInterval) {
                                "--no-backtest");
   EXPECT_EQ(text.code, 0);
   EXPECT_THAT(text.out, HasSubstr("35 observations"));
-  EXPECT_THAT(text.err, HasSubstr("next: sweepctl fit --csv"));
+  EXPECT_THAT(text.err, HasSubstr("sweepctl fit --csv"));
 }
 
 TEST(FitVerbTest, OptionsReachTheFit) {

@@ -37,7 +37,15 @@ TEST_F(ImportVerbTest, TheOlmoLadderIsFittedWithItsTargetsLeftOut) {
   EXPECT_THAT(import.out, HasSubstr("bits_per_byte on hellaswag_val, 18 of 18 runs"));
   EXPECT_THAT(import.err, AllOf(HasSubstr("left out: 17 rows that are not the last of their run"),
                                 HasSubstr("! unknown: data, numerics, seq_len."),
-                                HasSubstr("next: sweepctl fit --sweep olmo-ladder")));
+                                HasSubstr("sweepctl fit --sweep olmo-ladder --db " + Db())));
+  const Json status = Run("status --json").json();
+  EXPECT_EQ(status["imports"][0]["name"], "olmo-ladder");
+  EXPECT_EQ(status["imports"][0]["runs"], 18);
+  EXPECT_THAT(Run("status").out, AllOf(StartsWith("import"), HasSubstr("data, numerics, seq_len")));
+  EXPECT_THAT(Run("status olmo-ladder").err, HasSubstr("no forecast from it registered"));
+  const Result doctor = Run("doctor");
+  EXPECT_THAT(doctor.out, HasSubstr("olmo-ladder: 18 runs, "));
+  EXPECT_THAT(doctor.out, HasSubstr("unknown: data, numerics, seq_len"));
   const Result fit = Run("fit --law chinchilla --bootstrap 0 --no-backtest --predict 1e23 --json");
   ASSERT_EQ(fit.code, 0) << fit.err;
   const Json out = fit.json();
@@ -242,9 +250,54 @@ TEST_F(CompareVerbTest, WhatIsNotComparableSaysWhyAndExits65) {
   EXPECT_THAT(result.json()["reasons"].dump(), HasSubstr("tokenizer differs"));
   EXPECT_THAT(result.err, HasSubstr("not comparable: tokenizer differs: old is t, new is other"));
   for (const char* args : {"compare a.csv b.csv --sweep x", "compare a b --by recipe --at lots",
-                           "compare a b --level 3 --by r --csv x.csv", "compare a"})
+                           "compare a b --level 3 --by r --csv x.csv", "compare a", "compare a a"})
     EXPECT_EQ(Sweepctl(args).code, 2) << args;
+  EXPECT_THAT(Sweepctl("compare a b --factor recpie").err,
+              AllOf(HasSubstr("did you mean 'recipe'?"), HasSubstr("data, numerics, recipe")));
+  EXPECT_THAT(Sweepctl("compare a b --factor eval").err, HasSubstr("no common scale"));
   EXPECT_EQ(Run("compare a b").code, 65) << "no database";
+}
+
+TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredByALaterImport) {
+  const std::string path = Csv(0.95);
+  const std::string map = Write(
+      "m.yaml",
+      "name: old\ncolumns: {params: params, tokens: tokens, flops: flops, budget_flops: flops, "
+      "recipe: recipe, tokenizer: tokenizer}\n"
+      "metrics: [{name: loss, column: loss, unit: nats_per_token, eval: c4}]\nschedule: cooled\n");
+  const std::string import = fmt::format(
+      "import {} --map {} --where recipe=old --value data=d --value seq_len=2048 "
+      "--value n_convention=with-embedding --value flop_convention=6nd",
+      path, map);
+  ASSERT_EQ(Run(import).code, 0);
+  const std::string fit = "fit --predict 1e21 --register --bootstrap 40 ";
+  const Result refused = Run(fit);
+  EXPECT_EQ(refused.code, 65);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("numerics of its runs is unknown"),
+                                 HasSubstr("--replace --value numerics=")));
+  EXPECT_THAT(Run(fit + "--law chinchilla").err, HasSubstr("leave out --law"));
+  ASSERT_EQ(Run(import + " --value numerics=bf16 --replace").code, 0);
+  const Result registered = Run(fit + "--json");
+  ASSERT_EQ(registered.code, 0) << registered.err;
+  const Json entry = registered.json()["registered"][0];
+  EXPECT_EQ(entry["status"], "open");
+  EXPECT_EQ(entry["name"], "old/loss/nats_per_token/1e+21");
+  const Json record = Run("forecasts --sweep old --json").json();
+  EXPECT_EQ(record["forecasts"][0]["status"], "open");
+  EXPECT_EQ(record["forecasts"][0]["target_params"], entry["params"]);
+  EXPECT_EQ(record["chain"]["intact"], true);
+  EXPECT_THAT(Run("watch old").err, HasSubstr("is an import, not a sweep"));
+
+  const double params = entry["params"], tokens = 1e21 / 6 / params;
+  Write("two.csv", *core::ReadFile(path) + fmt::format("1e21,{},{},{},old,t,nats\n", params, tokens,
+                                                       Loss(params, tokens, 1)));
+  const Result outcome = Run(import + " --value numerics=bf16 --replace");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("outcome of 1 registered forecast found"),
+                                 HasSubstr("forecasts --sweep old")));
+  const Json scored = Run("forecasts --json").json()["forecasts"][0];
+  EXPECT_EQ(scored["status"], "scored");
+  EXPECT_LT(std::fabs(scored["error_rel"].get<double>()), 0.01);
 }
 
 TEST_F(CompareVerbTest, ImportsAreComparedByNameUnderOneMetric) {

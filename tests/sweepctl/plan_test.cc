@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "gmock/gmock.h"
+#include "sweepctl/plan_memory.h"
 #include "tests/sweepctl/planted_sweep.h"
 #include "tests/sweepctl/program.h"
 
@@ -113,28 +114,62 @@ TEST(PlanPowerTest, WrongOptionsExit2AndSayWhatTheyTake) {
 
 TEST(PlanDesignTest, TheCheapestDesignReachesTheWidthAndItsFilePlans) {
   const std::string out = Temp("design.yaml");
-  const std::string width = "--simulations 8 --target-width 9% --max-flops ";
+  const std::string width = "--simulations 4 --target-width 9% --max-flops ";
   const Result result = Sweepctl(kQuickstart + width + "3e13 --out " + out);
   ASSERT_EQ(result.code, 0) << result.err;
   const Json answer = result.json();
   ASSERT_FALSE(answer["design"].is_null()) << result.out;
   EXPECT_LE(answer["design"]["flops"].get<double>(), 3e13);
   EXPECT_LE(answer["power"]["targets"][0]["half_width"].get<double>(), 0.09);
-  EXPECT_EQ(answer["power"]["simulations"], 32) << "simulated anew";
+  EXPECT_EQ(answer["power"]["simulations"], 16) << "simulated anew";
   EXPECT_THAT(result.err, HasSubstr("launch " + out + " --data-root "));
   const Json planned = Sweepctl("plan " + out + " --json --simulations 0").json();
   EXPECT_EQ(planned["sweep"], "quickstart-design");
   EXPECT_NEAR(planned["totals"]["flops"].get<double>(), answer["design"]["flops"].get<double>(), 1);
 
   const Result poor = Sweepctl(kQuickstart + width + "2e12");
-  ASSERT_EQ(poor.code, 0) << poor.err;
+  EXPECT_EQ(poor.code, 65) << "a script must not go on without a design";
   EXPECT_TRUE(poor.json()["design"].is_null());
   EXPECT_GT(poor.json()["beyond"]["flops"].get<double>(), 2e12);
+  EXPECT_GT(poor.json()["needed_flops"].get<double>(), 2e12);
+  EXPECT_TRUE(poor.json()["reached_half_width"].is_null()) << "none ends with an interval";
+  EXPECT_THAT(poor.err, HasSubstr("it takes about"));
   const Result impossible =
       Sweepctl("plan sweeps/quickstart.yaml --simulations 2 --target-width 0.1% --max-flops 1e13");
+  EXPECT_EQ(impossible.code, 65);
+  EXPECT_THAT(impossible.err, HasSubstr("the narrowest reaches"));
   EXPECT_THAT(impossible.out, AllOf(HasSubstr("no design within 1e+13 FLOPs"),
                                     HasSubstr("the target's own run alone")));
   EXPECT_EQ(Sweepctl("plan sweeps/delphi.yaml --target-width 1% --max-flops 1e20").code, 2);
+}
+
+TEST(PlanMemoryTest, TheHostsOwnDeviceIsComparedWithTheLeastThatATrialNeeds) {
+  const auto warnings = [](const std::string& numerics, const Devices& devices) {
+    const auto file = sweeps::ParseSweepFile(
+                          "name: g\nrecipe: delphi\nbudgets: [3e19]\npoints: "
+                          "all\nnumerics: " +
+                              numerics + "\n",
+                          "g.yaml")
+                          .value();
+    return MemoryWarnings(sweeps::Expand(file, {}).value(), {}, devices);
+  };
+  Devices small, large;
+  small.gpu_bytes = 20e9;
+  small.gpu = "Small";
+  small.host_bytes = 16e9;
+  large.gpu_bytes = 130e9;
+  large.host_bytes = 1e12;
+  const auto too_small = warnings("bf16-mixed", small);
+  ASSERT_EQ(too_small.size(), 1u);
+  EXPECT_EQ(too_small[0].of, 9u);
+  EXPECT_LT(too_small[0].trials, 9u) << "the smallest fit";
+  EXPECT_GT(too_small[0].least_bytes, 20e9);
+  EXPECT_FALSE(too_small[0].fits_no_gpu);
+  EXPECT_THAT(too_small[0].text, HasSubstr("of Small"));
+  EXPECT_TRUE(warnings("bf16-mixed", large).empty());
+  EXPECT_EQ(warnings("bf16-mixed", Devices())[0].code, "no-gpu");
+  EXPECT_THAT(warnings("f32", small)[0].text, HasSubstr("of memory in f32 on a CPU"));
+  EXPECT_TRUE(warnings("f32", large).empty());
 }
 
 // One sweep with all its fit trials finished, for the tests of --next.
@@ -185,9 +220,16 @@ TEST_F(PlanNextTest, NextRunsStayWithinTheFlopsAndMakeAFileThatSharesTheFinished
     EXPECT_EQ(planned["trials"][20 + i]["init_seed"], answer["runs"][i]["seed"]);
   }
 
-  const Result text =
-      Sweepctl("plan --next --max-flops 1e13 --criterion d --simulations 0 --db " + Db());
+  const Result text = Sweepctl(
+      "plan --next --max-flops 1e13 --predict 1e14 --criterion d "
+      "--simulations 0 --db " +
+      Db() + " --out " + out);
   EXPECT_EQ(text.code, 0) << text.err;
+  // The sweep's own limit covers one target of 1e13.
+  EXPECT_THAT(text.out, AllOf(HasSubstr("; registered targets 1"), HasSubstr("; limits.flops")));
+  const Result again = Sweepctl("plan " + out + " --simulations 0");
+  EXPECT_EQ(again.code, 0);
+  EXPECT_THAT(again.err, Not(HasSubstr("refuse")));
   EXPECT_THAT(text.out, AllOf(HasSubstr("runs to add to sweep nano (20 finished runs), D-optimal"),
                               HasSubstr("not simulated")));
 }

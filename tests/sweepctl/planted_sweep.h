@@ -22,6 +22,7 @@ seq_len: 256
 data:
   mix: {code: {paths: ["**/*.cc"]}}
   tokenizer: {sentencepiece: 512}
+limits: {flops: 3.5e13}
 forecast: {at: [1e13], register: true}
 )";
 

@@ -67,6 +67,25 @@ TEST(ProgramTest, ThePlanOfTheDelphiSuiteIsThePublishedGrid) {
   }
 }
 
+TEST(ProgramTest, PlanSaysWhichTrialsFitNoDevice) {
+  const std::string file = testing::TempDir() + "/large.yaml";
+  ASSERT_TRUE(core::WriteFileAtomically(file,
+                                        "name: large\nrecipe: delphi\nnumerics: bf16-mixed\n"
+                                        "runs: [{budget: 3e20, hidden: 2816, seed: 0}, {budget: "
+                                        "1e24, hidden: 12800, seed: 0}]\n")
+                  .ok());
+  const Result json = Sweepctl("plan " + file + " --json");
+  ASSERT_EQ(json.code, 0) << json.err;
+  const Json warning = json.json()["warnings"][0];
+  EXPECT_EQ(warning["code"], "memory");
+  EXPECT_EQ(warning["budget_flops"], 1e24);
+  EXPECT_EQ(warning["fits_no_gpu"], true);
+  const Result text = Sweepctl("plan " + file);
+  EXPECT_THAT(text.out, HasSubstr("! trials at 1e+24: 1 of 1 needs "));
+  EXPECT_THAT(text.out, HasSubstr("fits no GPU known"));
+  EXPECT_EQ(Sweepctl("plan sweeps/quickstart.yaml --json").json()["warnings"], Json::array());
+}
+
 TEST(ProgramTest, PlanHasEveryFieldOtherProgramsRelyOn) {
   const Result result = Sweepctl("plan sweeps/quickstart.yaml --json");
   ASSERT_EQ(result.code, 0) << result.err;

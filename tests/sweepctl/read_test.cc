@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "orchestrator/serve.h"
+#include "orchestrator/store/schema.h"
 #include "tests/sweepctl/planted_sweep.h"
 #include "tests/sweepctl/program.h"
 
@@ -51,7 +52,7 @@ TEST_F(ReadTest, StatusTellsCountsSpendForecastsAndTheNextCommand) {
   EXPECT_THAT(text.out,
               HasSubstr("forecasts: 4 registered: 1 scored, 1 open, 1 abandoned, 1 void\n"));
   EXPECT_THAT(text.out, HasSubstr("no coordinator is running"));
-  EXPECT_THAT(text.err, HasSubstr("next: sweepctl resume nano --db " + Db()));
+  EXPECT_THAT(text.err, HasSubstr("sweepctl resume nano --db " + Db()));
   const Result json = Run("status nano --json");
   const Json out = json.json();
   EXPECT_EQ(json.err, "");
@@ -147,6 +148,7 @@ TEST_F(ReadTest, FitForecastsAndNamesTheModelToTrain) {
   EXPECT_EQ(with["observations"], 21);
   EXPECT_THAT(with["predictions"][0]["warnings"].dump(), HasSubstr("targets-included"));
   EXPECT_EQ(Run("fit --where a=b").code, 2);
+  EXPECT_THAT(Run("fit --predict 1e14 --register").err, HasSubstr("--register is for imports"));
 }
 
 TEST_F(ReadTest, ExportedObservationsFitToTheSameLaw) {
@@ -245,6 +247,38 @@ TEST_F(ReadTest, AMissingDatabaseExits65AndSaysHowToMakeOne) {
   EXPECT_FALSE(std::filesystem::exists(dir_->File("none.db")));
 }
 
+TEST(OlderDatabaseTest, ReadingNamesACommandThatEndsAndWritingBringsItUpToDate) {
+  orchestrator::TempDir dir;
+  const std::string db = dir.File("old.db"), copy = dir.File("second copy.db");
+  {
+    const auto old =
+        orchestrator::Database::Open(db, orchestrator::Database::Mode::kReadWrite).value();
+    ASSERT_OK(old->Execute(orchestrator::kTablesSql));
+    ASSERT_OK(
+        old->Execute("INSERT INTO sweeps VALUES('old','','{}','','','[]',0,0,0,0,'as-listed',0,0);"
+                     "PRAGMA user_version=1; PRAGMA wal_checkpoint(TRUNCATE)"));
+  }
+  std::filesystem::copy_file(db, copy);
+  for (const char* verb :
+       {"status", "fit", "forecasts", "export", "query 'SELECT 1'", "watch old"}) {
+    const Result result = Sweepctl(std::string(verb) + " --db " + db);
+    EXPECT_EQ(result.code, 65) << verb;
+    EXPECT_THAT(result.err, HasSubstr("sweepctl serve --migrate-only --db " + db)) << verb;
+  }
+  const Result cancel = Sweepctl("cancel old --db " + db);
+  EXPECT_EQ(cancel.code, 0) << cancel.err;
+  EXPECT_THAT(cancel.err, HasSubstr("schema 1 brought up to"));
+  EXPECT_THAT(cancel.err, HasSubstr(db + ".schema-1.bak"));
+  EXPECT_EQ(Sweepctl("status --db " + db).code, 0);
+  // The command as printed, for a path that a shell would split.
+  std::string advice = Sweepctl("status --db '" + copy + "'").err;
+  advice.pop_back();  // the line's end
+  const Result migrated = Sweepctl(advice.substr(advice.find(" serve --migrate-only")));
+  EXPECT_EQ(migrated.code, 0) << migrated.err;
+  EXPECT_THAT(migrated.err, HasSubstr("has schema "));
+  EXPECT_EQ(Sweepctl("status --db '" + copy + "'").code, 0);
+}
+
 TEST(CompletionTest, TheScriptIsBashAndCompletesVerbsAndOptions) {
   const std::string file = testing::TempDir() + "/completion.bash";
   ASSERT_EQ(Sweepctl("completion bash", file).code, 0);
@@ -273,7 +307,7 @@ TEST(WaitingTest, AFinishedFitStageWithAHeldTargetAsksForResume) {
   const Result status = Sweepctl("status b --db " + db);
   EXPECT_THAT(status.out, HasSubstr("HELD: registration"));
   EXPECT_THAT(status.err, HasSubstr("waiting for registration"));
-  EXPECT_THAT(status.err, HasSubstr("next: sweepctl resume b"));
+  EXPECT_THAT(status.err, HasSubstr("sweepctl resume b"));
   const Result which = Sweepctl("fit --db " + db);
   EXPECT_EQ(which.code, 2);
   EXPECT_THAT(which.err, HasSubstr("2 sweeps, name one: a, b"));
@@ -298,7 +332,7 @@ TEST(ControlTest, CancelPauseAndRetryGoThroughTheRunningCoordinator) {
   auto served = orchestrator::ServedCoordinator::Start(options, &core::SystemClock());
   ASSERT_OK(served);
   EXPECT_EQ(Sweepctl("status nano --json" + flag).json()["coordinator"]["running"], true);
-  EXPECT_THAT(Sweepctl("status nano" + flag).err, HasSubstr("next: sweepctl watch nano"));
+  EXPECT_THAT(Sweepctl("status nano" + flag).err, HasSubstr("sweepctl watch nano"));
   EXPECT_EQ(Sweepctl("query 'SELECT count(*) AS n FROM v_trials' --output csv --endpoint " +
                      (*served)->endpoint())
                 .out,
@@ -308,7 +342,7 @@ TEST(ControlTest, CancelPauseAndRetryGoThroughTheRunningCoordinator) {
   const Result retried = Sweepctl("retry nano --failed" + flag);
   EXPECT_EQ(retried.code, 0) << retried.err;
   EXPECT_THAT(retried.out, HasSubstr("1 trials wait to be tried again"));
-  EXPECT_THAT(retried.err, HasSubstr("next: sweepctl resume nano"));
+  EXPECT_THAT(retried.err, HasSubstr("sweepctl resume nano"));
 
   const Result one = Sweepctl("cancel nano --trial " + failed.substr(0, 12) + " --json" + flag);
   EXPECT_EQ(one.json()["trials_changed"], 1) << one.err;

@@ -207,10 +207,12 @@ void Agent::Place(const v1::AcquireResponse& response) {
 }
 
 int Agent::Run() {
-  if (absl::Status status = core::MakeDirs(options_.work_dir); !status.ok()) {
-    spdlog::error("{}", std::string(status.message()));
-    return 73;
+  auto work_dir = WorkDirLock::Take(options_.work_dir);
+  if (!work_dir.ok()) {
+    spdlog::error("{}", std::string(work_dir.status().message()));
+    return absl::IsFailedPrecondition(work_dir.status()) ? kExitTaken : 73;
   }
+  work_dir_ = *std::move(work_dir);
   int exit_code = kExitDone;
   if (!RegisterWithPatience(&exit_code)) return exit_code;
   spdlog::info("worker {} at {}: {} slots, {} threads, {}", worker_id_, options_.coordinator,

@@ -15,6 +15,7 @@
 #include "worker/agent/packing.h"
 #include "worker/agent/shared_trainer.h"
 #include "worker/agent/slot.h"
+#include "worker/agent/work_dir_lock.h"
 
 namespace worker {
 
@@ -40,6 +41,7 @@ struct AgentOptions {
 
 // Exit codes of `sweep-worker agent` (DESIGN.md section 5).
 inline constexpr int kExitDone = 0;
+inline constexpr int kExitTaken = 65;  // another agent has the work folder
 inline constexpr int kExitUnreachable = 69;
 inline constexpr int kExitRequeue = 75;
 
@@ -56,7 +58,8 @@ class Agent {
 
   // Works until drained (kExitDone), stopped (kExitRequeue, every trial saved and given back), or
   // the coordinator is gone for good (kExitUnreachable, or kExitDone with exit_when_drained: an
-  // idle coordinator ends itself) or speaks another protocol version (kExitUnreachable).
+  // idle coordinator ends itself) or speaks another protocol version (kExitUnreachable). At once
+  // where another agent has the work folder (kExitTaken).
   int Run();
   // From any thread, not from a signal handler.
   void RequestStop() EXCLUDES(mu_);
@@ -87,6 +90,7 @@ class Agent {
   std::atomic<int64_t> lease_ms_{30'000};
   Packing packing_;  // Run() only
   int64_t packing_sampled_ms_ = 0;
+  std::unique_ptr<WorkDirLock> work_dir_;  // let go when the trainers have ended
   std::unique_ptr<SharedTrainer> shared_;  // outlives the slots
   std::vector<std::unique_ptr<Slot>> slots_;
 };

@@ -22,6 +22,10 @@ namespace worker {
 class TrainerPeer {
  public:
   virtual ~TrainerPeer() = default;
+  // Whether a trial of ours is being trained, for the neighbours' count.
+  virtual void SetBusy(bool) {}
+  // Trials of others that were being trained in the process when it ended.
+  virtual int Neighbours() { return 0; }
   // Bytes that arrived, "" after timeout_ms without any. UNAVAILABLE at end-of-file.
   virtual absl::StatusOr<std::string> Read(int timeout_ms) = 0;
   // UNAVAILABLE when the process is gone (never SIGPIPE).

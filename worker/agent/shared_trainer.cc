@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -21,6 +22,8 @@ struct SharedTrainer::Process {
   socklen_t address_length = 0;
   core::Mutex mu;
   std::unique_ptr<ChildProcess> child GUARDED_BY(mu);
+  int busy GUARDED_BY(mu) = 0;          // connections with a trial
+  int busy_at_end GUARDED_BY(mu) = -1;  // -1: it is not known to have ended
   pid_t pid = -1;
 };
 
@@ -30,12 +33,26 @@ class Connection final : public TrainerPeer {
  public:
   Connection(std::shared_ptr<SharedTrainer::Process> process, int fd)
       : process_(std::move(process)), fd_(fd) {}
-  ~Connection() override { close(fd_); }
+  ~Connection() override {
+    SetBusy(false);
+    close(fd_);
+  }
+  void SetBusy(bool busy) override {
+    core::MutexLock lock(&process_->mu);
+    process_->busy += static_cast<int>(busy) - static_cast<int>(busy_);
+    busy_ = busy;
+  }
+  int Neighbours() override {
+    core::MutexLock lock(&process_->mu);
+    return std::max(0, process_->busy_at_end - static_cast<int>(busy_));
+  }
   absl::StatusOr<std::string> Read(int timeout_ms) override { return ReadSocket(fd_, timeout_ms); }
   absl::Status Write(std::string_view bytes) override { return WriteSocket(fd_, bytes); }
   pid_t pid() const override { return process_->pid; }
   std::string DescribeEnd() override {
     core::MutexLock lock(&process_->mu);
+    // The first to notice counts; the others are about to let go.
+    if (process_->busy_at_end < 0) process_->busy_at_end = process_->busy;
     return process_->child->DescribeEnd();
   }
   void MarkLog() override {
@@ -46,6 +63,7 @@ class Connection final : public TrainerPeer {
  private:
   const std::shared_ptr<SharedTrainer::Process> process_;
   const int fd_;
+  bool busy_ = false;
 };
 
 absl::StatusOr<std::shared_ptr<SharedTrainer::Process>> Launch(const std::vector<std::string>& argv,

@@ -149,6 +149,7 @@ void Slot::TrainLoop() {
     completion.set_epoch(lease.epoch());
     completion.set_outcome(end.outcome);
     completion.set_detail(end.detail);
+    if (end.outcome == v1::OUTCOME_FAILED) completion.set_crashed_with(end.crashed_with);
     completion.set_step(end.step);
     completion.set_train_ms(end.train_ms);
     completion.set_total_ms(core::SystemClock().MonotonicMs() - start_ms);
@@ -215,6 +216,7 @@ Slot::Ending Slot::RunTrial(const v1::Lease& lease, int threads) {
   if (status.ok()) status = link_->Start(start);
   if (!status.ok()) {
     link_.reset();
+    end.crashed_with = NeighboursAtEnd(status);
     end.detail = fmt::format("starting the trainer: {}", std::string(status.message()));
     return end;
   }
@@ -268,7 +270,11 @@ Slot::Ending Slot::Converse(const v1::Lease& lease, int64_t steps) {
       link_.reset();
       // A scheduler that ends the agent often signals the trainer as well.
       end.outcome = told == StopReason::kNone ? v1::OUTCOME_FAILED : stopped_outcome();
+      end.crashed_with = NeighboursAtEnd(next.status());
       end.detail = std::string(next.status().message());
+      if (end.crashed_with > 0)
+        end.detail = fmt::format("with {} other trial{} in the process: {}", end.crashed_with,
+                                 end.crashed_with == 1 ? "" : "s", end.detail);
       return end;
     }
     if (!next->has_value()) continue;
@@ -362,6 +368,7 @@ bool Slot::BringOne() {
       report.set_worker_id(options_.worker_id);
       report.set_trial_id(lease.trial_id());
       report.set_epoch(lease.epoch());
+      report.set_tokens_per_s(progress_.tokens_per_s());
       outbox_.FillReport(&report);
     } else if (!checkpoints_.empty()) {
       publish.emplace();

@@ -66,6 +66,7 @@ class Slot {
   struct Ending {
     sweep::v1::Outcome outcome = sweep::v1::OUTCOME_FAILED;
     std::string detail;
+    int crashed_with = 0;  // other trials in the process that ended
     int64_t step = 0, train_ms = 0, peak_resident_bytes = 0;
     std::optional<sweep::v1::Evaluation> final_evaluation;
     sweep::v1::Provenance provenance;

@@ -1,5 +1,8 @@
 #include "worker/agent/trainer_link.h"
 
+#include <cstdlib>
+
+#include "absl/strings/cord.h"
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/status_macros.h"
@@ -14,6 +17,16 @@ namespace worker {
 namespace {
 
 namespace v1 = ::sweep::v1;
+
+constexpr char kNeighbours[] = "sweep-worker/neighbours";
+
+// Why the process ended, with who else was in it.
+absl::Status EndOf(TrainerPeer& peer) {
+  absl::Status status = absl::UnavailableError(peer.DescribeEnd());
+  if (const int neighbours = peer.Neighbours(); neighbours > 0)
+    status.SetPayload(kNeighbours, absl::Cord(std::to_string(neighbours)));
+  return status;
+}
 
 class NativeTrainer final : public TrainerLink {
  public:
@@ -42,8 +55,9 @@ class NativeTrainer final : public TrainerLink {
     child_->MarkLog();
     v1::ToTrainer message;
     *message.mutable_start() = start;
+    child_->SetBusy(true);
     const absl::Status sent = child_->Write(EncodeFrame(message));
-    return sent.ok() ? sent : absl::UnavailableError(child_->DescribeEnd());
+    return sent.ok() ? sent : EndOf(*child_);
   }
   void Stop(bool save) override {
     v1::ToTrainer message;
@@ -54,7 +68,7 @@ class NativeTrainer final : public TrainerLink {
     ASSIGN_OR_RETURN(std::optional<std::string> frame, frames_.Next());
     if (!frame.has_value()) {
       const absl::StatusOr<std::string> bytes = child_->Read(timeout_ms);
-      if (!bytes.ok()) return absl::UnavailableError(child_->DescribeEnd());
+      if (!bytes.ok()) return EndOf(*child_);
       frames_.Append(*bytes);
       ASSIGN_OR_RETURN(frame, frames_.Next());
       if (!frame.has_value()) return std::optional<v1::FromTrainer>();
@@ -62,6 +76,7 @@ class NativeTrainer final : public TrainerLink {
     v1::FromTrainer message;
     if (!message.ParseFromString(*frame))
       return absl::InvalidArgumentError("the trainer sent a frame that is not a FromTrainer");
+    if (message.has_finished()) child_->SetBusy(false);
     return std::optional<v1::FromTrainer>(std::move(message));
   }
   bool reusable() const override { return true; }
@@ -142,6 +157,11 @@ class OutsideTrainer final : public TrainerLink {
 };
 
 }  // namespace
+
+int NeighboursAtEnd(const absl::Status& status) {
+  const auto payload = status.GetPayload(kNeighbours);
+  return payload.has_value() ? std::atoi(std::string(*payload).c_str()) : 0;
+}
 
 absl::StatusOr<std::unique_ptr<TrainerLink>> StartNativeTrainer(const NativeOptions& options) {
   std::unique_ptr<TrainerPeer> child;

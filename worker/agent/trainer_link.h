@@ -17,6 +17,10 @@
 
 namespace worker {
 
+// Of an error of a link: the other trials that were in the trainer process when it ended. 0 where
+// it was this trial's own, or has not ended.
+int NeighboursAtEnd(const absl::Status& status);
+
 class TrainerLink {
  public:
   // Kills the process group.

@@ -90,9 +90,10 @@ void FillProvenance(const Process& process, sweep::v1::Provenance* p) {
   p->set_trainer("native-cuda");
   p->set_device("cuda: " + process.cuda.device);
   p->set_libraries_json(process.cuda.libraries_json);
-  p->set_packing(process.options.connections <= 1
-                     ? "alone"
-                     : fmt::format("streams and batched graphs, {} slots", process.options.connections));
+  p->set_packing(
+      process.options.connections <= 1
+          ? "alone"
+          : fmt::format("streams and batched graphs, {} slots", process.options.connections));
 }
 
 // Every byte of a data folder is verified once a process; whoever comes meanwhile waits for it.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -233,6 +234,24 @@ TEST_F(AgentTest, OneProcessTrainsTheTrialsOfAGpuAndItsCrashCostsLeasesOnly) {
   EXPECT_EQ(Row(on_cpu).state, "PENDING") << "a GPU does not compute f32";
 }
 
+TEST_F(AgentTest, ATrialThatCrashesTheSharedTrainerFailsAloneAndItsNeighboursDoNot) {
+  numerics_ = "bf16-mixed";
+  const std::string culprit =
+      AddSweep("packed", {{{"crash_at", 8}, {"crash_always", true}, {"step_ms", 5}},
+                          {{"step_ms", 6}},
+                          {{"step_ms", 7}}});
+  StartAgent(3, 4, 0);
+  ASSERT_TRUE(Reaches(culprit, "FAILED"));
+  ASSERT_TRUE(
+      Eventually([&] { return Ask("SELECT count(*) FROM trials WHERE state='COMPLETED'") == 2; }));
+  EXPECT_EQ(Ask("SELECT sum(failures) FROM trials WHERE state='COMPLETED'"), 0);
+  EXPECT_EQ(Row(culprit).attempts, 4) << "twice with neighbours, then alone as often as allowed";
+  EXPECT_THAT((*reader_->Rows("SELECT detail FROM v_attempts WHERE trial_id=?1 ORDER BY attempt",
+                              culprit))[0]["detail"]
+                  .get<std::string>(),
+              HasSubstr("with 2 other trials in the process"));
+}
+
 TEST_F(AgentTest, AStoppedTrialOfASharedTrainerLeavesItsNeighbourAlone) {
   numerics_ = "bf16-mixed";
   AddSweep("a", {{{"step_ms", 50}}}, {}, 1000);
@@ -339,6 +358,20 @@ TEST_F(AgentTest, AgentThatIsKilledLeavesNoTrainerAndItsTrialGoesOnElsewhere) {
   EXPECT_TRUE(Reaches(id, "COMPLETED"));
   EXPECT_EQ(Ask("SELECT count(*) FROM attempts WHERE outcome='EXPIRED'"), 1);
   EXPECT_GT(Ask("SELECT max(start_step) FROM attempts"), 0);
+}
+
+TEST_F(AgentTest, TwoAgentsDoNotShareAWorkFolder) {
+  StartAgent();
+  ASSERT_TRUE(Eventually([&] { return Ask("SELECT count(*) FROM workers") == 1; }));
+  core::SpawnOptions spawn;
+  spawn.argv = {FAKE_SWEEP_WORKER,   "agent",      "--coordinator",
+                served_->endpoint(), "--work-dir", dir_ + "/work"};
+  spawn.log_path = dir_ + "/twin.log";
+  const auto twin = core::Spawn(spawn);
+  ASSERT_TRUE(twin.ok());
+  EXPECT_EQ(core::WaitExit(*twin, 20'000), kExitTaken);
+  EXPECT_THAT(*core::ReadFile(dir_ + "/twin.log"), HasSubstr("pid " + std::to_string(getpid())));
+  EXPECT_EQ(Ask("SELECT count(*) FROM workers"), 1);
 }
 
 TEST_F(AgentTest, TerminatedAgentProcessExitsWith75) {
