@@ -9,7 +9,7 @@
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
-#include "worker/runtime/cuda/cudnn_attention.h"
+#include "worker/trainer/memory_need.h"
 #include "worker/trainer/step_loop_graph.h"
 
 namespace worker {
@@ -19,25 +19,12 @@ namespace {
 constexpr int64_t kMaxMicroTokens = 131'072;
 // With fewer, making activations again costs less than micro-steps half as long.
 constexpr int64_t kEnoughMicroTokens = 16'384;
-// cuBLAS workspaces, batches, optimiser tables, what is left of the driver's.
-constexpr int64_t kOverheadBytes = int64_t{256} << 20;
 // A micro-step with more activations than this (tokens times width) fills the device by itself.
 constexpr int64_t kFillsDevice = int64_t{8192} * 1024;
 // Groups of a shape that run side by side before one of them takes a second trial.
 constexpr size_t kStreams = 2;
 // How long steps wait for a trial that has just got its results.
 constexpr auto kPatience = std::chrono::milliseconds(20);
-
-// Upper bound of what ops ask for one at a time: logits of a chunk, or dS of attention's backward.
-int64_t ScratchBytes(const recipes::Plan& plan, int64_t sequences) {
-  auto config = [&](const char* key) { return plan.model.config.value(key, int64_t{0}); };
-  const int64_t tokens = sequences * plan.seq_len;
-  const int64_t logits = std::min<int64_t>(tokens * config("vocab_size") * 4, int64_t{1} << 30);
-  const int64_t sequence = config("num_attention_heads") * plan.seq_len * plan.seq_len * 2;
-  const int64_t scores = std::clamp<int64_t>(sequence * sequences, sequence,
-                                             AttentionTuning().backward_workspace_limit);
-  return std::max(logits, scores + scores / 8);
-}
 
 // What the kernels need of a model. INVALID_ARGUMENT names what does not fit.
 absl::Status CheckShapes(const Graph& graph) {
@@ -133,9 +120,7 @@ absl::Status ChooseMicrobatch(const recipes::Plan& plan, int64_t limit, ShapePro
       shape->layout = Parameters();
       ASSIGN_OR_RETURN(shape->step_graph, BuildStep(plan, m, true, &shape->layout, recompute));
       RETURN_IF_ERROR(CheckShapes(shape->step_graph->graph));
-      needed = shape->layout.total() * kCudaBytesPerParameter +
-               PlanCudaMemory(shape->step_graph->graph).arena_bytes + ScratchBytes(plan, m) +
-               kOverheadBytes;
+      needed = GpuBytes(plan, shape->step_graph->graph, shape->layout, m);
       shape->microbatch = m;
       if (needed <= limit) break;
     }
