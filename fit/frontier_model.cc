@@ -123,7 +123,7 @@ class FrontierModelFit final : public FittedLaw {
         PercentileInterval(draws, level, IntervalKind::kPrediction, Method() + " + residuals");
     forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, Method());
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
-    forecast.joint = JointRegionOf(params, tokens, mean, level);
+    forecast.joint = JointRegionOf(params, tokens, mean, level, Method());
     if (profile_.has_value()) {
       const double at_lo = profile_->lo.At(flops), at_hi = profile_->hi.At(flops);
       forecast.asymptote = AsymptoteSpan{AsymptoteInterval(), at_lo, at_hi};
@@ -171,7 +171,13 @@ class FrontierModelFit final : public FittedLaw {
   std::optional<TestPoint> TestAt(double flops, double actual) const {
     const std::optional<Forecast> forecast = Predict(flops);
     if (!forecast.has_value()) return std::nullopt;
-    return TestPoint{flops, actual, forecast->loss, forecast->interval.lo, forecast->interval.hi};
+    TestPoint test{flops, actual, forecast->loss, forecast->interval.lo, forecast->interval.hi};
+    test.mean_lo = forecast->mean_interval.lo, test.mean_hi = forecast->mean_interval.hi;
+    if (forecast->asymptote.has_value()) {
+      test.at_E_lo = forecast->asymptote->loss_at_E_lo;
+      test.at_E_hi = forecast->asymptote->loss_at_E_hi;
+    }
+    return test;
   }
 
   std::string Method() const {

@@ -47,8 +47,7 @@ struct LawOptions {
   bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
   bool rows_are_curve = false;           // laws in C alone: every row is a point of the curve
   bool checkpoints = false;              // rows of one id are one run (checkpoints.h); envelope
-  double flops_per_param_token = 6;      // C = k N D where a law must turn C into (N, D)
-  FlopsRelation flops_relation;          // replaces the constant when set
+  FlopsRelation flops;                   // where a law must turn C into (N, D)
 };
 
 // One budget of approach 2 with the uncertainty of its minimum.
@@ -108,6 +107,9 @@ struct Forecast {
   Interval mean_interval;  // kind mean
   double params = 0, tokens = 0;
   Interval params_interval, tokens_interval;
+  // Surfaces: C / (N D) at the optimum (flops_relation.h), and N* over the largest model that was
+  // counted where N* lies beyond it, else 0.
+  double flops_per_param_token = 0, flops_extrapolated = 0;
   std::optional<JointRegion> joint;  // of N*, D* and the mean loss, by the law's own draws
   // Sizes at this budget that the law puts within `within` (relative loss) of the optimum; 0 where
   // it says nothing about that. An average: where all of its laws agree.
@@ -120,12 +122,17 @@ struct Forecast {
   std::optional<AsymptoteSpan> asymptote;
   std::vector<Warning> warnings;
   std::vector<std::pair<std::string, double>> weights;  // of the laws in an average; sum 1
+  // An average: the laws that forecast but are not in it, and why.
+  std::vector<std::pair<std::string, std::string>> left_out;
 };
 
 // One held-out value, as the law forecast it. reach: flops / the largest fitted budget, filled in
-// by the backtest.
+// by the backtest. mean_lo, mean_hi: the interval of the law's own mean; at_E_lo, at_E_hi: its loss
+// with E at the ends of its range, `predicted` where it has none. An average looks at them.
 struct TestPoint {
   double flops = 0, actual = 0, predicted = 0, lo = 0, hi = 0, reach = 0;
+  double mean_lo = std::numeric_limits<double>::quiet_NaN(), mean_hi = mean_lo;
+  double at_E_lo = predicted, at_E_hi = predicted;
 };
 
 class FittedLaw {

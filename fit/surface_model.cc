@@ -140,6 +140,7 @@ class SurfaceModelFit final : public FittedLaw {
     forecast.loss = optimum.loss;
     forecast.params = optimum.params;
     forecast.tokens = optimum.tokens;
+    if (!law_.in_compute()) DescribeFlops(&forecast);
     std::vector<double> mean, params, tokens, draws;
     for (size_t i = 0; i < draws_.size(); ++i) {
       const Optimum drawn = OptimumAt(draws_.Row(i), flops);
@@ -155,7 +156,7 @@ class SurfaceModelFit final : public FittedLaw {
         PercentileInterval(draws, level, IntervalKind::kPrediction, Method() + " + residuals");
     forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, Method());
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
-    if (!law_.in_compute()) forecast.joint = JointRegionOf(params, tokens, mean, level);
+    if (!law_.in_compute()) forecast.joint = JointRegionOf(params, tokens, mean, level, Method());
     FlatRange(optimum, flops, &forecast);
     if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty()) {
       const Optimum low = OptimumAt(held_[0], flops), high = OptimumAt(held_[1], flops);
@@ -199,7 +200,13 @@ class SurfaceModelFit final : public FittedLaw {
     if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty() && std::isfinite(mean.lo))
       UniteWithAsymptote(loss, law_.Value(held_[0].data(), x), law_.Value(held_[1].data(), x),
                          NoiseAt(o.flops), &mean, &run);
-    return TestPoint{o.flops, o.loss, loss, run.lo, run.hi};
+    TestPoint test{o.flops, o.loss, loss, run.lo, run.hi};
+    test.mean_lo = mean.lo, test.mean_hi = mean.hi;
+    if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty()) {
+      test.at_E_lo = law_.Value(held_[0].data(), x);
+      test.at_E_hi = law_.Value(held_[1].data(), x);
+    }
+    return test;
   }
 
  private:
@@ -226,12 +233,26 @@ class SurfaceModelFit final : public FittedLaw {
 
   Optimum OptimumAt(const std::vector<double>& theta, double flops) const {
     if (law_.in_compute()) return {0, 0, law_.Value(theta.data(), {std::log(flops), 0, 0}), true};
-    if (law_.knows_repetition() && options_.unique_tokens > 0 && !options_.flops_relation)
-      return law_.ComputeOptimalLimited(theta, flops, options_.flops_per_param_token,
-                                        options_.unique_tokens);
-    return options_.flops_relation
-               ? law_.ComputeOptimalUnder(theta, flops, options_.flops_relation)
-               : law_.ComputeOptimal(theta, flops, options_.flops_per_param_token);
+    if (law_.knows_repetition() && options_.unique_tokens > 0)
+      return law_.ComputeOptimalLimited(theta, flops, options_.flops, options_.unique_tokens);
+    return law_.ComputeOptimalUnder(theta, flops, options_.flops);
+  }
+
+  // What the optimum costs a parameter and token, and whether that is known so far out.
+  void DescribeFlops(Forecast* forecast) const {
+    const FlopsRelation& relation = options_.flops;
+    forecast->flops_per_param_token = relation.PerParamToken(forecast->params);
+    constexpr double kNear = 1.1, kSame = 0.02;
+    if (!(forecast->params > kNear * relation.params_hi)) return;
+    forecast->flops_extrapolated = forecast->params / relation.params_hi;
+    const double last = relation.PerParamToken(relation.params_hi);
+    if (std::fabs(forecast->flops_per_param_token / last - 1) <= kSame) return;
+    forecast->warnings.push_back(
+        Warn(kFlopConvention,
+             fmt::format("C / (N D) is taken as {:.3g} at N* = {:.3g}, {:.3g} times the largest "
+                         "model counted, where it is {:.3g}",
+                         forecast->flops_per_param_token, forecast->params,
+                         forecast->flops_extrapolated, last)));
   }
 
   // A few noise values a resample, so that the tails of heavy-tailed residuals are sampled too.
@@ -280,15 +301,12 @@ class SurfaceModelFit final : public FittedLaw {
   void FlatRange(const Optimum& optimum, double flops, Forecast* forecast) const {
     forecast->within = options_.isoflop.flat_tolerance;
     if (law_.in_compute() || !(forecast->within > 0)) return;
-    const FlopsRelation relation = options_.flops_relation
-                                       ? options_.flops_relation
-                                       : ProportionalFlops(options_.flops_per_param_token);
     const double unique = law_.knows_repetition() && options_.unique_tokens > 0
                               ? std::log(options_.unique_tokens)
                               : HUGE_VAL;
     const double limit = optimum.loss * (1 + forecast->within);
     const auto inside = [&](double n) {
-      const double d = LogTokensAt(n, flops, relation);
+      const double d = options_.flops.LogTokens(n, flops);
       return law_.Value(theta_.data(), {n, d, std::min(d, unique)}) <= limit;
     };
     const auto end = [&](int side) {

@@ -1,6 +1,10 @@
 // sweepctl fit: laws, intervals, backtest and forecasts from a sweep's database or a CSV file, and
 // the model to train at a forecast's optimum.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 
 #include "core/did_you_mean.h"
 #include "core/status_macros.h"
@@ -26,7 +30,7 @@ struct FitArgs {
   std::vector<std::string> columns, where, laws = {"default"}, predict, allow_mixed;
   std::vector<std::string> hold;
   std::string loss = "huber", residual = "log", delta, pinned_E, level, unique_tokens;
-  std::string input, soft, hard, curve = "sigmoid", chance, soft_by = "params-tokens";
+  std::string input, experiment, soft, hard, curve = "sigmoid", chance, soft_by = "params-tokens";
   std::vector<std::string> models;
   bool checkpoints = false, no_perfect_model = false, weigh_budgets = false;
   std::string isoflop_curve = "parabola";
@@ -176,10 +180,11 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
     options.columns[pair.first] = pair.second;
   }
   options.input = args.input;
+  options.experiment = args.experiment;
   if (!args.soft.empty()) options.columns["loss"] = args.soft;
   if (!args.hard.empty()) options.columns["hard"] = args.hard;
   for (const std::string& text : args.where) {
-    ASSIGN_OR_RETURN(options.where.emplace_back(), KeyValue(text, "--where"));
+    ASSIGN_OR_RETURN(options.where.emplace_back(), WhereOf(text));
   }
   ASSIGN_OR_RETURN(fit::CsvObservations read, fit::ReadObservationsCsv(args.csv, options));
   Input input;
@@ -189,14 +194,14 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
 }
 
 absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& global) {
-  if (!args.columns.empty() || args.assume_6nd || !args.input.empty())
-    return UsageError("--column, --assume-6nd and --x belong to --csv FILE");
+  if (!args.columns.empty() || args.assume_6nd || !args.input.empty() || !args.experiment.empty())
+    return UsageError("--column, --assume-6nd, --experiment and --x belong to --csv FILE");
   if (!args.soft.empty() && !args.metric.empty() && args.soft != args.metric)
     return UsageError("--soft and --metric name one thing: the loss that is fitted");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
   CohortChoice choice{args.sweep, args.soft.empty() ? args.metric : args.soft, args.hard, {}};
   for (const std::string& text : args.where) {
-    ASSIGN_OR_RETURN(choice.where.emplace_back(), KeyValue(text, "--where"));
+    ASSIGN_OR_RETURN(choice.where.emplace_back(), WhereOf(text));
   }
   ASSIGN_OR_RETURN(ChosenCohort read, ReadCohort(*reader, choice));
   Input input;
@@ -298,8 +303,22 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
   ASSIGN_OR_RETURN(const Input input,
                    args.csv.empty() ? FromDatabase(args, global) : FromCsv(args));
   options.spent_flops = input.spent_flops;
-  ASSIGN_OR_RETURN(fit::FitSummary summary,
-                   fit::RunFit(input.observations, options, input.excluded));
+  if (input.chooser.has_value()) {
+    double smallest = HUGE_VAL, largest = 0;
+    for (const fit::Observation& o : input.observations)
+      smallest = std::min(smallest, o.flops), largest = std::max(largest, o.flops);
+    for (const double flops : options.predict) largest = std::max(largest, flops);
+    options.known_flops =
+        KnownFlopsOf(*input.chooser->recipe, input.chooser->setting, smallest, largest);
+  }
+  // One line on a terminal, gone when the report comes.
+  const bool live = isatty(STDERR_FILENO) != 0;
+  if (live)
+    options.progress = [](const std::string& step) { fmt::print(stderr, "\r\x1b[K{} ...", step); };
+  auto fitted = fit::RunFit(input.observations, options, input.excluded);
+  if (live) fmt::print(stderr, "\r\x1b[K");
+  RETURN_IF_ERROR(fitted.status());
+  fit::FitSummary summary = *std::move(fitted);
   WarnOfTargets(input.targets, summary);
   const auto plans = PlansOf(summary, input);
   if (global.Format() == OutputFormat::kJson) {
@@ -354,9 +373,12 @@ void AddFitVerb(CLI::App& app, Session& session) {
   verb->add_option("--column", args->columns, "which column holds a field; may be repeated")
       ->type_name("FIELD=COLUMN");
   verb->add_option("--where", args->where,
-                   "keep rows whose column (of a database: cohort key, id or seed) holds this; "
-                   "repeated for one column: one of these")
+                   "keep rows whose column (of a database: cohort key, id or seed) is this, is not "
+                   "(!=), or is <, <=, >, >= a number; = repeated for one column: one of these")
       ->type_name("COLUMN=TEXT");
+  verb->add_option("--experiment", args->experiment,
+                   "the column that tells experiments apart: a mixture of them is refused")
+      ->type_name("COLUMN");
   verb->add_flag("--assume-6nd", args->assume_6nd, "without a flops column: C = 6 N D");
   verb->add_option(
           "--law", args->laws,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "core/hash.h"
 #include "core/status_macros.h"
@@ -9,6 +10,8 @@
 #include "core/version.h"
 #include "fit/report.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "sweepctl/fit_input.h"
 #include "sweepctl/observations.h"
 #include "sweepctl/sweep_data.h"
 #include "sweeps/expand.h"
@@ -40,13 +43,18 @@ Json ObservationJson(const fit::Observation& o) {
 }
 
 // Everything but the laws' data that decides the numbers: what a repetition needs.
-Json OptionsJson(const fit::FitOptions& options) {
+Json OptionsJson(const fit::FitOptions& options, const fit::FitSummary& summary) {
   return {{"laws", options.laws},
           {"bootstrap", options.law.bootstrap.resamples},
           {"seed", options.law.bootstrap.seed},
           {"level", options.law.bootstrap.level},
           {"delta", options.law.loss.delta},
           {"n_convention", "params"},
+          {"flops_relation",
+           {{"limit", summary.flops.limit},
+            {"slope", summary.flops.slope},
+            {"gamma", summary.flops.gamma},
+            {"source", summary.flops_source}}},
           {"spent_flops", options.spent_flops}};
 }
 
@@ -98,13 +106,21 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
   fit::FitOptions options;
   ASSIGN_OR_RETURN(options.spent_flops, SpentFlops(reader, info.sweep));
   options.predict = file.forecast_at;
-  ASSIGN_OR_RETURN(const fit::FitSummary nominal, fit::RunFit(observations.fitted, options));
-
-  // Targets from the allocation at the nominal budgets, then losses at what the targets will spend.
   ASSIGN_OR_RETURN(const recipes::Recipe* recipe, recipes::FindRecipe(file.recipe));
   sweeps::ExpandOptions expand;
   ASSIGN_OR_RETURN(expand.data, DataOfSweep(reader, info.sweep));
   const recipes::Setting setting = sweeps::SettingOf(file, expand);
+  double smallest = HUGE_VAL, largest = 0;
+  for (const fit::Observation& o : observations.fitted) smallest = std::min(smallest, o.flops);
+  for (const double flops : file.forecast_at) largest = std::max(largest, flops);
+  options.known_flops = KnownFlopsOf(*recipe, setting, std::min(smallest, largest), largest);
+  ASSIGN_OR_RETURN(const fit::FitSummary nominal, fit::RunFit(observations.fitted, options));
+  if (!nominal.registration_blocked.empty())
+    return absl::FailedPreconditionError(
+        fmt::format("no forecast of sweep '{}' can be registered: {}", info.sweep,
+                    fmt::join(nominal.registration_blocked, "; ")));
+
+  // Targets from the allocation at the nominal budgets, then losses at what the targets will spend.
   ASSIGN_OR_RETURN(const auto existing,
                    reader.Rows("SELECT name FROM v_forecasts WHERE sweep=?1", info.sweep));
   std::vector<RegisteredForecast> registered;
@@ -178,7 +194,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     request.set_interval_kind("prediction");
     request.set_interval_method(entry.forecast.interval.method);
     request.set_cohort_json(Json(summary->cohort.values).dump());
-    request.set_options_json(OptionsJson(exact).dump());
+    request.set_options_json(OptionsJson(exact, *summary).dump());
     request.set_observations_json(observations_json);
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
     ASSIGN_OR_RETURN(const auto response, client.RegisterForecast(request));

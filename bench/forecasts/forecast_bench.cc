@@ -19,6 +19,7 @@
 #include "fit/average.h"
 #include "fit/backtest.h"
 #include "fit/fit.h"
+#include "fit/forecast.h"
 #include "fit/frontier.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
@@ -132,14 +133,12 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
   std::vector<fit::BacktestRow> history;
   for (const double cut : Cuts(set)) {
     const std::vector<fit::Observation> targets = Targets(set, cut);
-    std::map<double, std::vector<fit::MixturePart>> parts;  // by target FLOPs
+    std::map<double, std::vector<fit::AveragedLaw>> parts;  // by target FLOPs
     std::vector<fit::BacktestRow> fresh;
     for (const LawMethod& method : methods) {
       const auto fitted = Fit(method, set, cut);
       if (fitted == nullptr) continue;
-      const bool determined =
-          !fit::Has(fitted->fit().warnings, fit::kCollinear) &&
-          (!method.surface || !fit::Has(fitted->fit().warnings, fit::kFewDegreesOfFreedom));
+      const bool determined = fit::IsDetermined(fitted->fit());
       const auto known = fit::KnownAt(history, method.law, cut);
       const fit::Calibration calibration(method.law, known, kLevel);
       fit::BacktestRow row;
@@ -151,12 +150,11 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
         test->reach = test->flops / cut;
         row.best_runs.push_back(*test);
         if (method.ours) {
+          if (determined && (method.law == "frontier" || method.law == "chinchilla"))
+            parts[target.flops].push_back({method.law, *test, known});
           fit::Interval interval{test->lo, test->hi};
           calibration.Apply(test->predicted, test->reach, &interval);
           test->lo = interval.lo, test->hi = interval.hi;
-          if (determined && (method.law == "frontier" || method.law == "chinchilla"))
-            parts[target.flops].push_back(
-                {fit::StackingWeight(known), test->predicted, test->lo, test->hi});
         }
         scored.push_back({&set, method.name, cut, *test});
       }
@@ -164,7 +162,7 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
     }
     for (const fit::Observation& target : targets) {
       if (const auto list = parts.find(target.flops); list != parts.end()) {
-        const fit::MixturePart mixture = fit::Mixture(list->second, kLevel);
+        const fit::MixturePart mixture = fit::AverageOfTests(list->second, kLevel);
         scored.push_back({&set,
                           "average",
                           cut,

@@ -17,8 +17,7 @@ namespace {
 
 using fit::Observation;
 
-std::vector<Observation> Read(const std::string& path,
-                              std::vector<std::pair<std::string, std::string>> where = {},
+std::vector<Observation> Read(const std::string& path, std::vector<fit::Where> where = {},
                               std::map<std::string, std::string> columns = {}) {
   fit::CsvOptions options;
   options.where = std::move(where);
