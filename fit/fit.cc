@@ -93,6 +93,11 @@ absl::Status CheckOptions(const FitOptions& options) {
     return absl::InvalidArgumentError(fmt::format("{} is {}, must be above 0", what, value));
   };
   for (const double target : options.predict) RETURN_IF_ERROR(positive("forecast target", target));
+  for (const RunTarget& run : options.predict_runs) {
+    RETURN_IF_ERROR(positive("FLOPs of a run to forecast", run.flops));
+    RETURN_IF_ERROR(positive("params of a run to forecast", run.params));
+    RETURN_IF_ERROR(positive("tokens of a run to forecast", run.tokens));
+  }
   for (const double cut : options.backtest_options.cuts)
     RETURN_IF_ERROR(positive("backtest cut", cut));
   RETURN_IF_ERROR(positive("FLOPs per parameter and token", options.law.flops.limit));
@@ -298,7 +303,8 @@ void ClampEffect(const std::vector<const Law*>& laws, const std::vector<Observat
     }
     for (const Forecast& forecast : summary.predictions) {
       if (forecast.law != law->name()) continue;
-      const std::optional<Forecast> without = (*refit)->Predict(forecast.flops);
+      const std::optional<Forecast> without =
+          (*refit)->Predict({forecast.flops, forecast.run_params, forecast.run_tokens});
       if (!without.has_value()) continue;
       text += fmt::format("; without them {} at {} is {:.4f} instead of {:.4f} ({:+.2f} %)",
                           law->name(), core::FormatFlops(forecast.flops), without->loss,
@@ -456,13 +462,16 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
          AverageBacktest(summary.backtest, LawsOfAverage(views), options.law.bootstrap.level))
       summary.backtest.push_back(std::move(row));
   const Scale scale = ScaleOf(summary);
-  for (const double target : options.predict)
+  std::vector<RunTarget> targets;
+  for (const double flops : options.predict) targets.push_back({flops});
+  targets.insert(targets.end(), options.predict_runs.begin(), options.predict_runs.end());
+  for (const RunTarget& target : targets)
     for (Forecast& forecast : ForecastAt(views, target, scale, summary.backtest))
       summary.predictions.push_back(std::move(forecast));
   if (options.clamp_effect) ClampEffect(laws, observations, law_options, summary);
   if (options.progress && options.sensitivity) options.progress("refits under changes");
   if (options.sensitivity)
-    summary.sensitivities = Sensitivities(laws, views, observations, law_options, options.predict);
+    summary.sensitivities = Sensitivities(laws, views, observations, law_options, targets);
   CheckCoverage(options.law, summary);
   std::vector<std::string> forecasting;
   for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);

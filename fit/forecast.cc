@@ -168,6 +168,9 @@ Forecast AverageOf(const std::vector<const Forecast*>& members,
       members, weights, [](const Forecast& f) { return f.tokens; },
       [](const Forecast& f) -> const Interval& { return f.tokens_interval; }, &average.tokens,
       &average.tokens_interval);
+  average.off_optimum = 0;
+  for (size_t i = 0; i < members.size(); ++i)
+    average.off_optimum += weights[i] / total * members[i]->off_optimum;
   AverageFlatSizes(members, weights, total, average);
   AverageAsymptote(members, weights, total, average);
   // A run's loss lies at least where its mean may, and where E alone may move it.
@@ -252,12 +255,13 @@ std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws
   return names;
 }
 
-std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, double flops,
+std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
                                  const Scale& scale, const std::vector<BacktestRow>& backtest) {
+  const double flops = target.flops;
   const std::string primary = PrimaryLaw(laws);
   std::vector<Forecast> forecasts;
   for (const FittedLaw* law : laws) {
-    std::optional<Forecast> forecast = law->Predict(flops);
+    std::optional<Forecast> forecast = law->Predict(target);
     if (!forecast.has_value()) continue;
     for (const Warning& warning : law->fit().warnings)
       if (BearsOnForecast(warning) && !Has(forecast->warnings, warning.code))

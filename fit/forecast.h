@@ -39,7 +39,7 @@ struct Scale {
 // (above or below the fitted budgets), laws-disagree, no-interval and estimate-outside-interval; a
 // law's own warnings that bear on a forecast are repeated there.
 // Intervals out of range are widened by what `backtest` teaches (calibration.h; it may be empty).
-std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, double flops,
+std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
                                  const Scale& scale, const std::vector<BacktestRow>& backtest);
 
 }  // namespace fit

@@ -97,10 +97,19 @@ struct AsymptoteSpan {
   double loss_at_E_lo = 0, loss_at_E_hi = 0;
 };
 
+// What is forecast: the optimum of a budget or, with params and tokens, the very run that is to
+// spend it, which a recipe's grid seldom puts on the optimum.
+struct RunTarget {
+  double flops = 0, params = 0, tokens = 0;
+};
+
 struct Forecast {
   std::string law;
   bool primary = false;
   double flops = 0;
+  // Of a run: its own N and D, and by what share its loss lies above the optimum's (a law in C
+  // alone takes the run for the optimum). N* and D* below stay the optimum's.
+  double run_params = 0, run_tokens = 0, off_optimum = 0;
   std::string metric;
   double loss = 0;
   Interval interval;       // kind prediction: wider than the mean's by the scatter of single runs
@@ -141,7 +150,7 @@ class FittedLaw {
   virtual const LawFit& fit() const = 0;
   // The compute-optimal model at `flops` > 0 and its loss, with intervals, asymptote and the law's
   // own warnings. nullopt when the law says nothing about it (allocation only, no optimum).
-  virtual std::optional<Forecast> Predict(double flops) const = 0;
+  virtual std::optional<Forecast> Predict(const RunTarget& target) const = 0;
   // The mean loss of a compute-optimal run at `flops` > 0: of the law as fitted, or as refitted to
   // resample number `resample` < resamples(). NaN where the law says nothing about it.
   virtual size_t resamples() const { return 0; }

@@ -152,6 +152,10 @@ Json ForecastJson(const Forecast& f) {
           {"weights", weights},
           {"left_out", left_out},
           {"budget_flops", f.flops},
+          {"run", f.run_params > 0 ? Json({{"params", f.run_params},
+                                           {"tokens", f.run_tokens},
+                                           {"off_optimum", Number(f.off_optimum)}})
+                                   : Json(nullptr)},
           {"metric", f.metric},
           {"loss", Number(f.loss)},
           {"interval", IntervalJson(f.interval, f.loss)},
@@ -332,6 +336,10 @@ void AppendForecast(const Forecast& f, const std::string& input, std::string& ou
   out += fmt::format("  method: {}", f.interval.method);
   for (const auto& [law, weight] : f.weights) out += fmt::format(", {} {:.2f}", law, weight);
   out += "\n";
+  if (f.run_params > 0)
+    out += fmt::format("  of the run N {}, D {}: {:+.2f} % of the optimum's loss\n",
+                       core::FormatCount(f.run_params), core::FormatCount(f.run_tokens),
+                       100 * f.off_optimum);
   for (const auto& [law, why] : f.left_out) out += fmt::format("  without {}: {}\n", law, why);
   out += fmt::format("  an average run: {} ({})\n", Described(f.mean_interval, Loss),
                      f.mean_interval.method);

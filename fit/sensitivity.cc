@@ -145,7 +145,7 @@ NamedValues Exponents(const NamedValues& params) {
 }
 
 void Compare(const Law& law, const FittedLaw& before, const Change& change,
-             const std::vector<double>& targets, std::vector<Sensitivity>& list) {
+             const std::vector<RunTarget>& targets, std::vector<Sensitivity>& list) {
   Sensitivity base;
   base.change = change.text;
   base.law = before.fit().law;
@@ -174,11 +174,11 @@ void Compare(const Law& law, const FittedLaw& before, const Change& change,
   base.exponents = Exponents((*refit)->fit().params);
   base.exponents_before = Exponents(before.fit().params);
   if (targets.empty()) rows.push_back(base);
-  for (const double flops : targets) {
-    const auto now = (*refit)->Predict(flops), then = before.Predict(flops);
+  for (const RunTarget& target : targets) {
+    const auto now = (*refit)->Predict(target), then = before.Predict(target);
     if (!now.has_value() || !then.has_value()) continue;
     Sensitivity one = base;
-    one.flops = flops;
+    one.flops = target.flops;
     one.loss = now->loss, one.loss_before = then->loss;
     moved = moved || differ(now->loss, then->loss) || differ(now->params, then->params);
     rows.push_back(std::move(one));
@@ -198,7 +198,7 @@ std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,
                                        const std::vector<Observation>& observations,
                                        const LawOptions& options,
-                                       const std::vector<double>& targets) {
+                                       const std::vector<RunTarget>& targets) {
   LawOptions quick = options;
   quick.bootstrap.resamples = 0;
   quick.profile = false;

@@ -33,6 +33,6 @@ std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,
                                        const std::vector<Observation>& observations,
                                        const LawOptions& options,
-                                       const std::vector<double>& targets);
+                                       const std::vector<RunTarget>& targets);
 
 }  // namespace fit

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 
 #include "core/did_you_mean.h"
 #include "core/status_macros.h"
@@ -259,8 +260,23 @@ Json PlanJson(const recipes::Plan& plan) {
   return TrialJson({plan, id.ok() ? *id : ""});
 }
 
+// The primary forecast of the plan itself, which need not lie on the optimum; nullopt where the
+// fit's N is another one than the plan's.
+std::optional<fit::Forecast> ForecastOf(const recipes::Plan& plan, const fit::FitSummary& summary,
+                                        const fit::FitOptions& options) {
+  if (options.n_convention != fit::NConvention::kParams) return std::nullopt;
+  std::vector<const fit::FittedLaw*> laws;
+  for (const auto& law : summary.laws) laws.push_back(law.get());
+  const auto forecasts = fit::ForecastAt(
+      laws, {plan.recipe_flops, static_cast<double>(plan.params), static_cast<double>(plan.tokens)},
+      fit::ScaleOf(summary), summary.backtest);
+  if (forecasts.empty()) return std::nullopt;
+  return forecasts[0];
+}
+
 // For people, of the primary law; the others stand in JSON.
-std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<recipes::Plan>& plan) {
+std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<recipes::Plan>& plan,
+                        const fit::FitSummary& summary, const fit::FitOptions& options) {
   const std::string budget = core::FormatFlops(forecast.flops);
   if (!plan.ok())
     return fmt::format("\nwhat to train at {} FLOPs: unknown, {}\n", budget,
@@ -280,6 +296,12 @@ std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<reci
   if (row.contains("adam_lr"))
     text += fmt::format("adam lr {:.4g}, ", row["adam_lr"].get<double>());
   text += fmt::format("{} FLOPs\n", core::FormatFlops(plan->recipe_flops));
+  if (const auto own = ForecastOf(*plan, summary, options))
+    text += fmt::format(
+        "  forecast of this run: {:.4f}, {:g} % prediction interval {:.4f} .. {:.4f}; {:+.2f} % of "
+        "the optimum's loss by its shape\n",
+        own->loss, 100 * own->interval.level, own->interval.lo, own->interval.hi,
+        100 * own->off_optimum);
   if (!plan->clamps.empty())
     text += fmt::format("  ! limits of the recipe that bit: {}\n", fmt::join(plan->clamps, ", "));
   return text;
@@ -333,7 +355,8 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
   }
   std::string text = fit::FitText(summary);
   for (size_t i = 0; i < plans.size() && !input.sweep.empty() && !input.imported; ++i) {
-    if (summary.predictions[i].primary) text += WhatToTrain(summary.predictions[i], plans[i]);
+    if (summary.predictions[i].primary)
+      text += WhatToTrain(summary.predictions[i], plans[i], summary, options);
   }
   RETURN_IF_ERROR(Print(text));
   if (!input.metrics.empty())

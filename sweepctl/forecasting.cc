@@ -142,7 +142,8 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     ASSIGN_OR_RETURN(recipes::Plan plan,
                      sweeps::ChooseTarget(*recipe, flops, primary->tokens, setting));
     RETURN_IF_ERROR(CheckEpochs(file, plan));
-    exact.predict.push_back(plan.recipe_flops);
+    exact.predict_runs.push_back(
+        {plan.recipe_flops, static_cast<double>(plan.params), static_cast<double>(plan.tokens)});
     RegisteredForecast entry;
     entry.name = name;
     entry.target = std::move(plan);

@@ -337,6 +337,36 @@ TEST(FlopsRelationTest, ForecastsAreUnbiasedWhereSmallModelsSpendMoreAParameter)
   EXPECT_LT(sensitivity->loss, sensitivity->loss_before * (1 - 5e-4));
 }
 
+// A run off the optimum is forecast as what it is, by surfaces and, from the parabolas' curvature,
+// by approach 2.
+TEST(FlopsRelationTest, ARunIsForecastAtItsOwnSize) {
+  const Planted planted;
+  FitOptions options = Quick();
+  options.predict = {1e21};
+  for (const double factor : {1., 2., .4}) {
+    const double n = planted.Best(1e21).params * factor;
+    options.predict_runs.push_back({1e21, n, 1e21 / 6 / n});
+  }
+  const auto summary = RunFit(planted.Draw(), options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  std::map<std::string, int> seen;
+  for (const Forecast& f : summary->predictions) {
+    if (f.run_params == 0) {
+      EXPECT_EQ(f.off_optimum, 0);
+      continue;
+    }
+    ++seen[f.law];
+    const double truth = planted.Loss(f.run_params, f.run_tokens);
+    EXPECT_NEAR(f.loss / truth, 1, f.law == "chinchilla" ? 1e-6 : 6e-3) << f.law;
+    EXPECT_NEAR(f.off_optimum, truth / planted.Best(1e21).loss - 1,
+                f.law == "chinchilla" ? 1e-6 : 6e-3);
+    EXPECT_NEAR(f.params / planted.Best(1e21).params, 1, .05) << "N* stays the optimum's";
+  }
+  EXPECT_EQ(seen["chinchilla"], 3);
+  EXPECT_EQ(seen["frontier"], 3);
+  EXPECT_EQ(seen["average"], 3);
+}
+
 // What the caller knows of larger models goes before a curve's continuation.
 TEST(FlopsRelationTest, KnownModelsOfARecipeTellWhatATargetCosts) {
   const auto cost = [](double n) { return 6 + 2 / (1 + n / 1e9) + 3 * std::pow(n / 1e8, -.7); };
