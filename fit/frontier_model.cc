@@ -79,8 +79,8 @@ class FrontierModelFit final : public FittedLaw {
           fmt::format("{}: pinned E = {:g} is not below every optimum loss (lowest {:g})", fit_.law,
                       options_.pinned_E.value_or(0),
                       *std::min_element(frontier_.losses.begin(), frontier_.losses.end())));
-    if (with_loss_) profile_ = options_.pinned_E.has_value() ? std::nullopt : Profile();
     CollectNoise();
+    if (with_loss_) profile_ = options_.pinned_E.has_value() ? std::nullopt : Profile();
     if (options_.weigh_budgets && kind_ != Kind::kEnvelope && !options_.observations_are_optima) {
       WeighBudgets();
       if (!frontier_.params_law.has_value() || !frontier_.tokens_law.has_value())
@@ -268,6 +268,7 @@ class FrontierModelFit final : public FittedLaw {
   // law where they are larger (lack of fit). Relative, widened for the fitted constants.
   void CollectNoise() {
     noise_ = pool_ = PooledResiduals(frontier_.minima);
+    KnowScatterOfMinima();
     if (!with_loss_) return;
     std::vector<double> lack;
     const auto n = static_cast<double>(frontier_.flops.size());
@@ -276,7 +277,32 @@ class FrontierModelFit final : public FittedLaw {
     for (size_t i = 0; i < frontier_.flops.size(); ++i)
       lack.push_back(std::log(frontier_.losses[i] / frontier_.loss_law->At(frontier_.flops[i])) *
                      std::sqrt(n / (n - k)));
+    // As uncertain as its few degrees of freedom, so what is known of the minima joins it.
+    const double own = RootMeanSquare(lack), known = asymptotic_.known_dof;
+    if (own > 0 && known > 0 && asymptotic_.residual == ResidualKind::kLog) {
+      const double variance =
+          ((n - k) * own * own + known * asymptotic_.known_variance) / (n - k + known);
+      for (double& r : lack) r *= std::sqrt(variance) / own;
+    }
     if (RootMeanSquare(lack) > RootMeanSquare(noise_)) noise_ = lack;
+  }
+
+  // How well single minima are known, from the scatter about their curves: a curve of three
+  // coefficients through n centred points has 9/(4n) of a point's variance at its vertex. Worth few
+  // degrees of freedom, whatever the number of runs: it knows nothing of lack of fit.
+  void KnowScatterOfMinima() {
+    constexpr double kMostWorth = 4;
+    double share = 0, dof = 0, budgets = 0;
+    for (const IsoflopMinimum& m : frontier_.minima) {
+      if (!m.ok()) continue;
+      share += 2.25 / m.points, dof += m.points - m.coefficients, ++budgets;
+    }
+    if (pool_.empty() || !(dof > 0)) return;
+    const double rms = RootMeanSquare(pool_);
+    double scale = 1;
+    if (asymptotic_.residual == ResidualKind::kLinear) scale = Mean(frontier_.losses);
+    asymptotic_.known_variance = rms * rms * scale * scale * share / budgets;
+    asymptotic_.known_dof = std::min(dof, kMostWorth);
   }
 
   FrontierFit OneResample(core::Rng& rng) const {
