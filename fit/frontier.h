@@ -54,10 +54,11 @@ std::optional<AsymptoticLaw> FitAsymptotic(const std::vector<double>& flops,
                                            const std::vector<double>& losses,
                                            const AsymptoticOptions& options);
 
-// Profile interval of E: {E : RSS(E) <= RSS_min + t^2 s^2}, s^2 = (RSS_min + m v) / (n - 3 + m) with
-// v the known variance, worth m degrees of freedom, and t the two-sided Student quantile of `level`
-// with n - 3 + m; the whole of [0, min L) where n = 3. Without v four or five budgets would estimate
-// their own scatter from one or two degrees of freedom, and the range of E would be a lottery.
+// Profile interval of E: {E : RSS(E) <= RSS_min + t^2 s^2}, s^2 = (RSS_min + m v) / (n - 3 + m)
+// with v the known variance, worth m degrees of freedom, and t the two-sided Student quantile of
+// `level` with n - 3 + m; the whole of [0, min L) where n = 3. Without v four or five budgets would
+// estimate their own scatter from one or two degrees of freedom, and the range of E would be a
+// lottery.
 struct AsymptoteProfile {
   AsymptoticLaw lo, hi;  // the refitted laws at both ends: lo.E <= E <= hi.E
   double level = 0;

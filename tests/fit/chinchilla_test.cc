@@ -181,8 +181,9 @@ TEST(ChinchillaTest, OpenAthenaSetsReachTheReferenceObjectives) {
 
 // arXiv:2404.10102, section 3.2: 4,000 resamples of the 240 runs, with the same index stream
 // (numpy's RandomState(42).choice: 32-bit Mersenne words, masked to 8 bits, above 239 rejected).
-// Each resample is solved to its own optimum here. The loss is Huber's: L1 on the same stream has ends
-// for A 3.6 and 2.8 % and for B 1.9 and 1.6 % away, and another stream of 4,000 moves B's by up to 6 %.
+// Each resample is solved to its own optimum here. The loss is Huber's: L1 on the same stream has
+// ends for A 3.6 and 2.8 % and for B 1.9 and 1.6 % away, and another stream of 4,000 moves B's by
+// up to 6 %.
 TEST(ChinchillaTest, FourThousandResamplesGiveThePublishedStandardErrors) {
   SKIP_WITHOUT("chinchilla_epoch.csv");
   const auto points = SurfacePoints(Epoch240());
