@@ -169,7 +169,7 @@ void RelateFlops(const std::vector<Observation>& observations, const FitOptions&
   if (const double rms = RootMeanSquare(off); rms > kTolerated)
     summary.warnings.push_back(Warn(
         kFlopConvention,
-        fmt::format("C / (N D) of the runs is {:.0f} % (rms; {:+.0f} .. {:+.0f} %) off what is "
+        fmt::format("C / (N D) of the runs is {:.3g} % (rms; {:+.3g} .. {:+.3g} %) off what is "
                     "taken for it ({}): the sizes that surfaces derive from C are as uncertain",
                     100 * rms, 100 * Quantile(off, 0), 100 * Quantile(off, 1),
                     summary.flops_source)));

@@ -73,8 +73,12 @@ FlopsRelation ProportionalFlops(double flops_per_param_token) {
 
 std::vector<FlopsSample> FlopsOf(const std::vector<Observation>& observations) {
   std::vector<FlopsSample> samples;
-  for (const Observation& o : observations)
-    samples.push_back({o.params, o.flops / o.params / o.tokens});
+  // Hostile numbers overflow squares; nothing within is near these ends.
+  constexpr double kMost = 138;  // ln 1e60
+  for (const Observation& o : observations) {
+    const double log_ratio = std::log(o.flops) - std::log(o.params) - std::log(o.tokens);
+    samples.push_back({o.params, std::exp(std::clamp(log_ratio, -kMost, kMost))});
+  }
   return samples;
 }
 
@@ -119,8 +123,9 @@ FlopsRelation LearnFlops(const std::vector<FlopsSample>& samples) {
     }
   }
   FlopsRelation curve = CurveAt(samples, std::exp(0.5 * (a + b)), constant);
-  if (!std::isfinite(curve.limit)) return constant;
   curve.scatter = Scatter(samples, curve);
+  if (!std::isfinite(curve.limit) || !std::isfinite(curve.slope) || !std::isfinite(curve.scatter))
+    return constant;
   // Two constants more must earn their place, as in information.h.
   constexpr double kNoSupport = 10;
   const auto n = static_cast<double>(samples.size());

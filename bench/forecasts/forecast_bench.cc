@@ -12,6 +12,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "bench/forecasts/sets.h"
@@ -250,6 +251,35 @@ void PrintTable(const std::string& title, const std::vector<const Scored*>& rows
   }
 }
 
+// The average against every baseline on the forecasts that both made: methods that cannot forecast
+// everything are else compared on different targets.
+void PrintPairs(const std::vector<const Scored*>& rows, const std::vector<std::string>& methods) {
+  using Key = std::tuple<const ForecastSet*, double, double>;
+  std::map<Key, const fit::TestPoint*> ours;
+  for (const Scored* s : rows)
+    if (s->method == "average") ours[{s->set, s->cut, s->test.flops}] = &s->test;
+  fmt::print("{:<24} {:>5} {:>22} {:>22} {:>8}\n", "average against", "both",
+             "median% ours, theirs", "score% ours, theirs", "nearer");
+  for (const std::string& method : methods) {
+    if (!method.starts_with("-")) continue;
+    Tally mine, theirs;
+    double nearer = 0;
+    for (const Scored* s : rows) {
+      const auto at = ours.find({s->set, s->cut, s->test.flops});
+      if (s->method != method || at == ours.end()) continue;
+      mine.Add(*at->second), theirs.Add(s->test);
+      const double difference = theirs.errors.back() - mine.errors.back();
+      nearer += difference > 0 ? 1 : difference == 0 ? 0.5 : 0;
+    }
+    if (mine.errors.empty()) continue;
+    const auto n = static_cast<double>(mine.errors.size());
+    fmt::print("{:<24} {:>5} {:>14.2f} {:>7.2f} {:>14} {:>7} {:>6.0f} %\n", method,
+               mine.errors.size(), fit::Quantile(mine.errors, 0.5),
+               fit::Quantile(theirs.errors, 0.5), CappedMean(mine.scores),
+               CappedMean(theirs.scores), 100 * nearer / n);
+  }
+}
+
 // What the report of a fit quotes where its own data say too little (fit/reach_coverage.cc).
 void PrintReach(const std::vector<Scored>& scored, const std::vector<std::string>& methods) {
   const double reaches[] = {10, 30, 100, 300};
@@ -324,8 +354,14 @@ int main(int argc, char** argv) {
     const std::string title = half == ForecastSet::kTuning ? "tuning half"
                               : half == ForecastSet::kTest ? "test half"
                                                            : "added since";
-    if (!runs.empty()) PrintTable(title + ", runs", runs, methods);
-    if (!optima.empty()) PrintTable(title + ", ready-made optima", optima, methods);
+    if (!runs.empty()) {
+      PrintTable(title + ", runs", runs, methods);
+      PrintPairs(runs, methods);
+    }
+    if (!optima.empty()) {
+      PrintTable(title + ", ready-made optima", optima, methods);
+      PrintPairs(optima, methods);
+    }
   }
   PrintReach(scored, methods);
   if (!rows_path.empty()) {
