@@ -74,6 +74,32 @@ MixturePart Mixture(const std::vector<MixturePart>& parts, double level) {
   return mixture;
 }
 
+MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level) {
+  std::vector<MixturePart> runs, means;
+  double total = 0, log_lo = 0, log_hi = 0;
+  for (const AveragedLaw& law : laws) {
+    const TestPoint& test = law.test;
+    const Calibration calibration(law.law, law.known, level);
+    Interval run{test.lo, test.hi}, mean{test.mean_lo, test.mean_hi};
+    calibration.Apply(test.predicted, test.reach, &run);
+    calibration.Apply(test.predicted, test.reach, &mean);
+    const double weight = StackingWeight(law.known);
+    runs.push_back({weight, test.predicted, run.lo, run.hi});
+    means.push_back({weight, test.predicted, mean.lo, mean.hi});
+    total += weight;
+    log_lo += weight * std::log(test.at_E_lo);
+    log_hi += weight * std::log(test.at_E_hi);
+  }
+  MixturePart mixture = Mixture(runs, level);
+  if (!std::isfinite(mixture.lo)) return mixture;
+  const MixturePart mean = Mixture(means, level);
+  for (const double end : {mean.lo, mean.hi, std::exp(log_lo / total), std::exp(log_hi / total)}) {
+    if (!std::isfinite(end)) continue;
+    mixture.lo = std::min(mixture.lo, end), mixture.hi = std::max(mixture.hi, end);
+  }
+  return mixture;
+}
+
 std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
                                          const std::vector<std::string>& laws, double level) {
   std::map<double, std::vector<const BacktestRow*>> cuts;
@@ -98,18 +124,15 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
     size_t inside = 0;
     bool intervals = true;
     for (size_t i = 0; i < members[0]->best_runs.size(); ++i) {
-      std::vector<MixturePart> parts;
+      std::vector<AveragedLaw> parts;
       const TestPoint& target = members[0]->best_runs[i];
       for (const BacktestRow* member : members) {
         if (i >= member->best_runs.size()) continue;
         const TestPoint& test = member->best_runs[i];
         if (test.actual != target.actual) continue;
-        const auto known = KnownAt(rows, member->law, cut);
-        Interval interval{test.lo, test.hi};
-        Calibration(member->law, known, level).Apply(test.predicted, test.reach, &interval);
-        parts.push_back({StackingWeight(known), test.predicted, interval.lo, interval.hi});
+        parts.push_back({member->law, test, KnownAt(rows, member->law, cut)});
       }
-      const MixturePart mixture = Mixture(parts, level);
+      const MixturePart mixture = AverageOfTests(parts, level);
       errors.push_back(mixture.loss / target.actual - 1);
       average.max_rel = std::max(average.max_rel, std::fabs(errors.back()));
       average.reach = std::max(average.reach, target.reach);
@@ -138,15 +161,21 @@ double StackingWeight(const std::vector<RollingForecasts>& known) {
   return 1 / (kFloor * kFloor + (errors.count > 0 ? errors.mean_square : kUnknown * kUnknown));
 }
 
-std::vector<std::string> SelectLaws(const std::vector<Candidate>& candidates) {
+Selection SelectedBy(const std::vector<Candidate>& candidates) {
   constexpr int kEnough = 4;
+  for (const Candidate& candidate : candidates)
+    if (!std::isnan(candidate.aicc) && ErrorsOf(candidate.known).count < kEnough)
+      return Selection::kAicc;
+  return Selection::kHeldOut;
+}
+
+std::vector<std::string> SelectLaws(const std::vector<Candidate>& candidates) {
   constexpr double kWorse = 1.5, kNoSupport = 10;
-  bool held_out = true;
+  const bool held_out = SelectedBy(candidates) == Selection::kHeldOut;
   double least_square = HUGE_VAL, least_aicc = HUGE_VAL;
   for (const Candidate& candidate : candidates) {
     if (std::isnan(candidate.aicc)) continue;
     const Errors errors = ErrorsOf(candidate.known);
-    held_out = held_out && errors.count >= kEnough;
     least_square = std::min(least_square, errors.mean_square);
     least_aicc = std::min(least_aicc, candidate.aicc);
   }

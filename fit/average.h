@@ -30,6 +30,16 @@ struct MixturePart {
 // intervals at this same level, losses > 0.
 MixturePart Mixture(const std::vector<MixturePart>& parts, double level);
 
+// What an average says of one run that its laws forecast, each calibrated with what is `known` of
+// it: the mixture, whose interval covers that of the mixture's mean and the range over which the
+// laws' asymptotes move it. REQUIRES: not empty.
+struct AveragedLaw {
+  std::string law;
+  TestPoint test;
+  std::vector<RollingForecasts> known;
+};
+MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level);
+
 // A law that could join an average, and what is known about it by then.
 struct Candidate {
   std::string law;
@@ -42,6 +52,10 @@ struct Candidate {
 // least; else: those whose AICc is at most 10 above the least. The numbers were set before any
 // result.
 std::vector<std::string> SelectLaws(const std::vector<Candidate>& candidates);
+
+// By what SelectLaws tells surfaces apart.
+enum class Selection { kHeldOut, kAicc };
+Selection SelectedBy(const std::vector<Candidate>& candidates);
 
 // What the average would have forecast at every cut at which two or more of `laws` did: the best
 // run of each later budget, with the weights and the widening known at that cut. Rows of law

@@ -104,6 +104,23 @@ class Columns {
   const CsvOptions& options_;
 };
 
+// The texts of columns that nobody mapped and that repeat among the rows kept.
+void KeepLabels(const CsvTable& table, const std::set<size_t>& used,
+                const std::vector<size_t>& rows, std::vector<Observation>& observations) {
+  constexpr size_t kRepeats = 3;  // a text stands in this many rows, on average
+  for (size_t column = 0; column < table.header.size(); ++column) {
+    if (used.count(column) > 0) continue;
+    std::set<std::string_view> texts;
+    for (const size_t row : rows) {
+      texts.insert(table.rows[row][column]);
+      if (kRepeats * texts.size() > rows.size()) break;
+    }
+    if (texts.size() < 2 || kRepeats * texts.size() > rows.size()) continue;
+    for (size_t i = 0; i < rows.size(); ++i)
+      observations[i].labels[table.header[column]] = table.rows[rows[i]][column];
+  }
+}
+
 }  // namespace
 
 std::string ShownCell(std::string_view text) {
@@ -213,13 +230,31 @@ absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
   }
   const Columns columns(table, origin, options);
 
-  std::map<size_t, std::set<std::string>> filters;
+  std::map<size_t, std::set<std::string>> alternatives;
+  std::vector<std::pair<size_t, const Where*>> filters;
   std::string filter_text;
-  for (const auto& [column, value] : options.where) {
-    ASSIGN_OR_RETURN(const size_t index, columns.ByName(column));
-    filters[index].insert(value);
-    filter_text += fmt::format(" --where {}={}", column, value);
+  for (const Where& where : options.where) {
+    ASSIGN_OR_RETURN(const size_t index, columns.ByName(where.column));
+    if (where.op == Where::Op::kIs) {
+      alternatives[index].insert(where.text);
+    } else {
+      filters.emplace_back(index, &where);
+    }
+    filter_text += " --where " + where.Text();
   }
+  const auto is_kept = [&](size_t row) -> absl::StatusOr<bool> {
+    const std::vector<std::string>& cells = table.rows[row];
+    for (const auto& [column, texts] : alternatives)
+      if (texts.count(cells[column]) == 0) return false;
+    for (const auto& [column, where] : filters) {
+      const absl::StatusOr<bool> holds = where->Holds(cells[column]);
+      if (!holds.ok())
+        return absl::InvalidArgumentError(fmt::format("{}:{}: {}", origin, table.lines[row],
+                                                      std::string(holds.status().message())));
+      if (!*holds) return false;
+    }
+    return true;
+  };
   const bool curve = !options.input.empty();
   std::optional<size_t> input;
   if (curve) {
@@ -251,13 +286,23 @@ absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
     ASSIGN_OR_RETURN(const std::optional<size_t> index, columns.OfField(key));
     if (index.has_value()) cohort.emplace_back(key, *index);
   }
+  if (!options.experiment.empty()) {
+    ASSIGN_OR_RETURN(const size_t index, columns.ByName(options.experiment));
+    cohort.emplace_back(options.experiment, index);
+  }
+  std::set<size_t> used;
+  for (const auto& column : {flops, budget, no_embedding, unique, hard, seed, id, clamps})
+    if (column.has_value()) used.insert(*column);
+  used.insert({params, tokens, loss});
+  for (const auto& [key, index] : cohort) used.insert(index);
+  std::vector<size_t> kept_rows;
 
   CsvObservations result;
   int64_t filtered = 0;
   for (size_t row = 0; row < table.rows.size(); ++row) {
     const std::vector<std::string>& cells = table.rows[row];
-    if (std::any_of(filters.begin(), filters.end(),
-                    [&](const auto& f) { return f.second.count(cells[f.first]) == 0; })) {
+    ASSIGN_OR_RETURN(const bool kept, is_kept(row));
+    if (!kept) {
       ++filtered;
       continue;
     }
@@ -303,7 +348,9 @@ absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
       return absl::InvalidArgumentError(fmt::format("{} (flops = 6 N D)", status.ToString()));
     }
     result.observations.push_back(std::move(o));
+    kept_rows.push_back(row);
   }
+  if (!curve) KeepLabels(table, used, kept_rows, result.observations);
   if (result.observations.empty())
     return absl::InvalidArgumentError(
         fmt::format("{}: no observations left of {} rows{}{}", origin, table.rows.size(),

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "fit/observation.h"
+#include "fit/where.h"
 
 namespace fit {
 
@@ -44,9 +45,11 @@ struct CsvOptions {
   // seed, id, clamps (separated by ';') and the cohort keys. A field that is not mapped is read
   // from the column of its own name.
   std::map<std::string, std::string> columns;
-  // Keep rows whose column holds exactly this text, as `--where experiment=NAME`. Texts of one
-  // column are alternatives; every column named must hold one of its own.
-  std::vector<std::pair<std::string, std::string>> where;
+  // Keep rows that meet these, as `--where experiment=NAME --where "params>=1e8"`. Texts that one
+  // column may be are alternatives; everything else must hold.
+  std::vector<Where> where;
+  // The column that tells experiments apart: a cohort key under its own name.
+  std::string experiment;
   // The input of a curve, in any unit: stands for flops, params and tokens, whose columns are then
   // not read. Only laws in C alone can use such rows.
   std::string input;

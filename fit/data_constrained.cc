@@ -1,5 +1,7 @@
 #include "fit/data_constrained.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "fit/chinchilla.h"
@@ -17,22 +19,74 @@ T LogValueOfRepeats(const R& repeats, const T& scale) {
   return Log(1.0 + scale * (1.0 - Exp(-(repeats / scale))));
 }
 
-class DataConstrained final : public FromTemplate<DataConstrained, kCoordinates, SurfaceLaw> {
+// ln of the data that repetitions are worth, by lnR_D alone.
+template <typename T>
+T LogTokensWorth(const T& log_rd, double d, double u) {
+  if (d <= u) return T(d);
+  return u + LogValueOfRepeats(std::expm1(d - u), Exp(log_rd));
+}
+
+// The params term where the model is larger than U deserves, by (lnA, lnB, alpha, beta, lnR_N).
+template <typename T>
+T Deserved(const T* c, double u) {
+  return (Log(c[2]) + c[0] - Log(c[3]) - c[1] + c[3] * u) / c[2];
+}
+template <typename T>
+T ExcessTerm(const T* c, double n, double u) {
+  const T deserved = Deserved(c, u);
+  const T log_n = deserved + LogValueOfRepeats(Exp(n - deserved) - 1.0, Exp(c[4]));
+  return Exp(c[0] - c[2] * log_n);
+}
+
+class DataConstrained final : public SurfaceLaw {
  public:
-  template <typename T>
-  static T At(const T* theta, const Inputs& x) {
+  double Value(const double* theta, const Inputs& x) const override {
     const double n = x[0], d = x[1], u = std::min(x[1], x[2]);
-    T log_d = T(d);
-    if (d > u) log_d = u + LogValueOfRepeats(T(std::expm1(d - u)), Exp(theta[kLnRD]));
-    // alpha A N^-alpha = beta B U^-beta where N = N_opt(U).
-    const T deserved =
-        (Log(theta[kAlpha]) + theta[kLnA] - Log(theta[kBeta]) - theta[kLnB] + theta[kBeta] * u) /
-        theta[kAlpha];
-    T log_n = T(n);
-    if (n > ValueOf(deserved))
-      log_n = deserved + LogValueOfRepeats(Exp(n - deserved) - 1.0, Exp(theta[kLnRN]));
-    return theta[kE] + Exp(theta[kLnA] - theta[kAlpha] * log_n) +
-           Exp(theta[kLnB] - theta[kBeta] * log_d);
+    const double own[] = {theta[kLnA], theta[kLnB], theta[kAlpha], theta[kBeta], theta[kLnRN]};
+    const double params =
+        n > Deserved(own, u) ? ExcessTerm(own, n, u) : std::exp(theta[kLnA] - theta[kAlpha] * n);
+    return theta[kE] + params +
+           std::exp(theta[kLnB] - theta[kBeta] * LogTokensWorth(theta[kLnRD], d, u));
+  }
+
+  // Term by term, each by the constants it knows: most runs need no derivative of a repetition.
+  double Derivatives(const double* theta, const Inputs& x, double* g, double* h) const override {
+    std::fill(g, g + kCoordinates, 0.0);
+    std::fill(h, h + kCoordinates * kCoordinates, 0.0);
+    const double n = x[0], d = x[1], u = std::min(x[1], x[2]);
+    const auto add = [&](int i, int j, double value) {
+      h[i * kCoordinates + j] += value;
+      if (i != j) h[j * kCoordinates + i] += value;
+    };
+    g[kE] = 1;
+    const Jet<1> worth = LogTokensWorth(Jet<1>::Variable(theta[kLnRD], 0), d, u);
+    const double v = std::exp(theta[kLnB] - theta[kBeta] * worth.v);
+    const int of_tokens[] = {kLnB, kBeta, kLnRD};
+    const double w[] = {1, -worth.v, -theta[kBeta] * worth.g[0]};
+    for (int i = 0; i < 3; ++i) {
+      g[of_tokens[i]] += v * w[i];
+      for (int j = 0; j <= i; ++j) add(of_tokens[i], of_tokens[j], v * w[i] * w[j]);
+    }
+    add(kLnRD, kBeta, -v * worth.g[0]);
+    add(kLnRD, kLnRD, -v * theta[kBeta] * worth.h[0]);
+
+    const int of_params[] = {kLnA, kLnB, kAlpha, kBeta, kLnRN};
+    const double own[] = {theta[kLnA], theta[kLnB], theta[kAlpha], theta[kBeta], theta[kLnRN]};
+    if (!(n > Deserved(own, u))) {
+      const double p = std::exp(theta[kLnA] - theta[kAlpha] * n);
+      g[kLnA] += p, g[kAlpha] -= p * n;
+      add(kLnA, kLnA, p), add(kAlpha, kLnA, -p * n), add(kAlpha, kAlpha, p * n * n);
+      return theta[kE] + p + v;
+    }
+    std::array<Jet<5>, 5> variables;
+    for (int i = 0; i < 5; ++i) variables[static_cast<size_t>(i)] = Jet<5>::Variable(own[i], i);
+    const Jet<5> p = ExcessTerm(variables.data(), n, u);
+    size_t t = 0;
+    for (int i = 0; i < 5; ++i) {
+      g[of_params[i]] += p.g[static_cast<size_t>(i)];
+      for (int j = 0; j <= i; ++j, ++t) add(of_params[i], of_params[j], p.h[t]);
+    }
+    return theta[kE] + p.v + v;
   }
 
   std::string_view name() const override { return "data-constrained"; }

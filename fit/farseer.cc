@@ -1,11 +1,11 @@
 #include "fit/farseer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "fit/chinchilla.h"
 #include "fit/equation_fit.h"
-#include "fit/jet.h"
 #include "fit/linear_starts.h"
 
 namespace fit {
@@ -23,61 +23,78 @@ std::array<double, 3> Phi(double z) {
     const double e = std::exp(z), f = std::expm1(z) / z, first = (e - f) / z;
     return {f, first, (e - 2 * first) / z};
   }
-  // z^k / (k+1)!, k z^(k-1) / (k+1)! and k (k-1) z^(k-2) / (k+1)!, by Horner's rule.
-  constexpr size_t kTerms = 16;
+  // phi'' = sum of z^k / (k! (k+3)), by Horner's rule; from it the others without cancellation, by
+  // z phi'' + 2 phi' = e^z and z phi' + phi = e^z.
+  constexpr size_t kTerms = 15;
   static const auto series = [] {
-    std::array<std::array<double, 3>, kTerms> c{};
+    std::array<double, kTerms> c{};
     double factorial = 1;
     for (size_t k = 0; k < kTerms; ++k) {
-      const auto i = static_cast<double>(k);
-      factorial *= i + 1;  // (k+1)!
-      c[k][0] = 1 / factorial;
-      c[k][1] = (i + 1) / (factorial * (i + 2));
-      c[k][2] = (i + 2) * (i + 1) / (factorial * (i + 2) * (i + 3));
+      c[k] = 1 / (factorial * static_cast<double>(k + 3));
+      factorial *= static_cast<double>(k + 1);
     }
     return c;
   }();
-  std::array<double, 3> sum{};
-  for (size_t k = kTerms; k-- > 0;)
-    for (size_t j = 0; j < 3; ++j) sum[j] = sum[j] * z + series[k][j];
-  return sum;
+  double second = 0;
+  for (size_t k = kTerms; k-- > 0;) second = second * z + series[k];
+  const double e = std::exp(z), first = 0.5 * (e - z * second);
+  return {e - z * first, first, second};
 }
-double PhiOf(double z) { return Phi(z)[0]; }
-template <int K>
-Jet<K> PhiOf(const Jet<K>& z) {
-  const std::array<double, 3> f = Phi(z.v);
-  return Jet<K>::Chain(z, f[0], f[1], f[2]);
-}
-
+double PhiOf(double z) { return z == 0 ? 1 : std::expm1(z) / z; }
 // level + slope (e^(q t) - 1)/q, t = ln(N/N0).
-template <typename T>
-T PowerOf(const T& slope, const T& q, const T& level, double t) {
-  return level + slope * (t * PhiOf(q * t));
-}
-template <typename T>
-T FirstTerm(const T* c, double n) {
-  return Exp(PowerOf(c[0], c[1], c[2], n - kLogN0));
-}
-template <typename T>
-T SecondTerm(const T* c, double n, double d) {
-  const T exponent = Exp(PowerOf(c[3], c[4], c[5], n - kLogN0));
-  return Exp(PowerOf(c[0], c[1], c[2], n - kLogN0) - exponent * d);
+double PowerOf(const double* c, double t) { return c[2] + c[0] * (t * PhiOf(c[1] * t)); }
+
+// A power's value, gradient and second derivatives by (slope, q, level); those not named are zero.
+struct Power {
+  double value, slope, q;  // d/dlevel is 1
+  double slope_q, q_q;
+};
+Power PowerAt(const double* c, double t) {
+  const std::array<double, 3> phi = Phi(c[1] * t);
+  const double tt = t * t;
+  return {c[2] + c[0] * t * phi[0], t * phi[0], c[0] * tt * phi[1], tt * phi[1],
+          c[0] * tt * t * phi[2]};
 }
 
-template <int K>
-std::array<Jet<K>, K> Variables(const double* theta) {
-  std::array<Jet<K>, K> variables;
-  for (int i = 0; i < K; ++i) variables[static_cast<size_t>(i)] = Jet<K>::Variable(theta[i], i);
-  return variables;
+// The lower triangle, row by row, of scale (w w' + second), second that of a power times `times`.
+void Triangle(const std::array<double, 3>& w, const Power& power, double times, double scale,
+              double* out) {
+  out[0] = scale * w[0] * w[0];
+  out[1] = scale * (w[1] * w[0] + times * power.slope_q);
+  out[2] = scale * (w[1] * w[1] + times * power.q_q);
+  out[3] = scale * w[2] * w[0];
+  out[4] = scale * w[2] * w[1];
+  out[5] = scale * w[2] * w[2];
 }
-template <int K>
-void Store(const Jet<K>& jet, int offset, double* gradient, double* hessian) {
-  size_t t = 0;
-  for (int i = 0; i < K; ++i) {
-    gradient[offset + i] = jet.g[static_cast<size_t>(i)];
-    for (int j = 0; j <= i; ++j, ++t)
-      hessian[(offset + i) * kCoordinates + offset + j] =
-          hessian[(offset + j) * kCoordinates + offset + i] = jet.h[t];
+
+// Everything at one point: the two terms share no constant.
+struct Terms {
+  double first, second;
+  std::array<double, kFirst> first_g;
+  std::array<double, kSecond> second_g;
+  std::array<double, 6> first_h;
+  std::array<double, 21> second_h;  // lower triangles, row by row
+};
+void TermsAt(const double* theta, double n, double d, Terms* out) {
+  const double t = n - kLogN0;
+  const Power s = PowerAt(theta, t), b = PowerAt(theta + kB0, t), a = PowerAt(theta + kA0, t);
+  const double f = std::exp(s.value), x = -d * std::exp(a.value), u = std::exp(b.value + x);
+  out->first = f, out->second = u;
+  const std::array<double, 3> ws = {s.slope, s.q, 1};
+  for (size_t i = 0; i < 3; ++i) out->first_g[i] = f * ws[i];
+  Triangle(ws, s, 1, f, out->first_h.data());
+  // ln of the second term is W = b - d e^a; of e^a the second derivatives are e^a (a_i a_j + a_ij).
+  const std::array<double, 3> wb = {b.slope, b.q, 1}, wa = {x * a.slope, x * a.q, x};
+  for (size_t i = 0; i < 3; ++i) out->second_g[i] = u * wb[i], out->second_g[3 + i] = u * wa[i];
+  Triangle(wb, b, 1, u, out->second_h.data());
+  size_t at = 6;
+  const std::array<double, 3> ga = {a.slope, a.q, 1};
+  for (size_t i = 0; i < 3; ++i) {
+    for (size_t j = 0; j < 3; ++j) out->second_h[at++] = u * wa[i] * wb[j];
+    for (size_t j = 0; j <= i; ++j) {
+      const double own = i == 1 && j == 0 ? a.slope_q : i == 1 && j == 1 ? a.q_q : 0;
+      out->second_h[at++] = u * (wa[i] * wa[j] + x * (ga[i] * ga[j] + own));
+    }
   }
 }
 
@@ -102,15 +119,51 @@ class Farseer final : public SurfaceLaw {
   }
 
   double Value(const double* theta, const Inputs& x) const override {
-    return FirstTerm(theta, x[0]) + SecondTerm(theta + kFirst, x[0], x[1]);
+    const double t = x[0] - kLogN0;
+    return std::exp(PowerOf(theta, t)) +
+           std::exp(PowerOf(theta + kB0, t) - std::exp(PowerOf(theta + kA0, t)) * x[1]);
   }
   double Derivatives(const double* theta, const Inputs& x, double* g, double* h) const override {
     std::fill(h, h + kCoordinates * kCoordinates, 0.0);
-    const auto first = FirstTerm(Variables<kFirst>(theta).data(), x[0]);
-    const auto second = SecondTerm(Variables<kSecond>(theta + kFirst).data(), x[0], x[1]);
-    Store(first, 0, g, h);
-    Store(second, kFirst, g, h);
-    return first.v + second.v;
+    Terms terms;
+    TermsAt(theta, x[0], x[1], &terms);
+    const auto store = [&](const double* gradient, const double* triangle, int offset, int size) {
+      for (int i = 0; i < size; ++i) {
+        g[offset + i] = gradient[i];
+        for (int j = 0; j <= i; ++j)
+          h[(offset + i) * kCoordinates + offset + j] =
+              h[(offset + j) * kCoordinates + offset + i] = *triangle++;
+      }
+    };
+    store(terms.first_g.data(), terms.first_h.data(), 0, kFirst);
+    store(terms.second_g.data(), terms.second_h.data(), kFirst, kSecond);
+    return terms.first + terms.second;
+  }
+  void DerivativesMany(const double* theta, const InputColumns& points,
+                       DerivativeColumns* out) const override {
+    const size_t n = points.size;
+    out->value.resize(n);
+    out->gradient.resize(kCoordinates);
+    for (std::vector<double>& column : out->gradient) column.resize(n);
+    out->hessian.assign(kCoordinates * (kCoordinates + 1) / 2, {});
+    // Places of the two blocks in the whole triangle; what lies between them is zero.
+    const auto place = [](int i, int j) { return static_cast<size_t>(i * (i + 1) / 2 + j); };
+    for (int i = 0; i < kCoordinates; ++i)
+      for (int j = i < kFirst ? 0 : kFirst; j <= i; ++j) out->hessian[place(i, j)].resize(n);
+    Terms terms;
+    for (size_t p = 0; p < n; ++p) {
+      TermsAt(theta, points.x[0][p], points.x[1][p], &terms);
+      out->value[p] = terms.first + terms.second;
+      const double *first = terms.first_h.data(), *second = terms.second_h.data();
+      for (int i = 0; i < kFirst; ++i) {
+        out->gradient[static_cast<size_t>(i)][p] = terms.first_g[static_cast<size_t>(i)];
+        for (int j = 0; j <= i; ++j) out->hessian[place(i, j)][p] = *first++;
+      }
+      for (int i = 0; i < kSecond; ++i) {
+        out->gradient[static_cast<size_t>(kFirst + i)][p] = terms.second_g[static_cast<size_t>(i)];
+        for (int j = 0; j <= i; ++j) out->hessian[place(kFirst + i, kFirst + j)][p] = *second++;
+      }
+    }
   }
 
   std::vector<std::vector<double>> Starts(const std::vector<FitPoint>& points,

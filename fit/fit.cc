@@ -14,10 +14,12 @@
 #include "fit/bnsl.h"
 #include "fit/checkpoints.h"
 #include "fit/chinchilla.h"
+#include "fit/csv.h"
 #include "fit/data_constrained.h"
 #include "fit/farseer.h"
 #include "fit/frontier_model.h"
 #include "fit/kaplan.h"
+#include "fit/labels.h"
 #include "fit/overtrain.h"
 #include "fit/stats.h"
 #include "fit/surface_model.h"
@@ -91,9 +93,23 @@ absl::Status CheckOptions(const FitOptions& options) {
     return absl::InvalidArgumentError(fmt::format("{} is {}, must be above 0", what, value));
   };
   for (const double target : options.predict) RETURN_IF_ERROR(positive("forecast target", target));
+  for (const RunTarget& run : options.predict_runs) {
+    RETURN_IF_ERROR(positive("FLOPs of a run to forecast", run.flops));
+    RETURN_IF_ERROR(positive("params of a run to forecast", run.params));
+    RETURN_IF_ERROR(positive("tokens of a run to forecast", run.tokens));
+  }
   for (const double cut : options.backtest_options.cuts)
     RETURN_IF_ERROR(positive("backtest cut", cut));
-  RETURN_IF_ERROR(positive("FLOPs per parameter and token", options.law.flops_per_param_token));
+  RETURN_IF_ERROR(positive("FLOPs per parameter and token", options.law.flops.limit));
+  for (const KnownFlops& known : options.known_flops) {
+    RETURN_IF_ERROR(positive("size of a known model", known.params));
+    RETURN_IF_ERROR(positive("FLOPs per token of a known model", known.flops_per_token));
+  }
+  if (options.law.pinned_E.has_value() && options.law.hold.count("E") > 0)
+    return absl::InvalidArgumentError(
+        "E is pinned (--pin-e) and held (--hold E): give it once; --pin-e reaches every law, "
+        "--hold "
+        "surfaces alone");
   if (options.law.loss.kind == LossKind::kHuber)
     RETURN_IF_ERROR(positive("Huber delta", options.law.loss.delta));
   RETURN_IF_ERROR(positive("weight of over-estimates", options.law.loss.over));
@@ -128,23 +144,35 @@ absl::Status UseNoEmbedding(std::vector<Observation>& observations) {
   return absl::OkStatus();
 }
 
-// C against k N D: the closed-form optimum is only as good as this relation.
-void CheckFlopConvention(const std::vector<Observation>& observations, const LawOptions& options,
-                         std::vector<Warning>& warnings) {
-  if (options.flops_relation || observations.empty()) return;
-  std::vector<double> ratios;
-  for (const Observation& o : observations)
-    ratios.push_back(std::log(o.flops) - std::log(options.flops_per_param_token) -
-                     std::log(o.params) - std::log(o.tokens));
-  const double middle = Quantile(ratios, 0.5);
-  if (std::fabs(middle) > 0.05)
-    warnings.push_back(
-        Warn(kFlopConvention,
-             fmt::format(
-                 "flops are {:.3g} times {:g} N D (median; {:.3g} .. {:.3g}): sizes that surface "
-                 "laws derive from C assume {:g} N D",
-                 std::exp(middle), options.flops_per_param_token, std::exp(Quantile(ratios, 0)),
-                 std::exp(Quantile(ratios, 1)), options.flops_per_param_token)));
+// What a budget buys. A given relation is compared with the runs, a learned one with itself: the
+// optimum of a surface is only as good as it.
+void RelateFlops(const std::vector<Observation>& observations, const FitOptions& options,
+                 FitSummary& summary) {
+  std::vector<FlopsSample> samples = FlopsOf(observations);
+  summary.flops = options.law.flops;
+  summary.flops_source = "given";
+  if (options.learn_flops) {
+    for (const KnownFlops& known : options.known_flops) {
+      const double params = options.n_convention == NConvention::kNoEmbedding
+                                ? known.params_no_embedding
+                                : known.params;
+      if (params > 0) samples.push_back({params, known.flops_per_token / params});
+    }
+    summary.flops = LearnFlops(samples);
+    summary.flops_source =
+        samples.size() > observations.size() ? "of the runs and their recipe" : "of the runs";
+  }
+  std::vector<double> off;
+  for (const FlopsSample& s : FlopsOf(observations))
+    off.push_back(s.flops_per_param_token / summary.flops.PerParamToken(s.params) - 1);
+  constexpr double kTolerated = 0.05;
+  if (const double rms = RootMeanSquare(off); rms > kTolerated)
+    summary.warnings.push_back(Warn(
+        kFlopConvention,
+        fmt::format("C / (N D) of the runs is {:.3g} % (rms; {:+.3g} .. {:+.3g} %) off what is "
+                    "taken for it ({}): the sizes that surfaces derive from C are as uncertain",
+                    100 * rms, 100 * Quantile(off, 0), 100 * Quantile(off, 1),
+                    summary.flops_source)));
 }
 
 // Intervals that missed too often where the truth is known are not to be trusted further out.
@@ -177,6 +205,47 @@ void CheckCoverage(const LawOptions& options, FitSummary& summary) {
   }
 }
 
+// Columns of the file that split the runs into experiments although nobody said so.
+void CheckLabels(const std::vector<Observation>& observations, FitSummary& summary) {
+  std::string text, first;
+  for (const LabelFinding& finding : FindLabels(observations)) {
+    std::string names;
+    for (const std::string& one : finding.columns)
+      names += fmt::format("{}{}", names.empty() ? "" : " and ", ShownCell(one));
+    text += fmt::format("{}{} in {} groups ({}){}", text.empty() ? "" : "; ", names, finding.groups,
+                        finding.counts,
+                        std::isnan(finding.offset)
+                            ? ""
+                            : fmt::format(" whose losses differ by {:.2g} % (rms) at equal N and D",
+                                          100 * finding.offset));
+    if (first.empty()) first = ShownCell(finding.columns[0]);
+    summary.registration_blocked.push_back(fmt::format("{}: {}", kMixedColumns, names));
+  }
+  if (text.empty()) return;
+  summary.warnings.push_back(Warn(
+      kMixedColumns,
+      fmt::format("different experiments are fitted together as one, and no forecast from them can "
+                  "be registered: by column {}. --where {}=TEXT chooses one, --experiment {} makes "
+                  "the column part of the cohort",
+                  text, first, first)));
+}
+
+// Constants outside their own interval.
+void RemarkOutside(LawFit& fit) {
+  std::string what;
+  for (const auto& [name, value] : fit.params)
+    for (const auto& [other, interval] : fit.intervals)
+      if (name == other && IsOutside(value, interval))
+        what += fmt::format("{}{} = {:.5g} outside {:.5g} .. {:.5g}", what.empty() ? "" : ", ",
+                            name, value, interval.lo, interval.hi);
+  if (!what.empty())
+    fit.warnings.push_back(
+        Warn(kEstimateOutside,
+             fmt::format("{}: the resamples sit elsewhere than the fit, which is a sign of a badly "
+                         "determined law",
+                         what)));
+}
+
 bool WantsTwoStep(const std::vector<std::string>& names,
                   const std::vector<Observation>& observations) {
   const auto named = [&](std::string_view name) {
@@ -189,7 +258,7 @@ bool WantsTwoStep(const std::vector<std::string>& names,
 
 absl::StatusOr<TwoStepSummary> TwoStepOf(const std::vector<Observation>& observations,
                                          const std::vector<RunRows>& runs,
-                                         const FitOptions& options) {
+                                         const FitOptions& options, const FlopsRelation& flops) {
   std::vector<TwoStepTarget> targets;
   for (const double flops : options.predict) targets.push_back({flops, 0, 0});
   targets.insert(targets.end(), options.models.begin(), options.models.end());
@@ -198,12 +267,12 @@ absl::StatusOr<TwoStepSummary> TwoStepOf(const std::vector<Observation>& observa
   steps.bootstrap = options.law.bootstrap;
   TwoStepRequest request = options.two_step;
   if (!options.backtest) request.backtest_cuts = 0;
-  return RunTwoStep(observations, runs, request, steps, options.law.flops_per_param_token, targets);
+  return RunTwoStep(observations, runs, request, steps, flops, targets);
 }
 
 // What the primary forecasts would be without the points where a recipe limit bit.
 void ClampEffect(const std::vector<const Law*>& laws, const std::vector<Observation>& observations,
-                 const FitOptions& options, FitSummary& summary) {
+                 const LawOptions& options, FitSummary& summary) {
   std::vector<Observation> free;
   std::set<std::string> kinds;
   for (const Observation& o : observations) {
@@ -217,7 +286,7 @@ void ClampEffect(const std::vector<const Law*>& laws, const std::vector<Observat
   std::string text =
       fmt::format("{} of {} observations are clamped ({})", observations.size() - free.size(),
                   observations.size(), fmt::join(kinds, ", "));
-  LawOptions quick = options.law;
+  LawOptions quick = options;
   quick.bootstrap.resamples = 0;
   quick.profile = false;
   quick.starts = std::min(quick.starts, 16);
@@ -234,7 +303,8 @@ void ClampEffect(const std::vector<const Law*>& laws, const std::vector<Observat
     }
     for (const Forecast& forecast : summary.predictions) {
       if (forecast.law != law->name()) continue;
-      const std::optional<Forecast> without = (*refit)->Predict(forecast.flops);
+      const std::optional<Forecast> without =
+          (*refit)->Predict({forecast.flops, forecast.run_params, forecast.run_tokens});
       if (!without.has_value()) continue;
       text += fmt::format("; without them {} at {} is {:.4f} instead of {:.4f} ({:+.2f} %)",
                           law->name(), core::FormatFlops(forecast.flops), without->loss,
@@ -300,6 +370,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
              fmt::format("nobody has said the {} of these runs: they may not measure the same "
                          "thing, and no forecast from them can be registered",
                          fmt::join(unknown, ", "))));
+  for (const std::string& key : unknown)
+    summary.registration_blocked.push_back(fmt::format("{}: {}", kUnknownCohort, key));
   summary.excluded = excluded;
   if (const int64_t copies = RemoveExactDuplicates(observations); copies > 0)
     summary.excluded.push_back({"exact duplicate of another row", copies});
@@ -308,7 +380,13 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
         Warn(kDroppedRows, fmt::format("{} rows left out: {}", e.count, e.reason)));
   if (options.n_convention == NConvention::kNoEmbedding)
     RETURN_IF_ERROR(UseNoEmbedding(observations));
-  if (options.input == "FLOPs") CheckFlopConvention(observations, options.law, summary.warnings);
+  LawOptions law_options = options.law;
+  law_options.checkpoints = options.checkpoints;
+  law_options.rows_are_curve = options.input != "FLOPs";
+  if (!law_options.rows_are_curve) {
+    RelateFlops(observations, options, summary);
+    law_options.flops = summary.flops;
+  }
   // A table of optima, or of points of a curve, has one row a budget, whatever the values: no
   // buckets.
   if (options.law.observations_are_optima || options.input != "FLOPs")
@@ -319,7 +397,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   absl::Status failure;
   const bool two_step = WantsTwoStep(options.laws, observations);
   if (two_step) {
-    auto one = TwoStepOf(observations, runs, options);
+    auto one = TwoStepOf(observations, runs, options, law_options.flops);
     if (one.ok()) {
       summary.two_step = *std::move(one);
     } else {
@@ -335,10 +413,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
                                   observations.size(), runs.size())));
     observations = LastRows(observations, runs);
   }
-  LawOptions law_options = options.law;
-  law_options.checkpoints = options.checkpoints;
-  law_options.rows_are_curve = options.input != "FLOPs";
   summary.observations = observations.size();
+  CheckLabels(observations, summary);
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;
   summary.smallest_flops = groups.groups.front().budget_flops;
@@ -347,7 +423,11 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (options.spent_flops > 0) summary.spent_flops = options.spent_flops;
 
   std::vector<std::shared_ptr<const FittedLaw>>& fitted = summary.laws;
+  const auto say = [&](const Law* law, std::string_view what) {
+    if (options.progress) options.progress(fmt::format("{}: {}", law->name(), what));
+  };
   for (const Law* law : laws) {
+    say(law, "fit and intervals");
     auto one = law->Fit(law->uses_checkpoints() ? rows : observations, law_options);
     if (one.ok()) {
       fitted.push_back(*std::move(one));
@@ -368,23 +448,30 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
             kOverflow, fmt::format("{} is {}: too large for a number; the data span too little "
                                    "or are far from any scaling law",
                                    name, value)));
+    RemarkOutside(fit);
   }
   if (options.backtest)
-    for (const Law* law : laws)
+    for (const Law* law : laws) {
+      say(law, "backtest");
       for (BacktestRow& row : Backtest(*law, law->uses_checkpoints() ? rows : observations,
                                        law_options, options.backtest_options))
         summary.backtest.push_back(std::move(row));
+    }
   if (PrimaryLaw(views) == "average")
     for (BacktestRow& row :
          AverageBacktest(summary.backtest, LawsOfAverage(views), options.law.bootstrap.level))
       summary.backtest.push_back(std::move(row));
   const Scale scale = ScaleOf(summary);
-  for (const double target : options.predict)
+  std::vector<RunTarget> targets;
+  for (const double flops : options.predict) targets.push_back({flops});
+  targets.insert(targets.end(), options.predict_runs.begin(), options.predict_runs.end());
+  for (const RunTarget& target : targets)
     for (Forecast& forecast : ForecastAt(views, target, scale, summary.backtest))
       summary.predictions.push_back(std::move(forecast));
-  if (options.clamp_effect) ClampEffect(laws, observations, options, summary);
+  if (options.clamp_effect) ClampEffect(laws, observations, law_options, summary);
+  if (options.progress && options.sensitivity) options.progress("refits under changes");
   if (options.sensitivity)
-    summary.sensitivities = Sensitivities(laws, views, observations, options.law, options.predict);
+    summary.sensitivities = Sensitivities(laws, views, observations, law_options, targets);
   CheckCoverage(options.law, summary);
   std::vector<std::string> forecasting;
   for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);
@@ -393,7 +480,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   for (Forecast& forecast : summary.predictions)
     for (const Warning& warning : summary.warnings)
       if (warning.code == kMixedCohort || warning.code == kUnknownCohort ||
-          warning.code == kClampedPoints)
+          warning.code == kMixedColumns || warning.code == kClampedPoints)
         forecast.warnings.push_back(warning);
   summary.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   return summary;

@@ -2,6 +2,7 @@
 // forecasts from one set of observations; everything a report prints is in the summary.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,13 +23,25 @@ namespace fit {
 
 enum class NConvention { kParams, kNoEmbedding };
 
+// A model and what it costs a token in training, both conventions of N. 0: no_embedding not known.
+struct KnownFlops {
+  double params = 0, params_no_embedding = 0;
+  double flops_per_token = 0;
+};
+
 struct FitOptions {
   // Names of LawNames(), "default" (isoflop, frontier, chinchilla) or "all" (two-step only where
   // the observations have a hard metric). The order of the result is that of LawNames().
   std::vector<std::string> laws = {"default"};
   LawOptions law;
-  std::vector<double> predict;        // training FLOPs to forecast at; > 0
-  std::vector<TwoStepTarget> models;  // two-step: models to forecast, all of their fields > 0
+  // What a budget buys: C / (N D) as the runs have it (flops_relation.h), not law.flops, which is
+  // then replaced. What the caller knows beyond the runs, as the models of their recipe, joins
+  // them.
+  bool learn_flops = true;
+  std::vector<KnownFlops> known_flops;
+  std::vector<double> predict;          // training FLOPs to forecast at; > 0
+  std::vector<RunTarget> predict_runs;  // runs to forecast at their own N and D
+  std::vector<TwoStepTarget> models;    // two-step: models to forecast, all of their fields > 0
   TwoStepRequest two_step;
   // Rows of one id are checkpoints of one run: laws are fitted to the last row of each, but for
   // those that use the way there.
@@ -43,6 +56,8 @@ struct FitOptions {
   BacktestOptions backtest_options;
   bool clamp_effect = true;  // refit without clamped points and say what changes
   bool sensitivity = true;   // refit under the changes of sensitivity.h
+  // Called before each step that may take seconds ("farseer: backtest"), by the calling thread.
+  std::function<void(const std::string&)> progress;
 };
 
 struct FitSummary {
@@ -59,6 +74,10 @@ struct FitSummary {
   std::optional<TwoStepSummary> two_step;
   std::string input;  // as of FitOptions
   Cohort cohort;
+  FlopsRelation flops;       // with which surfaces turned C into (N, D)
+  std::string flops_source;  // "of the runs"; empty where rows have no FLOPs
+  // Why no forecast from this fit may be registered; empty where one may.
+  std::vector<std::string> registration_blocked;
   BudgetGrouping grouping = BudgetGrouping::kNominal;
   size_t observations = 0;                       // after exclusions
   double smallest_flops = 0, largest_flops = 0;  // fitted budgets

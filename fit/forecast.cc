@@ -21,12 +21,31 @@ bool BearsOnForecast(const Warning& warning) {
          warning.code != kTooFewPoints;
 }
 
-// Whether a law joins the average.
-bool IsDetermined(const LawFit& fit) {
-  return fit.law != "isoflop" && !Has(fit.warnings, kCollinear) &&
-         !Has(fit.warnings, kNotConverged) && !Has(fit.warnings, kParameterAtBound) &&
-         !Has(fit.warnings, kNoAsymptote) &&
-         (fit.law == "frontier" || !Has(fit.warnings, kFewDegreesOfFreedom));
+// Why a law does not join the average, by its code; empty where it does.
+std::string_view Undetermined(const LawFit& fit) {
+  for (const std::string_view code : {kCollinear, kNotConverged, kParameterAtBound, kNoAsymptote})
+    if (Has(fit.warnings, code)) return code;
+  if (fit.law != "frontier" && Has(fit.warnings, kFewDegreesOfFreedom)) return kFewDegreesOfFreedom;
+  return "";
+}
+// Estimates of a forecast outside their own intervals.
+void RemarkOutside(Forecast& forecast) {
+  std::string what;
+  const auto check = [&](std::string_view name, double value, const Interval& interval) {
+    if (!IsOutside(value, interval)) return;
+    what += fmt::format("{}{} = {:.5g} outside {:.5g} .. {:.5g}", what.empty() ? "" : ", ", name,
+                        value, interval.lo, interval.hi);
+  };
+  check("loss", forecast.loss, forecast.interval);
+  check("mean loss", forecast.loss, forecast.mean_interval);
+  if (forecast.params > 0) check("N*", forecast.params, forecast.params_interval);
+  if (forecast.tokens > 0) check("D*", forecast.tokens, forecast.tokens_interval);
+  if (!what.empty())
+    forecast.warnings.push_back(
+        Warn(kEstimateOutside,
+             fmt::format("estimates of {} outside their own intervals ({}): the resamples sit "
+                         "elsewhere than the fit, which is a sign of a badly determined law",
+                         forecast.law, what)));
 }
 
 // `value` and `interval` of every member, mixed.
@@ -122,6 +141,7 @@ Forecast AverageOf(const std::vector<const Forecast*>& members,
   average.warnings.clear();
   average.weights.clear();
   average.joint.reset();
+  average.flops_per_param_token = average.flops_extrapolated = 0;
   std::vector<double> weights;
   double total = 0;
   for (const Forecast* member : members) {
@@ -148,6 +168,9 @@ Forecast AverageOf(const std::vector<const Forecast*>& members,
       members, weights, [](const Forecast& f) { return f.tokens; },
       [](const Forecast& f) -> const Interval& { return f.tokens_interval; }, &average.tokens,
       &average.tokens_interval);
+  average.off_optimum = 0;
+  for (size_t i = 0; i < members.size(); ++i)
+    average.off_optimum += weights[i] / total * members[i]->off_optimum;
   AverageFlatSizes(members, weights, total, average);
   AverageAsymptote(members, weights, total, average);
   // A run's loss lies at least where its mean may, and where E alone may move it.
@@ -167,7 +190,46 @@ Forecast AverageOf(const std::vector<const Forecast*>& members,
   return average;
 }
 
+// The laws that are not in the average, and why.
+std::vector<std::pair<std::string, std::string>> LeftOut(const std::vector<const FittedLaw*>& laws,
+                                                         const std::vector<Forecast>& forecasts,
+                                                         const std::vector<Candidate>& candidates,
+                                                         const std::vector<std::string>& selected) {
+  double least = HUGE_VAL;
+  for (const Candidate& c : candidates)
+    if (std::isfinite(c.aicc)) least = std::min(least, c.aicc);
+  std::vector<std::pair<std::string, std::string>> left_out;
+  for (const FittedLaw* law : laws) {
+    const LawFit& fit = law->fit();
+    const bool is_in = std::find(selected.begin(), selected.end(), fit.law) != selected.end();
+    const bool forecast = std::any_of(forecasts.begin(), forecasts.end(),
+                                      [&](const Forecast& f) { return f.law == fit.law; });
+    if (fit.law == "isoflop" || (is_in && forecast)) continue;
+    std::string why;
+    if (const std::string_view code = Undetermined(fit); !code.empty()) {
+      for (const Warning& warning : fit.warnings)
+        if (why.empty() && warning.code == code)
+          why = fmt::format("{}: {}", warning.code, warning.text);
+    } else if (!forecast) {
+      why = "no optimum at this budget";
+    } else {
+      why = SelectedBy(candidates) == Selection::kHeldOut
+                ? "its held-out errors are more than 1.5 times those of the best law of the runs"
+                : fmt::format("its AICc lies {:.1f} above that of the best law of the runs",
+                              fit.aicc - least);
+    }
+    left_out.emplace_back(fit.law, std::move(why));
+  }
+  return left_out;
+}
+
 }  // namespace
+
+bool IsDetermined(const LawFit& fit) { return fit.law != "isoflop" && Undetermined(fit).empty(); }
+
+bool IsOutside(double value, const Interval& interval) {
+  return value < interval.lo || value > interval.hi;
+}
 
 std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws) {
   constexpr size_t kGoodBudgets = 3;
@@ -193,12 +255,13 @@ std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws
   return names;
 }
 
-std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, double flops,
+std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
                                  const Scale& scale, const std::vector<BacktestRow>& backtest) {
+  const double flops = target.flops;
   const std::string primary = PrimaryLaw(laws);
   std::vector<Forecast> forecasts;
   for (const FittedLaw* law : laws) {
-    std::optional<Forecast> forecast = law->Predict(flops);
+    std::optional<Forecast> forecast = law->Predict(target);
     if (!forecast.has_value()) continue;
     for (const Warning& warning : law->fit().warnings)
       if (BearsOnForecast(warning) && !Has(forecast->warnings, warning.code))
@@ -246,17 +309,22 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, doub
         candidates.push_back(
             {law->fit().law, law->fit().aicc,
              KnownAt(backtest, law->fit().law, std::numeric_limits<double>::infinity())});
+    const std::vector<std::string> selected = SelectLaws(candidates);
     std::vector<const Forecast*> members;
-    for (const std::string& law : SelectLaws(candidates))
+    for (const std::string& law : selected)
       for (const Forecast& forecast : forecasts)
         if (forecast.law == law) members.push_back(&forecast);
     if (!members.empty()) {
       Forecast average = AverageOf(members, backtest);
       average.primary = true;
+      average.left_out = LeftOut(laws, forecasts, candidates, selected);
       forecasts.push_back(std::move(average));
     }
   }
-  for (Forecast& forecast : forecasts) JudgeWidth(forecast);
+  for (Forecast& forecast : forecasts) {
+    JudgeWidth(forecast);
+    RemarkOutside(forecast);
+  }
   std::stable_partition(forecasts.begin(), forecasts.end(),
                         [](const Forecast& f) { return f.primary; });
   if (forecasts.empty() || !forecasts[0].primary) return forecasts;

@@ -15,6 +15,14 @@
 
 namespace fit {
 
+// Whether an estimate lies outside its own interval, where it has one: percentiles of refits need
+// not hold the fit itself.
+bool IsOutside(double value, const Interval& interval);
+
+// Whether the data determine a law, so that it joins the average: no collinear N and D, no constant
+// on its bound, an asymptote, a converged solver, degrees of freedom.
+bool IsDetermined(const LawFit& fit);
+
 // Name of the primary law, which may be "average"; empty when none forecasts losses.
 std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws);
 
@@ -28,10 +36,10 @@ struct Scale {
 };
 
 // All laws at one target, the primary first, with reach, leverage and the warnings outside-range
-// (above or below the fitted budgets), laws-disagree and no-interval; a law's own warnings that
-// bear on a forecast are repeated there.
+// (above or below the fitted budgets), laws-disagree, no-interval and estimate-outside-interval; a
+// law's own warnings that bear on a forecast are repeated there.
 // Intervals out of range are widened by what `backtest` teaches (calibration.h; it may be empty).
-std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, double flops,
+std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
                                  const Scale& scale, const std::vector<BacktestRow>& backtest);
 
 }  // namespace fit

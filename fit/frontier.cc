@@ -174,7 +174,13 @@ std::optional<AsymptoteProfile> ProfileAsymptote(const std::vector<double>& flop
   };
   const int dof = static_cast<int>(flops.size()) - 3;
   double limit = std::numeric_limits<double>::infinity();
-  if (dof >= 1) limit = best->objective * (1 + std::pow(StudentTwoSided(level, dof), 2) / dof);
+  if (dof >= 1) {
+    const double worth = dof + options.known_dof;
+    const double variance =
+        (2 * best->objective + options.known_dof * options.known_variance) / worth;
+    const double t = StudentTwoSided(level, worth);
+    limit = best->objective + 0.5 * t * t * variance;
+  }
   const double ceiling =
       std::min(CeilingOf(options), *std::min_element(losses.begin(), losses.end())) * (1 - 1e-6);
   // The end where the profile leaves the set; RSS(E) rises away from its minimum.

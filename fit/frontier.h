@@ -43,6 +43,9 @@ struct AsymptoticOptions {
   // The lowest loss that any run reached, those of refused budgets too: E lies below it. 0:
   // unknown.
   double lowest_loss = 0;
+  // What is known of the variance of a loss (of the kind of `residual`) beside the law's own
+  // residuals, and how many degrees of freedom that is worth; for ProfileAsymptote.
+  double known_variance = 0, known_dof = 0;
 };
 
 // nullopt when unidentified: fewer than 3 different flops with free E, 2 with pinned E, or pinned E
@@ -51,8 +54,11 @@ std::optional<AsymptoticLaw> FitAsymptotic(const std::vector<double>& flops,
                                            const std::vector<double>& losses,
                                            const AsymptoticOptions& options);
 
-// Profile interval of E: {E : RSS(E) <= RSS_min (1 + t^2/dof)}, t the two-sided Student quantile of
-// `level` with dof = n - 3; the whole of [0, min L) without degrees of freedom.
+// Profile interval of E: {E : RSS(E) <= RSS_min + t^2 s^2}, s^2 = (RSS_min + m v) / (n - 3 + m)
+// with v the known variance, worth m degrees of freedom, and t the two-sided Student quantile of
+// `level` with n - 3 + m; the whole of [0, min L) where n = 3. Without v four or five budgets would
+// estimate their own scatter from one or two degrees of freedom, and the range of E would be a
+// lottery.
 struct AsymptoteProfile {
   AsymptoticLaw lo, hi;  // the refitted laws at both ends: lo.E <= E <= hi.E
   double level = 0;

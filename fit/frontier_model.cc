@@ -79,8 +79,8 @@ class FrontierModelFit final : public FittedLaw {
           fmt::format("{}: pinned E = {:g} is not below every optimum loss (lowest {:g})", fit_.law,
                       options_.pinned_E.value_or(0),
                       *std::min_element(frontier_.losses.begin(), frontier_.losses.end())));
-    if (with_loss_) profile_ = options_.pinned_E.has_value() ? std::nullopt : Profile();
     CollectNoise();
+    if (with_loss_) profile_ = options_.pinned_E.has_value() ? std::nullopt : Profile();
     if (options_.weigh_budgets && kind_ != Kind::kEnvelope && !options_.observations_are_optima) {
       WeighBudgets();
       if (!frontier_.params_law.has_value() || !frontier_.tokens_law.has_value())
@@ -97,21 +97,35 @@ class FrontierModelFit final : public FittedLaw {
     return absl::OkStatus();
   }
 
-  std::optional<Forecast> Predict(double flops) const override {
+  std::optional<Forecast> Predict(const RunTarget& target) const override {
     if (!with_loss_) return std::nullopt;
+    const double flops = target.flops;
     Forecast forecast;
     forecast.law = fit_.law;
     forecast.flops = flops;
-    forecast.loss = frontier_.loss_law->At(flops);
     forecast.params = frontier_.params_law->At(flops);
     forecast.tokens = frontier_.tokens_law->At(flops);
-    std::vector<double> mean, params, tokens, draws;
+    forecast.run_params = target.params, forecast.run_tokens = target.tokens;
+    // What a run loses by its shape: the parabolas know how steep a budget's curve is.
+    const double curvature = target.params > 0 ? RelativeCurvature() : 0;
+    const auto shape = [&](double params, double tokens) {
+      if (curvature == 0) return 1.0;
+      const double off = options_.isoflop.axis == IsoflopAxis::kParams
+                             ? std::log(target.params / params)
+                             : std::log(target.tokens / tokens);
+      return 1 + curvature * off * off;
+    };
+    const double penalty = shape(forecast.params, forecast.tokens);
+    forecast.off_optimum = penalty - 1;
+    forecast.loss = frontier_.loss_law->At(flops) * penalty;
+    std::vector<double> mean, best, params, tokens, draws;
     for (size_t i = 0; i < draws_.size(); ++i) {
       const double* c = draws_.row(i);
-      const double loss = c[kE] + c[kA] * std::pow(flops, -c[kP]);
-      mean.push_back(loss);
       params.push_back(std::exp(c[kLogAN] + c[kAlphaN] * std::log(flops)));
       tokens.push_back(std::exp(c[kLogAD] + c[kAlphaD] * std::log(flops)));
+      best.push_back(c[kE] + c[kA] * std::pow(flops, -c[kP]));
+      const double loss = best.back() * shape(params.back(), tokens.back());
+      mean.push_back(loss);
       core::Rng rng(options_.bootstrap.seed, kNoiseStream + i);
       draws.push_back(loss * (noise_.empty() ? 1 : std::exp(noise_[rng.Below(noise_.size())])));
     }
@@ -123,9 +137,10 @@ class FrontierModelFit final : public FittedLaw {
         PercentileInterval(draws, level, IntervalKind::kPrediction, Method() + " + residuals");
     forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, Method());
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
-    forecast.joint = JointRegionOf(params, tokens, mean, level);
+    forecast.joint = JointRegionOf(params, tokens, best, level, Method());
     if (profile_.has_value()) {
-      const double at_lo = profile_->lo.At(flops), at_hi = profile_->hi.At(flops);
+      const double at_lo = profile_->lo.At(flops) * penalty;
+      const double at_hi = profile_->hi.At(flops) * penalty;
       forecast.asymptote = AsymptoteSpan{AsymptoteInterval(), at_lo, at_hi};
       // Few ready-made optima leave hardly a resample that determines the law; their profile does.
       if (std::isfinite(forecast.mean_interval.lo) ||
@@ -169,9 +184,26 @@ class FrontierModelFit final : public FittedLaw {
 
  private:
   std::optional<TestPoint> TestAt(double flops, double actual) const {
-    const std::optional<Forecast> forecast = Predict(flops);
+    const std::optional<Forecast> forecast = Predict({flops});
     if (!forecast.has_value()) return std::nullopt;
-    return TestPoint{flops, actual, forecast->loss, forecast->interval.lo, forecast->interval.hi};
+    TestPoint test{flops, actual, forecast->loss, forecast->interval.lo, forecast->interval.hi};
+    test.mean_lo = forecast->mean_interval.lo, test.mean_hi = forecast->mean_interval.hi;
+    if (forecast->asymptote.has_value()) {
+      test.at_E_lo = forecast->asymptote->loss_at_E_lo;
+      test.at_E_hi = forecast->asymptote->loss_at_E_hi;
+    }
+    return test;
+  }
+
+  // Of L / L* per (ln x)^2, the median of the last budgets that have a minimum; 0 where none is
+  // known. It falls slowly with C, hence not all.
+  double RelativeCurvature() const {
+    constexpr size_t kLast = 3;
+    std::vector<double> last;
+    for (auto m = frontier_.minima.rbegin(); m != frontier_.minima.rend(); ++m)
+      if (m->ok() && m->curvature > 0 && last.size() < kLast)
+        last.push_back(m->curvature / m->loss);
+    return last.empty() ? 0 : Quantile(last, 0.5);
   }
 
   std::string Method() const {
@@ -236,6 +268,7 @@ class FrontierModelFit final : public FittedLaw {
   // law where they are larger (lack of fit). Relative, widened for the fitted constants.
   void CollectNoise() {
     noise_ = pool_ = PooledResiduals(frontier_.minima);
+    KnowScatterOfMinima();
     if (!with_loss_) return;
     std::vector<double> lack;
     const auto n = static_cast<double>(frontier_.flops.size());
@@ -244,7 +277,32 @@ class FrontierModelFit final : public FittedLaw {
     for (size_t i = 0; i < frontier_.flops.size(); ++i)
       lack.push_back(std::log(frontier_.losses[i] / frontier_.loss_law->At(frontier_.flops[i])) *
                      std::sqrt(n / (n - k)));
+    // As uncertain as its few degrees of freedom, so what is known of the minima joins it.
+    const double own = RootMeanSquare(lack), known = asymptotic_.known_dof;
+    if (own > 0 && known > 0 && asymptotic_.residual == ResidualKind::kLog) {
+      const double variance =
+          ((n - k) * own * own + known * asymptotic_.known_variance) / (n - k + known);
+      for (double& r : lack) r *= std::sqrt(variance) / own;
+    }
     if (RootMeanSquare(lack) > RootMeanSquare(noise_)) noise_ = lack;
+  }
+
+  // How well single minima are known, from the scatter about their curves: a curve of three
+  // coefficients through n centred points has 9/(4n) of a point's variance at its vertex. Worth few
+  // degrees of freedom, whatever the number of runs: it knows nothing of lack of fit.
+  void KnowScatterOfMinima() {
+    constexpr double kMostWorth = 4;
+    double share = 0, dof = 0, budgets = 0;
+    for (const IsoflopMinimum& m : frontier_.minima) {
+      if (!m.ok()) continue;
+      share += 2.25 / m.points, dof += m.points - m.coefficients, ++budgets;
+    }
+    if (pool_.empty() || !(dof > 0)) return;
+    const double rms = RootMeanSquare(pool_);
+    double scale = 1;
+    if (asymptotic_.residual == ResidualKind::kLinear) scale = Mean(frontier_.losses);
+    asymptotic_.known_variance = rms * rms * scale * scale * share / budgets;
+    asymptotic_.known_dof = std::min(dof, kMostWorth);
   }
 
   FrontierFit OneResample(core::Rng& rng) const {

@@ -11,9 +11,10 @@ namespace fit {
 
 std::optional<JointRegion> JointRegionOf(const std::vector<double>& params,
                                          const std::vector<double>& tokens,
-                                         const std::vector<double>& loss, double level) {
+                                         const std::vector<double>& loss, double level,
+                                         std::string_view method) {
   constexpr size_t kFewest = 20;
-  constexpr double kFlat = 1e-9;  // an eigenvalue of the correlations below this is no direction
+  constexpr double kFlat = 1e-5;  // an eigenvalue of the correlations below this is no direction
   const size_t n = params.size();
   if (n < kFewest) return std::nullopt;
   const std::array<const std::vector<double>*, 3> columns = {&params, &tokens, &loss};
@@ -51,6 +52,7 @@ std::optional<JointRegion> JointRegionOf(const std::vector<double>& params,
                    depth.end());
   JointRegion region;
   region.level = level;
+  region.method = "deepest draws of the " + std::string(method);
   region.draws = n;
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const auto of = [&](int a, int b) {

@@ -8,12 +8,18 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
+
+#include "fit/bootstrap.h"
 
 namespace fit {
 
 struct JointRegion {
   double level = 0;
+  IntervalKind kind = IntervalKind::kMean;
+  std::string method;  // "joint region of the case bootstrap's draws"
   size_t draws = 0;
   // Of the logarithms; NaN where one of the two does not vary.
   double correlation_nd = 0, correlation_nl = 0, correlation_dl = 0;
@@ -21,9 +27,10 @@ struct JointRegion {
   double params_lo = 0, params_hi = 0, tokens_lo = 0, tokens_hi = 0, loss_lo = 0, loss_hi = 0;
 };
 
-// nullopt with fewer than 20 draws. REQUIRES: equal lengths, values > 0.
+// `method`: what drew them. nullopt with fewer than 20 draws. REQUIRES: equal lengths, values > 0.
 std::optional<JointRegion> JointRegionOf(const std::vector<double>& params,
                                          const std::vector<double>& tokens,
-                                         const std::vector<double>& loss, double level);
+                                         const std::vector<double>& loss, double level,
+                                         std::string_view method);
 
 }  // namespace fit

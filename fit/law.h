@@ -47,8 +47,7 @@ struct LawOptions {
   bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
   bool rows_are_curve = false;           // laws in C alone: every row is a point of the curve
   bool checkpoints = false;              // rows of one id are one run (checkpoints.h); envelope
-  double flops_per_param_token = 6;      // C = k N D where a law must turn C into (N, D)
-  FlopsRelation flops_relation;          // replaces the constant when set
+  FlopsRelation flops;                   // where a law must turn C into (N, D)
 };
 
 // One budget of approach 2 with the uncertainty of its minimum.
@@ -98,16 +97,28 @@ struct AsymptoteSpan {
   double loss_at_E_lo = 0, loss_at_E_hi = 0;
 };
 
+// What is forecast: the optimum of a budget or, with params and tokens, the very run that is to
+// spend it, which a recipe's grid seldom puts on the optimum.
+struct RunTarget {
+  double flops = 0, params = 0, tokens = 0;
+};
+
 struct Forecast {
   std::string law;
   bool primary = false;
   double flops = 0;
+  // Of a run: its own N and D, and by what share its loss lies above the optimum's (a law in C
+  // alone takes the run for the optimum). N* and D* below stay the optimum's.
+  double run_params = 0, run_tokens = 0, off_optimum = 0;
   std::string metric;
   double loss = 0;
   Interval interval;       // kind prediction: wider than the mean's by the scatter of single runs
   Interval mean_interval;  // kind mean
   double params = 0, tokens = 0;
   Interval params_interval, tokens_interval;
+  // Surfaces: C / (N D) at the optimum (flops_relation.h), and N* over the largest model that was
+  // counted where N* lies beyond it, else 0.
+  double flops_per_param_token = 0, flops_extrapolated = 0;
   std::optional<JointRegion> joint;  // of N*, D* and the mean loss, by the law's own draws
   // Sizes at this budget that the law puts within `within` (relative loss) of the optimum; 0 where
   // it says nothing about that. An average: where all of its laws agree.
@@ -120,12 +131,17 @@ struct Forecast {
   std::optional<AsymptoteSpan> asymptote;
   std::vector<Warning> warnings;
   std::vector<std::pair<std::string, double>> weights;  // of the laws in an average; sum 1
+  // An average: the laws that forecast but are not in it, and why.
+  std::vector<std::pair<std::string, std::string>> left_out;
 };
 
 // One held-out value, as the law forecast it. reach: flops / the largest fitted budget, filled in
-// by the backtest.
+// by the backtest. mean_lo, mean_hi: the interval of the law's own mean; at_E_lo, at_E_hi: its loss
+// with E at the ends of its range, `predicted` where it has none. An average looks at them.
 struct TestPoint {
   double flops = 0, actual = 0, predicted = 0, lo = 0, hi = 0, reach = 0;
+  double mean_lo = std::numeric_limits<double>::quiet_NaN(), mean_hi = mean_lo;
+  double at_E_lo = predicted, at_E_hi = predicted;
 };
 
 class FittedLaw {
@@ -134,7 +150,7 @@ class FittedLaw {
   virtual const LawFit& fit() const = 0;
   // The compute-optimal model at `flops` > 0 and its loss, with intervals, asymptote and the law's
   // own warnings. nullopt when the law says nothing about it (allocation only, no optimum).
-  virtual std::optional<Forecast> Predict(double flops) const = 0;
+  virtual std::optional<Forecast> Predict(const RunTarget& target) const = 0;
   // The mean loss of a compute-optimal run at `flops` > 0: of the law as fitted, or as refitted to
   // resample number `resample` < resamples(). NaN where the law says nothing about it.
   virtual size_t resamples() const { return 0; }

@@ -37,7 +37,10 @@ struct Observation {
   std::vector<std::string>
       clamps;  // recipe limits that bit: "batch", "lr", "tokens-per-param", ...
   std::map<std::string, std::string> cohort;  // key of CohortKeys() -> value
-  int64_t row = 0;                            // line of the source file, 0 = not from a file
+  // Columns of a file that nobody mapped, where their texts repeat: labels.h looks at them for what
+  // tells experiments apart.
+  std::map<std::string, std::string> labels;
+  int64_t row = 0;  // line of the source file, 0 = not from a file
 };
 
 // INVALID_ARGUMENT names the origin (usually a file), row, field and value of the first number that

@@ -51,9 +51,10 @@ std::vector<Outcome> OutcomesOf(const Prior& prior, const std::vector<double>& t
   }
   std::vector<Outcome> outcomes;
   for (const PowerTarget& target : targets) {
-    const auto primary =
-        std::find_if(summary->predictions.begin(), summary->predictions.end(),
-                     [&](const Forecast& f) { return f.primary && f.flops == target.flops; });
+    const auto primary = std::find_if(
+        summary->predictions.begin(), summary->predictions.end(), [&](const Forecast& f) {
+          return f.primary && f.flops == target.flops && f.run_params == target.params;
+        });
     if (primary == summary->predictions.end()) {
       *failure = "no law forecasts a loss";
       return {};
@@ -185,7 +186,13 @@ absl::StatusOr<Power> SimulatePower(const Prior& prior, const std::vector<Planne
   fit.law.starts = 16;
   fit.backtest_options.resamples = options.backtest_resamples;
   fit.clamp_effect = fit.sensitivity = false;
-  for (const PowerTarget& target : targets) fit.predict.push_back(target.flops);
+  for (const PowerTarget& target : targets) {
+    if (target.params > 0) {
+      fit.predict_runs.push_back({target.flops, target.params, target.tokens});
+    } else {
+      fit.predict.push_back(target.flops);
+    }
+  }
 
   const auto n = static_cast<size_t>(options.simulations);
   std::vector<std::vector<Outcome>> all(n);

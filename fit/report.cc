@@ -23,6 +23,13 @@ Json IntervalJson(const Interval& interval) {
           {"method", interval.method}};
 }
 
+// With what is estimated: percentiles of refits need not hold it.
+Json IntervalJson(const Interval& interval, double estimate) {
+  Json json = IntervalJson(interval);
+  json["estimate_outside_interval"] = IsOutside(estimate, interval);
+  return json;
+}
+
 Json WarningsJson(const std::vector<Warning>& warnings) {
   Json list = Json::array();
   for (const Warning& w : warnings) list.push_back({{"code", w.code}, {"text", w.text}});
@@ -60,6 +67,8 @@ Json NoiseJson(const NoiseModel& noise) {
 
 Json JointJson(const JointRegion& joint) {
   return {{"level", joint.level},
+          {"kind", std::string(Name(joint.kind))},
+          {"method", joint.method},
           {"draws", joint.draws},
           {"correlation_params_tokens", Number(joint.correlation_nd)},
           {"correlation_params_loss", Number(joint.correlation_nl)},
@@ -67,6 +76,18 @@ Json JointJson(const JointRegion& joint) {
           {"params", {joint.params_lo, joint.params_hi}},
           {"tokens", {joint.tokens_lo, joint.tokens_hi}},
           {"loss", {joint.loss_lo, joint.loss_hi}}};
+}
+
+Json FlopsJson(const FitSummary& summary) {
+  if (summary.flops_source.empty()) return nullptr;
+  const FlopsRelation& r = summary.flops;
+  return {{"limit", r.limit},
+          {"slope", r.slope},
+          {"gamma", r.gamma},
+          {"params", {Number(r.params_lo), Number(r.params_hi)}},
+          {"samples", r.samples},
+          {"scatter", r.scatter},
+          {"source", summary.flops_source}};
 }
 
 Json LawJson(const LawFit& fit, const std::string& cohort) {
@@ -80,7 +101,9 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
         {{"params", values}, {"objective", Number(other.objective)}, {"starts", other.starts}});
   }
   for (const auto& [name, value] : fit.params) params[name] = Number(value);
-  for (const auto& [name, interval] : fit.intervals) intervals[name] = IntervalJson(interval);
+  for (const auto& [name, interval] : fit.intervals)
+    for (const auto& [other, value] : fit.params)
+      if (name == other) intervals[name] = IntervalJson(interval, value);
   for (const BudgetOptimum& b : fit.budgets) budgets.push_back(BudgetJson(b));
   return {{"law", fit.law},
           {"equation", fit.equation},
@@ -122,18 +145,28 @@ Json ForecastJson(const Forecast& f) {
                  {"loss_at_E_hi", Number(f.asymptote->loss_at_E_hi)}};
   Json weights = Json::object();
   for (const auto& [law, weight] : f.weights) weights[law] = weight;
+  Json left_out = Json::array();
+  for (const auto& [law, why] : f.left_out) left_out.push_back({{"law", law}, {"why", why}});
   return {{"law", f.law},
           {"primary", f.primary},
           {"weights", weights},
+          {"left_out", left_out},
           {"budget_flops", f.flops},
+          {"run", f.run_params > 0 ? Json({{"params", f.run_params},
+                                           {"tokens", f.run_tokens},
+                                           {"off_optimum", Number(f.off_optimum)}})
+                                   : Json(nullptr)},
           {"metric", f.metric},
           {"loss", Number(f.loss)},
-          {"interval", IntervalJson(f.interval)},
-          {"mean_interval", IntervalJson(f.mean_interval)},
+          {"interval", IntervalJson(f.interval, f.loss)},
+          {"mean_interval", IntervalJson(f.mean_interval, f.loss)},
           {"params", f.params > 0 ? Number(f.params) : Json(nullptr)},
           {"tokens", f.tokens > 0 ? Number(f.tokens) : Json(nullptr)},
-          {"params_interval", IntervalJson(f.params_interval)},
-          {"tokens_interval", IntervalJson(f.tokens_interval)},
+          {"params_interval", IntervalJson(f.params_interval, f.params)},
+          {"tokens_interval", IntervalJson(f.tokens_interval, f.tokens)},
+          {"flops_per_param_token",
+           f.flops_per_param_token > 0 ? Number(f.flops_per_param_token) : Json(nullptr)},
+          {"flops_extrapolated", f.flops_extrapolated},
           {"joint", f.joint.has_value() ? JointJson(*f.joint) : Json(nullptr)},
           {"within", f.within},
           {"flat_params",
@@ -295,6 +328,69 @@ void AppendCoverage(const FitSummary& summary, std::string& out) {
   if (elsewhere) out += fmt::format("  * {}\n", kBenchmarkSource);
 }
 
+void AppendForecast(const Forecast& f, const std::string& input, std::string& out) {
+  out +=
+      fmt::format("\nforecast at {} {} by {}{}: {}{} {}, {}\n", core::FormatFlops(f.flops), input,
+                  f.law, f.primary ? " (primary)" : "", f.determined ? "" : "NOT DETERMINED; ",
+                  f.metric, Loss(f.loss), Described(f.interval, Loss));
+  out += fmt::format("  method: {}", f.interval.method);
+  for (const auto& [law, weight] : f.weights) out += fmt::format(", {} {:.2f}", law, weight);
+  out += "\n";
+  if (f.run_params > 0)
+    out += fmt::format("  of the run N {}, D {}: {:+.2f} % of the optimum's loss\n",
+                       core::FormatCount(f.run_params), core::FormatCount(f.run_tokens),
+                       100 * f.off_optimum);
+  for (const auto& [law, why] : f.left_out) out += fmt::format("  without {}: {}\n", law, why);
+  out += fmt::format("  an average run: {} ({})\n", Described(f.mean_interval, Loss),
+                     f.mean_interval.method);
+  if (f.params > 0)
+    out += fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),
+                       Described(f.params_interval, core::FormatCount), core::FormatCount(f.tokens),
+                       Described(f.tokens_interval, core::FormatCount), f.params_interval.method);
+  if (f.flops_per_param_token > 0)
+    out += fmt::format(
+        "  C / (N D) there {:.3g}{}\n", f.flops_per_param_token,
+        f.flops_extrapolated > 0
+            ? fmt::format(", {:.3g} times beyond the largest model counted", f.flops_extrapolated)
+            : "");
+  if (f.flat_params_lo > 0)
+    out += fmt::format("  N within {:.3g} % of the optimum's loss: {} .. {}\n", 100 * f.within,
+                       core::FormatCount(f.flat_params_lo), core::FormatCount(f.flat_params_hi));
+  if (f.joint.has_value())
+    out += fmt::format(
+        "  jointly ({:.4g} % mean region, {}, not widened): N* {} .. {}, D* {} .. {}, mean loss {} "
+        ".. "
+        "{}; correlation of N* and L* {}, D* and L* {}\n",
+        100 * f.joint->level, f.joint->method, core::FormatCount(f.joint->params_lo),
+        core::FormatCount(f.joint->params_hi), core::FormatCount(f.joint->tokens_lo),
+        core::FormatCount(f.joint->tokens_hi), Loss(f.joint->loss_lo), Loss(f.joint->loss_hi),
+        Correlation(f.joint->correlation_nl), Correlation(f.joint->correlation_dl));
+  out += fmt::format("  reach {:.3g}, leverage {:.3g}\n", f.reach, f.leverage);
+  if (f.asymptote.has_value())
+    out += fmt::format("  E, {} ({}), moves it from {} to {}\n", Described(f.asymptote->E, Loss),
+                       f.asymptote->E.method, Loss(f.asymptote->loss_at_E_lo),
+                       Loss(f.asymptote->loss_at_E_hi));
+  AppendWarnings(f.warnings, out);
+}
+
+// What a budget buys, where that is not plainly 6 N D.
+void AppendFlops(const FitSummary& summary, std::string& out) {
+  const FlopsRelation& r = summary.flops;
+  if (summary.flops_source.empty() || (r.proportional() && std::fabs(r.limit / 6 - 1) < 1e-3))
+    return;
+  out += "C / (N D) " + summary.flops_source + ": ";
+  if (r.proportional()) {
+    out += fmt::format("{:.4g} at every size", r.limit);
+  } else {
+    out += fmt::format("{:.4g} at {} to {:.4g} at {} params, {:.3g} N^-{:.3g} above {:.4g}",
+                       r.PerParamToken(r.params_lo), core::FormatCount(r.params_lo),
+                       r.PerParamToken(r.params_hi), core::FormatCount(r.params_hi), r.slope,
+                       r.gamma, r.limit);
+  }
+  if (r.samples > 0) out += fmt::format(", {:.2g} % rms over {}", 100 * r.scatter, r.samples);
+  out += "\n";
+}
+
 }  // namespace
 
 Json FitJson(const FitSummary& summary) {
@@ -307,6 +403,10 @@ Json FitJson(const FitSummary& summary) {
                {"observations", summary.observations},
                {"budgets_by", std::string(Text(summary.grouping))},
                {"largest_flops", summary.largest_flops},
+               {"flops_relation", FlopsJson(summary)},
+               {"registration",
+                {{"blocked", !summary.registration_blocked.empty()},
+                 {"reasons", summary.registration_blocked}}},
                {"spent_flops", summary.spent_flops},
                {"elapsed_s", summary.elapsed_s}};
   for (const LawFit& fit : summary.fits) json["fits"].push_back(LawJson(fit, cohort));
@@ -344,6 +444,7 @@ Json FitJson(const FitSummary& summary) {
                                      {"loss_before", Number(s.loss_before)},
                                      {"exponents", now},
                                      {"exponents_before", before},
+                                     {"not_applicable", s.not_applicable},
                                      {"failed", s.failed}});
   }
   if (summary.two_step.has_value()) json["two_step"] = TwoStepJson(*summary.two_step);
@@ -363,7 +464,10 @@ std::string FitText(const FitSummary& summary) {
                         summary.input, core::FormatFlops(summary.largest_flops));
   if (const std::string cohort = CohortText(summary.cohort); !cohort.empty())
     out += fmt::format("cohort: {}\n", cohort);
+  AppendFlops(summary, out);
   AppendWarnings(summary.warnings, out);
+  for (const Forecast& f : summary.predictions)
+    if (f.primary) AppendForecast(f, summary.input, out);
   // isoflop and frontier share their budgets: one table is enough.
   bool shown = false;
   for (const LawFit& fit : summary.fits) {
@@ -387,6 +491,10 @@ std::string FitText(const FitSummary& summary) {
   if (!summary.sensitivities.empty()) out += "\nwhat hangs on what: refits under a change\n";
   for (const Sensitivity& s : summary.sensitivities) {
     out += fmt::format("  {}, {}:", s.change, s.law);
+    if (!s.not_applicable.empty()) {
+      out += fmt::format(" not applicable: {}\n", s.not_applicable);
+      continue;
+    }
     if (!s.failed.empty()) {
       out += fmt::format(" cannot be fitted ({})\n", s.failed);
       continue;
@@ -400,40 +508,8 @@ std::string FitText(const FitSummary& summary) {
                          s.exponents_before[i].second);
     out += "\n";
   }
-  for (const Forecast& f : summary.predictions) {
-    out += fmt::format("\nforecast at {} {} by {}{}: {}{} {}, {}\n", core::FormatFlops(f.flops),
-                       summary.input, f.law, f.primary ? " (primary)" : "",
-                       f.determined ? "" : "NOT DETERMINED; ", f.metric, Loss(f.loss),
-                       Described(f.interval, Loss));
-    out += fmt::format("  method: {}", f.interval.method);
-    for (const auto& [law, weight] : f.weights) out += fmt::format(", {} {:.2f}", law, weight);
-    out += "\n";
-    out += fmt::format("  an average run: {} ({})\n", Described(f.mean_interval, Loss),
-                       f.mean_interval.method);
-    if (f.params > 0)
-      out +=
-          fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),
-                      Described(f.params_interval, core::FormatCount), core::FormatCount(f.tokens),
-                      Described(f.tokens_interval, core::FormatCount), f.params_interval.method);
-    if (f.flat_params_lo > 0)
-      out += fmt::format("  N within {:.3g} % of the optimum's loss: {} .. {}\n", 100 * f.within,
-                         core::FormatCount(f.flat_params_lo), core::FormatCount(f.flat_params_hi));
-    if (f.joint.has_value())
-      out += fmt::format(
-          "  jointly ({:.4g} % of the draws, not widened): N* {} .. {}, D* {} .. {}, mean loss {} "
-          ".. "
-          "{}; correlation of N* and L* {}, D* and L* {}\n",
-          100 * f.joint->level, core::FormatCount(f.joint->params_lo),
-          core::FormatCount(f.joint->params_hi), core::FormatCount(f.joint->tokens_lo),
-          core::FormatCount(f.joint->tokens_hi), Loss(f.joint->loss_lo), Loss(f.joint->loss_hi),
-          Correlation(f.joint->correlation_nl), Correlation(f.joint->correlation_dl));
-    out += fmt::format("  reach {:.3g}, leverage {:.3g}\n", f.reach, f.leverage);
-    if (f.asymptote.has_value())
-      out += fmt::format("  E, {} ({}), moves it from {} to {}\n", Described(f.asymptote->E, Loss),
-                         f.asymptote->E.method, Loss(f.asymptote->loss_at_E_lo),
-                         Loss(f.asymptote->loss_at_E_hi));
-    AppendWarnings(f.warnings, out);
-  }
+  for (const Forecast& f : summary.predictions)
+    if (!f.primary) AppendForecast(f, summary.input, out);
   if (summary.two_step.has_value()) out += TwoStepText(*summary.two_step);
   return out;
 }

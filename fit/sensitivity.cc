@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/units.h"
-#include "fit/stats.h"
 #include "fmt/format.h"
 
 namespace fit {
@@ -13,15 +12,10 @@ namespace {
 struct Change {
   std::string text;
   std::vector<Observation> observations;
-  double flops_per_param_token = 0;  // 0: as in the options
+  LawOptions options;
+  std::string not_applicable;
+  bool of_surfaces = false;  // touches surfaces alone
 };
-
-// Median of C / (N D).
-double FlopsPerParamToken(const std::vector<Observation>& observations) {
-  std::vector<double> ratios;
-  for (const Observation& o : observations) ratios.push_back(o.flops / o.params / o.tokens);
-  return Quantile(ratios, 0.5);
-}
 
 // C = 6 N D for every run; a budget is then the geometric mean of its runs.
 std::vector<Observation> WithSixND(std::vector<Observation> observations) {
@@ -38,41 +32,99 @@ std::vector<Observation> WithSixND(std::vector<Observation> observations) {
   return observations;
 }
 
-std::vector<Change> Changes(const std::vector<Observation>& observations,
-                            const LawOptions& options) {
-  std::vector<Change> changes;
-  const std::vector<IsoflopGroup> groups = GroupByBudget(observations).groups;
+std::string Runs(size_t count) { return fmt::format("{} run{}", count, count == 1 ? "" : "s"); }
+
+// The smallest budget that `law` uses, and all below it: approach 2 has refused some.
+double SmallestUsed(const FittedLaw& law, const std::vector<IsoflopGroup>& groups) {
+  double smallest = HUGE_VAL;
+  for (const BudgetOptimum& b : law.fit().budgets)
+    if (b.minimum.ok()) smallest = std::min(smallest, b.minimum.budget_flops);
+  return std::isfinite(smallest) ? smallest : groups.front().budget_flops;
+}
+
+// One change for every law, because laws use different budgets.
+Change WithoutSmallest(const FittedLaw& law, const std::vector<Observation>& observations,
+                       const LawOptions& quick) {
+  constexpr double kSame = 1 + 1e-9;
   constexpr size_t kFewestLeft = 2;
-  if (groups.size() > kFewestLeft) {
-    Change change;
-    std::vector<bool> out(observations.size(), false);
-    for (const size_t i : groups[0].members) out[i] = true;
+  Change change{"", {}, quick};
+  const IsoflopGroups grouped = GroupByBudget(observations);
+  const std::vector<IsoflopGroup>& groups = grouped.groups;
+  std::vector<bool> out(observations.size(), false);
+  size_t left = 0, dropped = 0;
+  const char* unit = quick.rows_are_curve ? "input" : "budget";
+  // Rows of one C each are no budgets, unless each is the optimum of one; nor are buckets of
+  // realised FLOPs that hold a run or two.
+  constexpr size_t kFewest = 3;
+  const bool raw =
+      2 * groups.size() > observations.size() ||
+      (grouped.grouping == BudgetGrouping::kBuckets && groups.front().members.size() < kFewest);
+  if (!quick.observations_are_optima && raw) {
+    constexpr double kFactor = 2;
+    double smallest = HUGE_VAL;
+    for (const Observation& o : observations) smallest = std::min(smallest, o.flops);
     for (size_t i = 0; i < observations.size(); ++i)
-      if (!out[i]) change.observations.push_back(observations[i]);
-    change.text = fmt::format("without the smallest budget {} ({} runs)",
-                              core::FormatFlops(groups[0].budget_flops), groups[0].members.size());
-    changes.push_back(std::move(change));
+      out[i] = observations[i].flops <= kFactor * smallest * kSame;
+    for (const IsoflopGroup& group : groups)
+      left += group.budget_flops > kFactor * smallest * kSame;
+    dropped = static_cast<size_t>(std::count(out.begin(), out.end(), true));
+    change.text = fmt::format("without what lies within a factor of 2 of the smallest {} {} ({})",
+                              quick.rows_are_curve ? "input" : "C", core::FormatFlops(smallest),
+                              Runs(dropped));
+  } else {
+    const double used = SmallestUsed(law, groups);
+    size_t budgets = 0;
+    for (const IsoflopGroup& group : groups) {
+      if (group.budget_flops > used * kSame) {
+        ++left;
+        continue;
+      }
+      ++budgets;
+      for (const size_t i : group.members) out[i] = true, ++dropped;
+    }
+    change.text = budgets == 1 ? fmt::format("without the smallest {} {} ({})", unit,
+                                             core::FormatFlops(used), Runs(dropped))
+                               : fmt::format(
+                                     "without the {} smallest {}s, up to {} ({}; those "
+                                     "below have no minimum)",
+                                     budgets, unit, core::FormatFlops(used), Runs(dropped));
   }
+  if (left < kFewestLeft)
+    change.not_applicable = fmt::format("{} {}{} would be left", left, unit, left == 1 ? "" : "s");
+  for (size_t i = 0; i < observations.size(); ++i)
+    if (!out[i]) change.observations.push_back(observations[i]);
+  return change;
+}
+
+std::vector<Change> Changes(const std::vector<Observation>& observations, const LawOptions& quick) {
+  std::vector<Change> changes;
   const auto other = [](const Observation& o) {
     return o.params_no_embedding > 0 && o.params_no_embedding != o.params;
   };
-  if (std::all_of(observations.begin(), observations.end(), other)) {
-    Change change{"with N without embeddings", observations};
+  if (!quick.rows_are_curve && std::all_of(observations.begin(), observations.end(), other)) {
+    Change change{"with N without embeddings", observations, quick};
     for (Observation& o : change.observations) o.params = o.params_no_embedding;
+    change.options.flops = LearnFlops(FlopsOf(change.observations));
     changes.push_back(std::move(change));
   }
   // Recipe FLOPs against 6 N D, where they differ. A law through budgets changes its C, a surface
   // the sizes that a budget buys.
-  const double k = FlopsPerParamToken(observations);
+  double most = 0;
+  for (const FlopsSample& s : FlopsOf(observations))
+    most = std::max(most, std::fabs(s.flops_per_param_token / 6 - 1));
   constexpr double kSame = 0.005;
-  if (!options.flops_relation && std::fabs(k / options.flops_per_param_token - 1) > kSame) {
-    changes.push_back(
-        {fmt::format("with C = 6 N D instead of the runs' own ({:.3g} times it)", k / 6),
-         WithSixND(observations), 6});
-    changes.push_back(
-        {fmt::format("with C = {:.3g} N D at the target, as in the runs", k), observations, k});
+  if (!quick.rows_are_curve && most > kSame) {
+    Change six{"with C = 6 N D instead of the runs' own", WithSixND(observations), quick};
+    six.options.flops = ProportionalFlops(6);
+    changes.push_back(std::move(six));
   }
-  Change free{"", {}, 0};
+  if (!quick.rows_are_curve && !quick.flops.proportional()) {
+    Change held{"with C / (N D) held at that of the largest model counted", observations, quick};
+    held.options.flops = quick.flops.HeldBeyond();
+    held.of_surfaces = true;
+    changes.push_back(std::move(held));
+  }
+  Change free{"", {}, quick};
   for (const Observation& o : observations)
     if (o.clamps.empty()) free.observations.push_back(o);
   if (!free.observations.empty() && free.observations.size() < observations.size()) {
@@ -92,49 +144,77 @@ NamedValues Exponents(const NamedValues& params) {
   return exponents;
 }
 
+void Compare(const Law& law, const FittedLaw& before, const Change& change,
+             const std::vector<RunTarget>& targets, std::vector<Sensitivity>& list) {
+  Sensitivity base;
+  base.change = change.text;
+  base.law = before.fit().law;
+  base.not_applicable = change.not_applicable;
+  if (change.of_surfaces && law.surface() == nullptr)
+    base.not_applicable = "it derives no size from C";
+  if (!base.not_applicable.empty()) {
+    list.push_back(std::move(base));
+    return;
+  }
+  const auto refit = law.Fit(change.observations, change.options);
+  if (!refit.ok()) {
+    base.failed = std::string(refit.status().message());
+    list.push_back(std::move(base));
+    return;
+  }
+  // Equal constants and equal forecasts: nothing that the law uses has changed.
+  const auto differ = [](double a, double b) {
+    return !(std::fabs(a - b) <= 1e-9 * std::max(std::fabs(a), std::fabs(b)));
+  };
+  const NamedValues &then_params = before.fit().params, &now_params = (*refit)->fit().params;
+  bool moved = now_params.size() != then_params.size();
+  for (size_t i = 0; i < now_params.size() && !moved; ++i)
+    moved = differ(now_params[i].second, then_params[i].second);
+  std::vector<Sensitivity> rows;
+  base.exponents = Exponents((*refit)->fit().params);
+  base.exponents_before = Exponents(before.fit().params);
+  if (targets.empty()) rows.push_back(base);
+  for (const RunTarget& target : targets) {
+    const auto now = (*refit)->Predict(target), then = before.Predict(target);
+    if (!now.has_value() || !then.has_value()) continue;
+    Sensitivity one = base;
+    one.flops = target.flops;
+    one.loss = now->loss, one.loss_before = then->loss;
+    moved = moved || differ(now->loss, then->loss) || differ(now->params, then->params);
+    rows.push_back(std::move(one));
+  }
+  if (!moved) {
+    Sensitivity none;
+    none.change = base.change, none.law = base.law;
+    none.not_applicable = "the change touches nothing that this law uses";
+    rows = {none};
+  }
+  list.insert(list.end(), rows.begin(), rows.end());
+}
+
 }  // namespace
 
 std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,
                                        const std::vector<Observation>& observations,
                                        const LawOptions& options,
-                                       const std::vector<double>& targets) {
+                                       const std::vector<RunTarget>& targets) {
   LawOptions quick = options;
   quick.bootstrap.resamples = 0;
   quick.profile = false;
   quick.starts = std::min(quick.starts, 16);
-  std::vector<Sensitivity> list;
-  for (const Change& change : Changes(observations, options)) {
-    LawOptions changed = quick;
-    if (change.flops_per_param_token > 0)
-      changed.flops_per_param_token = change.flops_per_param_token;
-    for (const FittedLaw* before : fits) {
-      const std::string& name = before->fit().law;
-      const auto law = std::find_if(laws.begin(), laws.end(),
-                                    [&](const Law* one) { return one->name() == name; });
-      if (name == "isoflop" || law == laws.end()) continue;
-      Sensitivity base;
-      base.change = change.text;
-      base.law = name;
-      const auto refit = (*law)->Fit(change.observations, changed);
-      if (!refit.ok()) {
-        base.failed = std::string(refit.status().message());
-        list.push_back(std::move(base));
-        continue;
-      }
-      base.exponents = Exponents((*refit)->fit().params);
-      base.exponents_before = Exponents(before->fit().params);
-      if (targets.empty()) list.push_back(base);
-      for (const double flops : targets) {
-        const auto now = (*refit)->Predict(flops), then = before->Predict(flops);
-        if (!now.has_value() || !then.has_value()) continue;
-        Sensitivity one = base;
-        one.flops = flops;
-        one.loss = now->loss, one.loss_before = then->loss;
-        list.push_back(std::move(one));
-      }
-    }
+  std::vector<std::pair<const Law*, const FittedLaw*>> pairs;
+  for (const FittedLaw* before : fits) {
+    const std::string& name = before->fit().law;
+    const auto law =
+        std::find_if(laws.begin(), laws.end(), [&](const Law* one) { return one->name() == name; });
+    if (name != "isoflop" && law != laws.end()) pairs.emplace_back(*law, before);
   }
+  std::vector<Sensitivity> list;
+  for (const auto& [law, before] : pairs)
+    Compare(*law, *before, WithoutSmallest(*before, observations, quick), targets, list);
+  for (const Change& change : Changes(observations, quick))
+    for (const auto& [law, before] : pairs) Compare(*law, *before, change, targets, list);
   return list;
 }
 

@@ -1,6 +1,6 @@
-// How much a forecast hangs on choices that a careful reader would question: the smallest budget
-// (exponents drift with scale), points where a recipe limit bit, which parameters N counts. Each is
-// a refit of a law and the change of its forecast and of its exponents.
+// How much a forecast hangs on choices that a careful reader would question: the smallest budgets
+// (exponents drift with scale), points where a recipe limit bit, which parameters N counts, how
+// FLOPs are counted. Each is a refit of a law and the change of its forecast and of its exponents.
 #pragma once
 
 #include <string>
@@ -17,19 +17,22 @@ struct Sensitivity {
   double loss = 0, loss_before = 0;  // of the changed and of the reported fit; 0 without a target
   NamedValues exponents;             // of the changed fit: the constants without a unit
   NamedValues exponents_before;
-  std::string failed;  // why the changed data could not be fitted; then nothing else is set
+  // Why there is nothing to compare: the change touches nothing that this law uses, or
+  std::string not_applicable;
+  std::string failed;  // the changed data could not be fitted. Nothing else is set then.
 };
 
 // For every law of `fits` but isoflop (frontier refits the same optima):
-//   without the smallest budget, where at least two others are left
+//   without the smallest budget (of approach 2: up to the smallest that it uses; where runs have no
+//     budgets: what lies within a factor of 2 of the smallest C), where enough is left
 //   with N without embeddings, where every run says it and N differs
-//   with C = 6 N D, and with the runs' own C / (N D) at the target, where the two differ
+//   with C = 6 N D, and with C / (N D) held beyond the largest model counted, where they differ
 //   without the runs where a limit of the recipe bit
 // Forecasts at each of `targets`. Deterministic; cost: one fit without bootstrap a law and change.
 std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,
                                        const std::vector<Observation>& observations,
                                        const LawOptions& options,
-                                       const std::vector<double>& targets);
+                                       const std::vector<RunTarget>& targets);
 
 }  // namespace fit

@@ -50,16 +50,6 @@ Optimum Search(const SurfaceLaw& law, const double* theta, const LogTokens& log_
 
 }  // namespace
 
-double LogTokensAt(double log_params, double flops, const FlopsRelation& relation) {
-  const double params = std::exp(log_params);
-  double low = -20, high = 80;
-  for (int i = 0; i < 100 && high - low > 1e-14; ++i) {
-    const double middle = 0.5 * (low + high);
-    (relation(params, std::exp(middle)) < flops ? low : high) = middle;
-  }
-  return 0.5 * (low + high);
-}
-
 std::vector<FitPoint> SurfacePoints(const std::vector<Observation>& observations) {
   std::vector<FitPoint> points;
   points.reserve(observations.size());
@@ -71,29 +61,25 @@ std::vector<FitPoint> SurfacePoints(const std::vector<Observation>& observations
   return points;
 }
 
-FlopsRelation ProportionalFlops(double flops_per_param_token) {
-  return [=](double params, double tokens) { return flops_per_param_token * params * tokens; };
-}
-
 Optimum SurfaceLaw::ComputeOptimal(const std::vector<double>& theta, double flops,
                                    double flops_per_param_token) const {
   const double log_nd = std::log(flops / flops_per_param_token);
   return Search(*this, theta.data(), [=](double log_params) { return log_nd - log_params; });
 }
 
-Optimum SurfaceLaw::ComputeOptimalLimited(const std::vector<double>& theta, double flops,
-                                          double flops_per_param_token,
-                                          double unique_tokens) const {
-  const double log_nd = std::log(flops / flops_per_param_token);
-  return Search(
-      *this, theta.data(), [=](double log_params) { return log_nd - log_params; },
-      std::log(unique_tokens));
-}
-
 Optimum SurfaceLaw::ComputeOptimalUnder(const std::vector<double>& theta, double flops,
                                         const FlopsRelation& relation) const {
+  if (relation.proportional()) return ComputeOptimal(theta, flops, relation.limit);
   return Search(*this, theta.data(),
-                [&](double log_params) { return LogTokensAt(log_params, flops, relation); });
+                [&](double log_params) { return relation.LogTokens(log_params, flops); });
+}
+
+Optimum SurfaceLaw::ComputeOptimalLimited(const std::vector<double>& theta, double flops,
+                                          const FlopsRelation& relation,
+                                          double unique_tokens) const {
+  return Search(
+      *this, theta.data(), [&](double log_params) { return relation.LogTokens(log_params, flops); },
+      std::log(unique_tokens));
 }
 
 }  // namespace fit

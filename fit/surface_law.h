@@ -3,25 +3,16 @@
 // (U = D otherwise; only laws about repetition look at it).
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "fit/equation.h"
+#include "fit/flops_relation.h"
 #include "fit/observation.h"
 
 namespace fit {
 
 // One point a run. REQUIRES: valid observations (fit::Validate).
 std::vector<FitPoint> SurfacePoints(const std::vector<Observation>& observations);
-
-// Training FLOPs as a function of params and tokens; increasing in both.
-using FlopsRelation = std::function<double(double params, double tokens)>;
-
-// C = k N D, k = 6 by default.
-FlopsRelation ProportionalFlops(double flops_per_param_token);
-
-// ln D with relation(N, D) = flops, by bisection.
-double LogTokensAt(double log_params, double flops, const FlopsRelation& relation);
 
 // The compute-optimal model at a budget.
 struct Optimum {
@@ -52,12 +43,12 @@ class SurfaceLaw : public Equation {
   // [0, 41.5], 1 to 1e18 parameters) unless a law has a closed form.
   virtual Optimum ComputeOptimal(const std::vector<double>& theta, double flops,
                                  double flops_per_param_token) const;
-  // The same with at most `unique_tokens` different tokens: beyond them, data are repeated.
-  Optimum ComputeOptimalLimited(const std::vector<double>& theta, double flops,
-                                double flops_per_param_token, double unique_tokens) const;
-  // For any relation: the same search, D by bisection.
+  // For any relation of N, D and C: closed form where there is one, else the same search.
   Optimum ComputeOptimalUnder(const std::vector<double>& theta, double flops,
                               const FlopsRelation& relation) const;
+  // The same with at most `unique_tokens` different tokens: beyond them, data are repeated.
+  Optimum ComputeOptimalLimited(const std::vector<double>& theta, double flops,
+                                const FlopsRelation& relation, double unique_tokens) const;
 };
 
 }  // namespace fit

@@ -131,23 +131,33 @@ class SurfaceModelFit final : public FittedLaw {
     fit_.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   }
 
-  std::optional<Forecast> Predict(double flops) const override {
+  std::optional<Forecast> Predict(const RunTarget& target) const override {
+    const double flops = target.flops;
     const Optimum optimum = OptimumAt(theta_, flops);
     if (!optimum.found) return std::nullopt;
+    const bool run = target.params > 0 && !law_.in_compute();
+    const Inputs x = run ? InputsOf(target) : Inputs{};
+    const auto loss_of = [&](const std::vector<double>& theta, const Optimum& best) {
+      return run ? law_.Value(theta.data(), x) : best.loss;
+    };
     Forecast forecast;
     forecast.law = fit_.law;
     forecast.flops = flops;
-    forecast.loss = optimum.loss;
+    forecast.run_params = target.params, forecast.run_tokens = target.tokens;
+    forecast.loss = loss_of(theta_, optimum);
+    forecast.off_optimum = forecast.loss / optimum.loss - 1;
     forecast.params = optimum.params;
     forecast.tokens = optimum.tokens;
-    std::vector<double> mean, params, tokens, draws;
+    if (!law_.in_compute()) DescribeFlops(&forecast);
+    std::vector<double> mean, best, params, tokens, draws;
     for (size_t i = 0; i < draws_.size(); ++i) {
       const Optimum drawn = OptimumAt(draws_.Row(i), flops);
       if (!drawn.found) continue;
-      mean.push_back(drawn.loss);
+      best.push_back(drawn.loss);
+      mean.push_back(loss_of(draws_.Row(i), drawn));
       params.push_back(drawn.params);
       tokens.push_back(drawn.tokens);
-      AddNoise(drawn.loss, i, NoiseScale(flops), draws);
+      AddNoise(mean.back(), i, NoiseScale(flops), draws);
     }
     const double level = options_.bootstrap.level;
     forecast.mean_interval = PercentileInterval(mean, level, IntervalKind::kMean, Method());
@@ -155,15 +165,16 @@ class SurfaceModelFit final : public FittedLaw {
         PercentileInterval(draws, level, IntervalKind::kPrediction, Method() + " + residuals");
     forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, Method());
     forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, Method());
-    if (!law_.in_compute()) forecast.joint = JointRegionOf(params, tokens, mean, level);
+    if (!law_.in_compute()) forecast.joint = JointRegionOf(params, tokens, best, level, Method());
     FlatRange(optimum, flops, &forecast);
     if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty()) {
       const Optimum low = OptimumAt(held_[0], flops), high = OptimumAt(held_[1], flops);
       if (low.found && high.found) {
-        forecast.asymptote = AsymptoteSpan{asymptote_, low.loss, high.loss};
+        const double at_lo = loss_of(held_[0], low), at_hi = loss_of(held_[1], high);
+        forecast.asymptote = AsymptoteSpan{asymptote_, at_lo, at_hi};
         if (std::isfinite(forecast.mean_interval.lo))
-          UniteWithAsymptote(forecast.loss, low.loss, high.loss, NoiseAt(flops),
-                             &forecast.mean_interval, &forecast.interval);
+          UniteWithAsymptote(forecast.loss, at_lo, at_hi, NoiseAt(flops), &forecast.mean_interval,
+                             &forecast.interval);
         if (auto warning = UnidentifiedAsymptote(forecast))
           forecast.warnings.push_back(*std::move(warning));
       }
@@ -199,7 +210,13 @@ class SurfaceModelFit final : public FittedLaw {
     if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty() && std::isfinite(mean.lo))
       UniteWithAsymptote(loss, law_.Value(held_[0].data(), x), law_.Value(held_[1].data(), x),
                          NoiseAt(o.flops), &mean, &run);
-    return TestPoint{o.flops, o.loss, loss, run.lo, run.hi};
+    TestPoint test{o.flops, o.loss, loss, run.lo, run.hi};
+    test.mean_lo = mean.lo, test.mean_hi = mean.hi;
+    if (held_.size() == 2 && !held_[0].empty() && !held_[1].empty()) {
+      test.at_E_lo = law_.Value(held_[0].data(), x);
+      test.at_E_hi = law_.Value(held_[1].data(), x);
+    }
+    return test;
   }
 
  private:
@@ -209,6 +226,14 @@ class SurfaceModelFit final : public FittedLaw {
       for (size_t i = 0; i < points.size(); ++i)
         points[i].x = {std::log(observations[i].flops), 0, 0};
     return points;
+  }
+
+  // A run that is to be trained; where data are limited, it repeats them.
+  Inputs InputsOf(const RunTarget& run) const {
+    const double tokens = std::log(run.tokens);
+    const double unique =
+        options_.unique_tokens > 0 ? std::min(tokens, std::log(options_.unique_tokens)) : tokens;
+    return {std::log(run.params), tokens, unique};
   }
 
   std::string Method() const {
@@ -226,12 +251,26 @@ class SurfaceModelFit final : public FittedLaw {
 
   Optimum OptimumAt(const std::vector<double>& theta, double flops) const {
     if (law_.in_compute()) return {0, 0, law_.Value(theta.data(), {std::log(flops), 0, 0}), true};
-    if (law_.knows_repetition() && options_.unique_tokens > 0 && !options_.flops_relation)
-      return law_.ComputeOptimalLimited(theta, flops, options_.flops_per_param_token,
-                                        options_.unique_tokens);
-    return options_.flops_relation
-               ? law_.ComputeOptimalUnder(theta, flops, options_.flops_relation)
-               : law_.ComputeOptimal(theta, flops, options_.flops_per_param_token);
+    if (law_.knows_repetition() && options_.unique_tokens > 0)
+      return law_.ComputeOptimalLimited(theta, flops, options_.flops, options_.unique_tokens);
+    return law_.ComputeOptimalUnder(theta, flops, options_.flops);
+  }
+
+  // What the optimum costs a parameter and token, and whether that is known so far out.
+  void DescribeFlops(Forecast* forecast) const {
+    const FlopsRelation& relation = options_.flops;
+    forecast->flops_per_param_token = relation.PerParamToken(forecast->params);
+    constexpr double kNear = 1.1, kSame = 0.02;
+    if (!(forecast->params > kNear * relation.params_hi)) return;
+    forecast->flops_extrapolated = forecast->params / relation.params_hi;
+    const double last = relation.PerParamToken(relation.params_hi);
+    if (std::fabs(forecast->flops_per_param_token / last - 1) <= kSame) return;
+    forecast->warnings.push_back(
+        Warn(kFlopConvention,
+             fmt::format("C / (N D) is taken as {:.3g} at N* = {:.3g}, {:.3g} times the largest "
+                         "model counted, where it is {:.3g}",
+                         forecast->flops_per_param_token, forecast->params,
+                         forecast->flops_extrapolated, last)));
   }
 
   // A few noise values a resample, so that the tails of heavy-tailed residuals are sampled too.
@@ -280,15 +319,12 @@ class SurfaceModelFit final : public FittedLaw {
   void FlatRange(const Optimum& optimum, double flops, Forecast* forecast) const {
     forecast->within = options_.isoflop.flat_tolerance;
     if (law_.in_compute() || !(forecast->within > 0)) return;
-    const FlopsRelation relation = options_.flops_relation
-                                       ? options_.flops_relation
-                                       : ProportionalFlops(options_.flops_per_param_token);
     const double unique = law_.knows_repetition() && options_.unique_tokens > 0
                               ? std::log(options_.unique_tokens)
                               : HUGE_VAL;
     const double limit = optimum.loss * (1 + forecast->within);
     const auto inside = [&](double n) {
-      const double d = LogTokensAt(n, flops, relation);
+      const double d = options_.flops.LogTokens(n, flops);
       return law_.Value(theta_.data(), {n, d, std::min(d, unique)}) <= limit;
     };
     const auto end = [&](int side) {

@@ -126,8 +126,7 @@ std::vector<TwoStepBacktestRow> TwoStepBacktest(const std::vector<Observation>& 
 absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observations,
                                           const std::vector<RunRows>& runs,
                                           const TwoStepRequest& request,
-                                          const TwoStepOptions& options,
-                                          double flops_per_param_token,
+                                          const TwoStepOptions& options, const FlopsRelation& flops,
                                           const std::vector<TwoStepTarget>& targets) {
   TwoStepOptions chosen = options;
   chosen.chance = request.chance;
@@ -151,7 +150,7 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   for (TwoStepTarget target : targets) {
     if (!request.by_flops && target.tokens == 0) {
       const Optimum best =
-          ChinchillaLaw().ComputeOptimal(fit.soft().theta, target.flops, flops_per_param_token);
+          ChinchillaLaw().ComputeOptimalUnder(fit.soft().theta, target.flops, flops);
       if (!best.found) {
         summary.warnings.push_back(
             Warn(kNotFitted, "two-step: the soft metric's law has no optimum at the target"));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "fit/flops_relation.h"
 #include "fit/two_step.h"
 #include "fit/warnings.h"
 
@@ -71,8 +72,7 @@ struct TwoStepSummary {
 absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observations,
                                           const std::vector<RunRows>& runs,
                                           const TwoStepRequest& request,
-                                          const TwoStepOptions& options,
-                                          double flops_per_param_token,
+                                          const TwoStepOptions& options, const FlopsRelation& flops,
                                           const std::vector<TwoStepTarget>& targets);
 
 }  // namespace fit

@@ -48,6 +48,8 @@ inline constexpr std::string_view kTargetsIncluded = "targets-included";
 inline constexpr std::string_view kNotDetermined = "not-determined";
 inline constexpr std::string_view kAbstains = "abstains";
 inline constexpr std::string_view kCheckpoints = "checkpoints";
+inline constexpr std::string_view kEstimateOutside = "estimate-outside-interval";
+inline constexpr std::string_view kMixedColumns = "mixed-columns";
 
 inline Warning Warn(std::string_view code, std::string text) {
   return {std::string(code), std::move(text)};

@@ -39,7 +39,7 @@ absl::StatusOr<fit::CsvOptions> CsvOptionsOf(const CompareArgs& args) {
     options.columns[pair.first] = pair.second;
   }
   for (const std::string& text : args.where) {
-    ASSIGN_OR_RETURN(options.where.emplace_back(), KeyValue(text, "--where"));
+    ASSIGN_OR_RETURN(options.where.emplace_back(), WhereOf(text));
   }
   return options;
 }
@@ -71,7 +71,7 @@ absl::StatusOr<fit::ComparedCohort> FromDatabase(const CompareArgs& args,
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
   CohortChoice choice{name, args.metric, "", {}};
   for (const std::string& text : args.where) {
-    ASSIGN_OR_RETURN(choice.where.emplace_back(), KeyValue(text, "--where"));
+    ASSIGN_OR_RETURN(choice.where.emplace_back(), WhereOf(text));
   }
   if (!args.by.empty()) choice.where.emplace_back(args.by, value);
   ASSIGN_OR_RETURN(ChosenCohort read, ReadCohort(*reader, choice));

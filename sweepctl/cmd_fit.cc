@@ -1,6 +1,11 @@
 // sweepctl fit: laws, intervals, backtest and forecasts from a sweep's database or a CSV file, and
 // the model to train at a forecast's optimum.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <optional>
 
 #include "core/did_you_mean.h"
 #include "core/status_macros.h"
@@ -27,7 +32,7 @@ struct FitArgs {
   std::vector<std::string> columns, where, laws = {"default"}, predict, allow_mixed;
   std::vector<std::string> hold;
   std::string loss = "huber", residual = "log", delta, pinned_E, level, unique_tokens;
-  std::string input, soft, hard, curve = "sigmoid", chance, soft_by = "params-tokens";
+  std::string input, experiment, soft, hard, curve = "sigmoid", chance, soft_by = "params-tokens";
   std::vector<std::string> models;
   bool checkpoints = false, no_perfect_model = false, weigh_budgets = false;
   std::string isoflop_curve = "parabola";
@@ -193,10 +198,11 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
     options.columns[pair.first] = pair.second;
   }
   options.input = args.input;
+  options.experiment = args.experiment;
   if (!args.soft.empty()) options.columns["loss"] = args.soft;
   if (!args.hard.empty()) options.columns["hard"] = args.hard;
   for (const std::string& text : args.where) {
-    ASSIGN_OR_RETURN(options.where.emplace_back(), KeyValue(text, "--where"));
+    ASSIGN_OR_RETURN(options.where.emplace_back(), WhereOf(text));
   }
   ASSIGN_OR_RETURN(fit::CsvObservations read, fit::ReadObservationsCsv(args.csv, options));
   Input input;
@@ -206,14 +212,14 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
 }
 
 absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& global) {
-  if (!args.columns.empty() || args.assume_6nd || !args.input.empty())
-    return UsageError("--column, --assume-6nd and --x belong to --csv FILE");
+  if (!args.columns.empty() || args.assume_6nd || !args.input.empty() || !args.experiment.empty())
+    return UsageError("--column, --assume-6nd, --experiment and --x belong to --csv FILE");
   if (!args.soft.empty() && !args.metric.empty() && args.soft != args.metric)
     return UsageError("--soft and --metric name one thing: the loss that is fitted");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
   CohortChoice choice{args.sweep, args.soft.empty() ? args.metric : args.soft, args.hard, {}};
   for (const std::string& text : args.where) {
-    ASSIGN_OR_RETURN(choice.where.emplace_back(), KeyValue(text, "--where"));
+    ASSIGN_OR_RETURN(choice.where.emplace_back(), WhereOf(text));
   }
   ASSIGN_OR_RETURN(ChosenCohort read, ReadCohort(*reader, choice));
   Input input;
@@ -271,8 +277,23 @@ Json PlanJson(const recipes::Plan& plan) {
   return TrialJson({plan, id.ok() ? *id : ""});
 }
 
+// The primary forecast of the plan itself, which need not lie on the optimum; nullopt where the
+// fit's N is another one than the plan's.
+std::optional<fit::Forecast> ForecastOf(const recipes::Plan& plan, const fit::FitSummary& summary,
+                                        const fit::FitOptions& options) {
+  if (options.n_convention != fit::NConvention::kParams) return std::nullopt;
+  std::vector<const fit::FittedLaw*> laws;
+  for (const auto& law : summary.laws) laws.push_back(law.get());
+  const auto forecasts = fit::ForecastAt(
+      laws, {plan.recipe_flops, static_cast<double>(plan.params), static_cast<double>(plan.tokens)},
+      fit::ScaleOf(summary), summary.backtest);
+  if (forecasts.empty()) return std::nullopt;
+  return forecasts[0];
+}
+
 // For people, of the primary law; the others stand in JSON.
-std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<recipes::Plan>& plan) {
+std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<recipes::Plan>& plan,
+                        const fit::FitSummary& summary, const fit::FitOptions& options) {
   const std::string budget = core::FormatFlops(forecast.flops);
   if (!plan.ok())
     return fmt::format("\nwhat to train at {} FLOPs: unknown, {}\n", budget,
@@ -292,6 +313,12 @@ std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<reci
   if (row.contains("adam_lr"))
     text += fmt::format("adam lr {:.4g}, ", row["adam_lr"].get<double>());
   text += fmt::format("{} FLOPs\n", core::FormatFlops(plan->recipe_flops));
+  if (const auto own = ForecastOf(*plan, summary, options))
+    text += fmt::format(
+        "  forecast of this run: {:.4f}, {:g} % prediction interval {:.4f} .. {:.4f}; {:+.2f} % of "
+        "the optimum's loss by its shape\n",
+        own->loss, 100 * own->interval.level, own->interval.lo, own->interval.hi,
+        100 * own->off_optimum);
   if (!plan->clamps.empty())
     text += fmt::format("  ! limits of the recipe that bit: {}\n", fmt::join(plan->clamps, ", "));
   return text;
@@ -355,8 +382,22 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
     RETURN_IF_ERROR(CheckAllKnown(input.sweep, input.observations));
   }
   options.spent_flops = input.spent_flops;
-  ASSIGN_OR_RETURN(fit::FitSummary summary,
-                   fit::RunFit(input.observations, options, input.excluded));
+  if (input.chooser.has_value()) {
+    double smallest = HUGE_VAL, largest = 0;
+    for (const fit::Observation& o : input.observations)
+      smallest = std::min(smallest, o.flops), largest = std::max(largest, o.flops);
+    for (const double flops : options.predict) largest = std::max(largest, flops);
+    options.known_flops =
+        KnownFlopsOf(*input.chooser->recipe, input.chooser->setting, smallest, largest);
+  }
+  // One line on a terminal, gone when the report comes.
+  const bool live = isatty(STDERR_FILENO) != 0;
+  if (live)
+    options.progress = [](const std::string& step) { fmt::print(stderr, "\r\x1b[K{} ...", step); };
+  auto fitted = fit::RunFit(input.observations, options, input.excluded);
+  if (live) fmt::print(stderr, "\r\x1b[K");
+  RETURN_IF_ERROR(fitted.status());
+  fit::FitSummary summary = *std::move(fitted);
   WarnOfTargets(input.targets, summary);
   const auto plans = PlansOf(summary, input);
   std::vector<ImportForecast> registered;
@@ -377,7 +418,8 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
   }
   std::string text = fit::FitText(summary);
   for (size_t i = 0; i < plans.size() && !input.sweep.empty() && !input.imported; ++i) {
-    if (summary.predictions[i].primary) text += WhatToTrain(summary.predictions[i], plans[i]);
+    if (summary.predictions[i].primary)
+      text += WhatToTrain(summary.predictions[i], plans[i], summary, options);
   }
   RETURN_IF_ERROR(Print(text));
   if (!input.metrics.empty())
@@ -420,9 +462,12 @@ void AddFitVerb(CLI::App& app, Session& session) {
   verb->add_option("--column", args->columns, "which column holds a field; may be repeated")
       ->type_name("FIELD=COLUMN");
   verb->add_option("--where", args->where,
-                   "keep rows whose column (of a database: cohort key, id or seed) holds this; "
-                   "repeated for one column: one of these")
+                   "keep rows whose column (of a database: cohort key, id or seed) is this, is not "
+                   "(!=), or is <, <=, >, >= a number; = repeated for one column: one of these")
       ->type_name("COLUMN=TEXT");
+  verb->add_option("--experiment", args->experiment,
+                   "the column that tells experiments apart: a mixture of them is refused")
+      ->type_name("COLUMN");
   verb->add_flag("--assume-6nd", args->assume_6nd, "without a flops column: C = 6 N D");
   verb->add_option(
           "--law", args->laws,

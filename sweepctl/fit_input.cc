@@ -1,5 +1,8 @@
 #include "sweepctl/fit_input.h"
 
+#include <algorithm>
+#include <map>
+
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "recipes/transformer_shape.h"
@@ -25,6 +28,32 @@ absl::StatusOr<std::pair<std::string, std::string>> KeyValue(const std::string& 
   if (equals == std::string::npos || equals == 0)
     return UsageError(fmt::format("{} takes NAME=VALUE, not '{}'", option, text));
   return std::make_pair(text.substr(0, equals), text.substr(equals + 1));
+}
+
+absl::StatusOr<fit::Where> WhereOf(const std::string& text) {
+  auto where = fit::ParseWhere(text);
+  if (!where.ok()) return UsageError(std::string(where.status().message()));
+  return where;
+}
+
+std::vector<fit::KnownFlops> KnownFlopsOf(const recipes::Recipe& recipe,
+                                          const recipes::Setting& setting, double smallest_flops,
+                                          double largest_flops) {
+  std::map<int64_t, fit::KnownFlops> models;
+  constexpr double kStep = 2;
+  for (double flops = smallest_flops;; flops = std::min(flops * kStep, largest_flops)) {
+    recipes::Budget budget;
+    budget.amount = flops;
+    const auto list = recipe.Candidates(budget, setting);
+    if (list.ok())
+      for (const recipes::Candidate& c : list->candidates)
+        models[c.params] = {static_cast<double>(c.params),
+                            static_cast<double>(c.params_no_embedding), flops / c.tokens_exact};
+    if (!(flops < largest_flops)) break;
+  }
+  std::vector<fit::KnownFlops> known;
+  for (const auto& [params, model] : models) known.push_back(model);
+  return known;
 }
 
 absl::StatusOr<recipes::Plan> TargetChooser::Choose(double budget_flops,

@@ -6,8 +6,11 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "fit/fit.h"
+#include "fit/where.h"
 #include "orchestrator/reader.h"
 #include "recipes/recipe.h"
 
@@ -22,6 +25,16 @@ absl::StatusOr<double> SpentFlops(orchestrator::Reader& reader, const std::strin
 // ("loss", "loss_c4") of "loss=loss_c4". UsageError naming the option for anything else.
 absl::StatusOr<std::pair<std::string, std::string>> KeyValue(const std::string& text,
                                                              std::string_view option);
+
+// "loss<3" and its like, as a usage error where it is none.
+absl::StatusOr<fit::Where> WhereOf(const std::string& text);
+
+// What the recipe's models between two budgets cost a token: for fit::FitOptions::known_flops, so
+// that a forecast does not guess how the FLOPs of larger models are counted. Empty where the recipe
+// has none.
+std::vector<fit::KnownFlops> KnownFlopsOf(const recipes::Recipe& recipe,
+                                          const recipes::Setting& setting, double smallest_flops,
+                                          double largest_flops);
 
 // Turns a forecast into the plan its sweep would train.
 struct TargetChooser {

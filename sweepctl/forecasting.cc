@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <set>
 
 #include "core/hash.h"
@@ -12,6 +13,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "orchestrator/direct_write.h"
+#include "sweepctl/fit_input.h"
 #include "sweepctl/observations.h"
 #include "sweepctl/sweep_data.h"
 #include "sweeps/expand.h"
@@ -43,13 +45,18 @@ Json ObservationJson(const fit::Observation& o) {
 }
 
 // Everything but the laws' data that decides the numbers: what a repetition needs.
-Json OptionsJson(const fit::FitOptions& options) {
+Json OptionsJson(const fit::FitOptions& options, const fit::FitSummary& summary) {
   return {{"laws", options.laws},
           {"bootstrap", options.law.bootstrap.resamples},
           {"seed", options.law.bootstrap.seed},
           {"level", options.law.bootstrap.level},
           {"delta", options.law.loss.delta},
           {"n_convention", "params"},
+          {"flops_relation",
+           {{"limit", summary.flops.limit},
+            {"slope", summary.flops.slope},
+            {"gamma", summary.flops.gamma},
+            {"source", summary.flops_source}}},
           {"spent_flops", options.spent_flops}};
 }
 
@@ -101,13 +108,21 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
   fit::FitOptions options;
   ASSIGN_OR_RETURN(options.spent_flops, SpentFlops(reader, info.sweep));
   options.predict = file.forecast_at;
-  ASSIGN_OR_RETURN(const fit::FitSummary nominal, fit::RunFit(observations.fitted, options));
-
-  // Targets from the allocation at the nominal budgets, then losses at what the targets will spend.
   ASSIGN_OR_RETURN(const recipes::Recipe* recipe, recipes::FindRecipe(file.recipe));
   sweeps::ExpandOptions expand;
   ASSIGN_OR_RETURN(expand.data, DataOfSweep(reader, info.sweep));
   const recipes::Setting setting = sweeps::SettingOf(file, expand);
+  double smallest = HUGE_VAL, largest = 0;
+  for (const fit::Observation& o : observations.fitted) smallest = std::min(smallest, o.flops);
+  for (const double flops : file.forecast_at) largest = std::max(largest, flops);
+  options.known_flops = KnownFlopsOf(*recipe, setting, std::min(smallest, largest), largest);
+  ASSIGN_OR_RETURN(const fit::FitSummary nominal, fit::RunFit(observations.fitted, options));
+  if (!nominal.registration_blocked.empty())
+    return absl::FailedPreconditionError(
+        fmt::format("no forecast of sweep '{}' can be registered: {}", info.sweep,
+                    fmt::join(nominal.registration_blocked, "; ")));
+
+  // Targets from the allocation at the nominal budgets, then losses at what the targets will spend.
   ASSIGN_OR_RETURN(const auto existing,
                    reader.Rows("SELECT name FROM v_forecasts WHERE sweep=?1", info.sweep));
   std::vector<RegisteredForecast> registered;
@@ -129,7 +144,8 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     ASSIGN_OR_RETURN(recipes::Plan plan,
                      sweeps::ChooseTarget(*recipe, flops, primary->tokens, setting));
     RETURN_IF_ERROR(CheckEpochs(file, plan));
-    exact.predict.push_back(plan.recipe_flops);
+    exact.predict_runs.push_back(
+        {plan.recipe_flops, static_cast<double>(plan.params), static_cast<double>(plan.tokens)});
     RegisteredForecast entry;
     entry.name = name;
     entry.target = std::move(plan);
@@ -181,7 +197,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     request.set_interval_kind("prediction");
     request.set_interval_method(entry.forecast.interval.method);
     request.set_cohort_json(Json(summary->cohort.values).dump());
-    request.set_options_json(OptionsJson(exact).dump());
+    request.set_options_json(OptionsJson(exact, *summary).dump());
     request.set_observations_json(observations_json);
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
     ASSIGN_OR_RETURN(const auto response, client.RegisterForecast(request));
@@ -209,6 +225,11 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     const std::vector<fit::Observation>& observations, const fit::FitOptions& options,
     const fit::FitSummary& summary) {
   RETURN_IF_ERROR(CheckAllKnown(import, observations));
+  if (!summary.registration_blocked.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("forecasts from '{}' cannot be registered: {}", import,
+                    fmt::join(summary.registration_blocked, "; ")));
+  }
   Json rows = Json::array();
   for (const fit::Observation& o : observations) rows.push_back(ObservationJson(o));
   ASSIGN_OR_RETURN(const std::string observations_json, core::CanonicalJson(rows));
@@ -243,7 +264,7 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     request.set_interval_kind("prediction");
     request.set_interval_method(forecast->interval.method);
     request.set_cohort_json(Json(summary.cohort.values).dump());
-    request.set_options_json(OptionsJson(options).dump());
+    request.set_options_json(OptionsJson(options, summary).dump());
     request.set_observations_json(observations_json);
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
     entries.push_back(std::move(entry));

@@ -23,12 +23,12 @@ struct RegisteredForecast {
 };
 
 // Fits the completed fit-stage trials of `info` and, for each of `file.forecast_at`: lets the
-// primary law choose the target (its D*, the recipe's nearest candidate), forecasts the loss at the
-// target's realised FLOPs, submits the target HELD, registers the forecast, which releases it.
-// Those registered before an interruption stand and are left out of the result. All are made from
-// one fit before the first target is released. That fit, at the FLOPs the forecasts are made for,
-// is stored with them and returned in *summary for printing. FAILED_PRECONDITION when no law can be
-// fitted or the primary law has no prediction interval.
+// primary law choose the target (its D*, the recipe's nearest candidate), forecasts that very run
+// (its own N, D and FLOPs, which need not be the optimum), submits the target HELD, registers the
+// forecast, which releases it. Those registered before an interruption stand and are left out of
+// the result. All are made from one fit before the first target is released. That fit, at the FLOPs
+// the forecasts are made for, is stored with them and returned in *summary for printing.
+// FAILED_PRECONDITION when no law can be fitted or the primary law has no prediction interval.
 absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     orchestrator::Client& client, orchestrator::Reader& reader, const orchestrator::SweepInfo& info,
     const sweeps::SweepFile& file, fit::FitSummary* summary);

@@ -89,31 +89,41 @@ absl::StatusOr<std::vector<orchestrator::ObservationRow>> ReadImport(
   return rows;
 }
 
-absl::Status Select(const std::vector<std::pair<std::string, std::string>>& where,
+absl::Status Select(const std::vector<fit::Where>& wheres,
                     std::vector<fit::Observation>& observations, int64_t* left_out) {
   std::vector<std::string> keys = fit::CohortKeys();
   keys.insert(keys.end(), {"id", "seed"});
-  std::map<std::string, std::set<std::string>> wanted;
-  for (const auto& [key, text] : where) {
-    if (std::find(keys.begin(), keys.end(), key) == keys.end())
-      return UsageError(fmt::format("--where {}={}: no such key of a database{}; the keys are: {}",
-                                    key, text, core::DidYouMean(key, keys), fmt::join(keys, ", ")));
-    wanted[key].insert(text);
+  std::map<std::string, std::set<std::string>> alternatives;
+  for (const fit::Where& where : wheres) {
+    if (std::find(keys.begin(), keys.end(), where.column) == keys.end())
+      return UsageError(fmt::format("--where {}: no such key of a database{}; the keys are: {}",
+                                    where.Text(), core::DidYouMean(where.column, keys),
+                                    fmt::join(keys, ", ")));
+    if (where.op == fit::Where::Op::kIs) alternatives[where.column].insert(where.text);
   }
-  for (const auto& [name, texts] : wanted) {
-    const std::string& key = name;
-    const std::set<std::string>& values = texts;
-    const auto differs = [&](const fit::Observation& o) {
-      if (key == "id") return values.count(o.id) == 0;
-      if (key == "seed") return values.count(std::to_string(o.seed)) == 0;
-      const auto value = o.cohort.find(key);
-      return value == o.cohort.end() || values.count(value->second) == 0;
-    };
-    const size_t before = observations.size();
-    observations.erase(std::remove_if(observations.begin(), observations.end(), differs),
-                       observations.end());
-    *left_out += static_cast<int64_t>(before - observations.size());
+  const auto text_of = [](const fit::Observation& o, const std::string& key) -> std::string {
+    if (key == "id") return o.id;
+    if (key == "seed") return std::to_string(o.seed);
+    const auto value = o.cohort.find(key);
+    return value == o.cohort.end() ? "" : value->second;
+  };
+  std::vector<fit::Observation> kept;
+  for (fit::Observation& o : observations) {
+    bool holds = true;
+    for (const auto& [key, texts] : alternatives) holds = holds && texts.count(text_of(o, key)) > 0;
+    for (const fit::Where& where : wheres) {
+      if (where.op == fit::Where::Op::kIs) continue;
+      const auto one = where.Holds(text_of(o, where.column));
+      if (!one.ok()) return UsageError(std::string(one.status().message()));
+      holds = holds && *one;
+    }
+    if (holds) {
+      kept.push_back(std::move(o));
+    } else {
+      ++*left_out;
+    }
   }
+  observations = std::move(kept);
   return absl::OkStatus();
 }
 
@@ -178,7 +188,7 @@ absl::StatusOr<ChosenCohort> ReadCohort(orchestrator::Reader& reader, const Coho
   RETURN_IF_ERROR(Select(choice.where, chosen.observations.targets, &targets_left_out));
   if (left_out > 0) {
     std::string text;
-    for (const auto& [key, value] : choice.where) text += fmt::format(" --where {}={}", key, value);
+    for (const fit::Where& where : choice.where) text += " --where " + where.Text();
     chosen.excluded.push_back({"not selected by" + text, left_out});
   }
   return chosen;

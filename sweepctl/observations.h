@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "fit/observation.h"
+#include "fit/where.h"
 #include "orchestrator/reader.h"
 
 namespace sweepctl {
@@ -28,9 +29,9 @@ struct CohortChoice {
   std::string metric;  // of a sweep: loss (also when empty) or bits_per_byte; of an import: a loss
                        // that it has, the default one when empty
   std::string hard;    // of an import: the accuracy that two-step forecasts; empty: none
-  // Keep what has these values: (cohort key, "id" or "seed") = text; all must hold, of one key
-  // given several times one.
-  std::vector<std::pair<std::string, std::string>> where;
+  // Keep what meets these, by cohort key, "id" or "seed": all must hold, of the texts that one key
+  // may be one.
+  std::vector<fit::Where> where;
 };
 
 struct ChosenCohort {

@@ -123,8 +123,7 @@ std::string PowerText(const fit::Prior& prior, const fit::Power& power,
       text += fmt::format(
           "  ! at {} only {:.0f} % of the outcomes would lie inside the interval: forecasts miss "
           "by "
-          "more than the noise (surfaces take C for 6 N D, and the target's shape is the "
-          "recipe's)\n",
+          "more than the noise\n",
           core::FormatFlops(t.flops), 100 * t.covered);
   for (const std::string& caveat : caveats) text += "  ! " + caveat + "\n";
   return text;

@@ -12,6 +12,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "bench/forecasts/sets.h"
@@ -19,6 +20,7 @@
 #include "fit/average.h"
 #include "fit/backtest.h"
 #include "fit/fit.h"
+#include "fit/forecast.h"
 #include "fit/frontier.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
@@ -132,14 +134,12 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
   std::vector<fit::BacktestRow> history;
   for (const double cut : Cuts(set)) {
     const std::vector<fit::Observation> targets = Targets(set, cut);
-    std::map<double, std::vector<fit::MixturePart>> parts;  // by target FLOPs
+    std::map<double, std::vector<fit::AveragedLaw>> parts;  // by target FLOPs
     std::vector<fit::BacktestRow> fresh;
     for (const LawMethod& method : methods) {
       const auto fitted = Fit(method, set, cut);
       if (fitted == nullptr) continue;
-      const bool determined =
-          !fit::Has(fitted->fit().warnings, fit::kCollinear) &&
-          (!method.surface || !fit::Has(fitted->fit().warnings, fit::kFewDegreesOfFreedom));
+      const bool determined = fit::IsDetermined(fitted->fit());
       const auto known = fit::KnownAt(history, method.law, cut);
       const fit::Calibration calibration(method.law, known, kLevel);
       fit::BacktestRow row;
@@ -151,12 +151,11 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
         test->reach = test->flops / cut;
         row.best_runs.push_back(*test);
         if (method.ours) {
+          if (determined && (method.law == "frontier" || method.law == "chinchilla"))
+            parts[target.flops].push_back({method.law, *test, known});
           fit::Interval interval{test->lo, test->hi};
           calibration.Apply(test->predicted, test->reach, &interval);
           test->lo = interval.lo, test->hi = interval.hi;
-          if (determined && (method.law == "frontier" || method.law == "chinchilla"))
-            parts[target.flops].push_back(
-                {fit::StackingWeight(known), test->predicted, test->lo, test->hi});
         }
         scored.push_back({&set, method.name, cut, *test});
       }
@@ -164,7 +163,7 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
     }
     for (const fit::Observation& target : targets) {
       if (const auto list = parts.find(target.flops); list != parts.end()) {
-        const fit::MixturePart mixture = fit::Mixture(list->second, kLevel);
+        const fit::MixturePart mixture = fit::AverageOfTests(list->second, kLevel);
         scored.push_back({&set,
                           "average",
                           cut,
@@ -252,6 +251,35 @@ void PrintTable(const std::string& title, const std::vector<const Scored*>& rows
   }
 }
 
+// The average against every baseline on the forecasts that both made: methods that cannot forecast
+// everything are else compared on different targets.
+void PrintPairs(const std::vector<const Scored*>& rows, const std::vector<std::string>& methods) {
+  using Key = std::tuple<const ForecastSet*, double, double>;
+  std::map<Key, const fit::TestPoint*> ours;
+  for (const Scored* s : rows)
+    if (s->method == "average") ours[{s->set, s->cut, s->test.flops}] = &s->test;
+  fmt::print("{:<24} {:>5} {:>22} {:>22} {:>8}\n", "average against", "both",
+             "median% ours, theirs", "score% ours, theirs", "nearer");
+  for (const std::string& method : methods) {
+    if (!method.starts_with("-")) continue;
+    Tally mine, theirs;
+    double nearer = 0;
+    for (const Scored* s : rows) {
+      const auto at = ours.find({s->set, s->cut, s->test.flops});
+      if (s->method != method || at == ours.end()) continue;
+      mine.Add(*at->second), theirs.Add(s->test);
+      const double difference = theirs.errors.back() - mine.errors.back();
+      nearer += difference > 0 ? 1 : difference == 0 ? 0.5 : 0;
+    }
+    if (mine.errors.empty()) continue;
+    const auto n = static_cast<double>(mine.errors.size());
+    fmt::print("{:<24} {:>5} {:>14.2f} {:>7.2f} {:>14} {:>7} {:>6.0f} %\n", method,
+               mine.errors.size(), fit::Quantile(mine.errors, 0.5),
+               fit::Quantile(theirs.errors, 0.5), CappedMean(mine.scores),
+               CappedMean(theirs.scores), 100 * nearer / n);
+  }
+}
+
 // What the report of a fit quotes where its own data say too little (fit/reach_coverage.cc).
 void PrintReach(const std::vector<Scored>& scored, const std::vector<std::string>& methods) {
   const double reaches[] = {10, 30, 100, 300};
@@ -326,8 +354,14 @@ int main(int argc, char** argv) {
     const std::string title = half == ForecastSet::kTuning ? "tuning half"
                               : half == ForecastSet::kTest ? "test half"
                                                            : "added since";
-    if (!runs.empty()) PrintTable(title + ", runs", runs, methods);
-    if (!optima.empty()) PrintTable(title + ", ready-made optima", optima, methods);
+    if (!runs.empty()) {
+      PrintTable(title + ", runs", runs, methods);
+      PrintPairs(runs, methods);
+    }
+    if (!optima.empty()) {
+      PrintTable(title + ", ready-made optima", optima, methods);
+      PrintPairs(optima, methods);
+    }
   }
   PrintReach(scored, methods);
   if (!rows_path.empty()) {

@@ -17,8 +17,7 @@ namespace {
 
 using fit::Observation;
 
-std::vector<Observation> Read(const std::string& path,
-                              std::vector<std::pair<std::string, std::string>> where = {},
+std::vector<Observation> Read(const std::string& path, std::vector<fit::Where> where = {},
                               std::map<std::string, std::string> columns = {}) {
   fit::CsvOptions options;
   options.where = std::move(where);
@@ -145,9 +144,8 @@ void AddOther(const std::string& path, std::vector<ForecastSet>& sets) {
   for (const std::string& part : parts) {
     ForecastSet set{part.empty() ? name : name + " " + part, name, {}, {}, false};
     set.half = ForecastSet::kAdded;
-    set.observations =
-        Read(path, part.empty() ? std::vector<std::pair<std::string, std::string>>()
-                                : std::vector<std::pair<std::string, std::string>>{{"set", part}});
+    set.observations = Read(
+        path, part.empty() ? std::vector<fit::Where>() : std::vector<fit::Where>{{"set", part}});
     Add(std::move(set), sets);
   }
 }

@@ -181,7 +181,9 @@ TEST(ChinchillaTest, OpenAthenaSetsReachTheReferenceObjectives) {
 
 // arXiv:2404.10102, section 3.2: 4,000 resamples of the 240 runs, with the same index stream
 // (numpy's RandomState(42).choice: 32-bit Mersenne words, masked to 8 bits, above 239 rejected).
-// Each resample is solved to its own optimum here.
+// Each resample is solved to its own optimum here. The loss is Huber's: L1 on the same stream has
+// ends for A 3.6 and 2.8 % and for B 1.9 and 1.6 % away, and another stream of 4,000 moves B's by
+// up to 6 %.
 TEST(ChinchillaTest, FourThousandResamplesGiveThePublishedStandardErrors) {
   SKIP_WITHOUT("chinchilla_epoch.csv");
   const auto points = SurfacePoints(Epoch240());
@@ -296,14 +298,17 @@ TEST(ChinchillaTest, AsymptoteThatWantsToBeNegativeIsReportedAtItsBound) {
 TEST(ChinchillaTest, ClosedFormOptimumIsTheMinimumOfTheSurface) {
   const std::vector<double> theta = {std::log(477.8), std::log(2143.4), 1.817, .3473, .3672};
   const Optimum closed = ChinchillaLaw().ComputeOptimal(theta, 1e21, 6);
-  const Optimum searched = ChinchillaLaw().ComputeOptimalUnder(theta, 1e21, ProportionalFlops(6));
+  FlopsRelation nearly = ProportionalFlops(6);
+  nearly.slope = 1e-12;  // no closed form: searched
+  const Optimum searched = ChinchillaLaw().ComputeOptimalUnder(theta, 1e21, nearly);
   ASSERT_TRUE(closed.found && searched.found);
   EXPECT_NEAR(6 * closed.params * closed.tokens, 1e21, 1e9);
   EXPECT_NEAR(searched.params / closed.params, 1, 1e-6);
   EXPECT_NEAR(searched.loss, closed.loss, 1e-12);
   // With attention-like overhead that grows with N, the optimum moves to fewer parameters.
-  const Optimum other = ChinchillaLaw().ComputeOptimalUnder(
-      theta, 1e21, [](double n, double d) { return 6 * n * d * (1 + n / 1e10); });
+  FlopsRelation growing = ProportionalFlops(6);
+  growing.slope = 6e-10, growing.gamma = -1;
+  const Optimum other = ChinchillaLaw().ComputeOptimalUnder(theta, 1e21, growing);
   EXPECT_LT(other.params, closed.params);
   EXPECT_GT(other.loss, closed.loss);
 }

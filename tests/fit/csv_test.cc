@@ -21,6 +21,51 @@ std::string ErrorOf(std::string_view text, const CsvOptions& options = {}) {
   return result.ok() ? "no error" : std::string(result.status().message());
 }
 
+TEST(WhereTest, OperatorsSelectRowsAndRefusalsSayWhichRow) {
+  const std::string text =
+      "flops,params,tokens,loss,set,lr\n1e18,1e8,2e9,3.1,a,0.1\n2e18,2e8,2e9,3.0,b,0.2\n"
+      "4e18,4e8,2e9,2.9,c,\n8e18,8e8,2e9,2.8,a,x\n";
+  const auto rows = [&](std::vector<std::string> wheres) {
+    CsvOptions options;
+    for (const std::string& where : wheres) options.where.push_back(*ParseWhere(where));
+    return ObservationsFromCsv(text, "f.csv", options);
+  };
+  EXPECT_EQ(rows({"set=a"})->observations.size(), 2u);
+  EXPECT_EQ(rows({"set=a", "set=b"})->observations.size(), 3u);
+  EXPECT_EQ(rows({"set!=a"})->observations.size(), 2u);
+  EXPECT_EQ(rows({"set!=a", "set!=b"})->observations.size(), 1u);
+  EXPECT_EQ(rows({"params<2e8"})->observations.size(), 1u);
+  EXPECT_EQ(rows({"params<=2e8"})->observations.size(), 2u);
+  EXPECT_EQ(rows({"params>2e8", "params<8e8"})->observations.size(), 1u);
+  EXPECT_EQ(rows({"params>=2e8", "set=a"})->observations.size(), 1u);
+  EXPECT_EQ(rows({"lr>0", "params<8e8"}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(rows({"lr>0"}).status().ToString().find("f.csv:5"), std::string::npos);
+  EXPECT_NE(rows({"params>2e8"})->excluded[0].reason.find("--where params>2e8"), std::string::npos);
+  for (const char* bad : {"", "=a", "set", "params<", "params<x", "set!a", "<3"})
+    EXPECT_FALSE(ParseWhere(bad).ok()) << bad;
+  EXPECT_EQ(ParseWhere("a=b<c")->text, "b<c");
+}
+
+TEST(CsvTest, UnmappedColumnsThatRepeatAreKeptAndAnExperimentIsACohortKey) {
+  std::string text = "flops,params,tokens,loss,set,name\n";
+  for (int i = 0; i < 9; ++i)
+    text += std::to_string(i + 1) + "e18,1e8,2e9,3," + (i % 2 == 0 ? "a" : "b") + ",run" +
+            std::to_string(i) + "\n";
+  CsvOptions options;
+  auto read = ObservationsFromCsv(text, "f.csv", options);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->observations[1].labels, (std::map<std::string, std::string>{{"set", "b"}}));
+  options.experiment = "set";
+  read = ObservationsFromCsv(text, "f.csv", options);
+  EXPECT_TRUE(read->observations[1].labels.empty());
+  EXPECT_EQ(read->observations[1].cohort.at("set"), "b");
+  EXPECT_FALSE(CheckCohort(read->observations, {}).ok());
+  options.where = {{"set", "a"}};
+  EXPECT_TRUE(CheckCohort(ObservationsFromCsv(text, "f.csv", options)->observations, {}).ok());
+  options.experiment = "sett";
+  EXPECT_FALSE(ObservationsFromCsv(text, "f.csv", options).ok());
+}
+
 TEST(CsvTest, ReadsLargeFlopsQuotesMappingsFiltersAndLabels) {
   CsvOptions options;
   options.columns = {{"loss", "loss_c4_val"}, {"budget_flops", "budget"}, {"data", "corpus"}};

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "fit/report.h"
 #include "fit/score.h"
@@ -222,12 +223,80 @@ TEST(FitTest, ExclusionsAreNeverHidden) {
 TEST(FitTest, FlopConventionThatDoesNotHoldIsNamed) {
   auto runs = Planted().Draw();
   for (Observation& o : runs) o.flops = o.budget_flops *= 1.4;
-  const auto summary = RunFit(runs, Quick());
-  ASSERT_TRUE(summary.ok());
-  EXPECT_THAT(TextOf(summary->warnings, kFlopConvention), HasSubstr("1.4"));
   FitOptions options = Quick();
-  options.law.flops_per_param_token = 8.4;
+  options.learn_flops = false;
+  EXPECT_THAT(TextOf(RunFit(runs, options)->warnings, kFlopConvention), HasSubstr("40 %"));
+  options.law.flops = ProportionalFlops(8.4);
   EXPECT_FALSE(Has(RunFit(runs, options)->warnings, kFlopConvention));
+  const auto learned = RunFit(runs, Quick());
+  EXPECT_FALSE(Has(learned->warnings, kFlopConvention));
+  EXPECT_NEAR(learned->flops.limit, 8.4, 1e-9);
+  EXPECT_THAT(FitText(*learned), HasSubstr("C / (N D) of the runs: 8.4 at every size"));
+  for (Observation& o : runs) o.flops *= std::exp(.2 * std::sin(1e3 * std::log(o.params)));
+  EXPECT_TRUE(Has(RunFit(runs, Quick())->warnings, kFlopConvention)) << "C is no function of N, D";
+}
+
+// Estimates need not lie among their own resamples; a report says so.
+TEST(FitTest, EstimatesOutsideTheirIntervalAreRemarked) {
+  EXPECT_TRUE(IsOutside(2, {0, 1}));
+  EXPECT_FALSE(IsOutside(.5, {0, 1}));
+  EXPECT_FALSE(IsOutside(.5, {std::nan(""), std::nan("")}));
+  const auto summary = RunFit(Planted{.noise = .003}.Draw(), Quick());
+  ASSERT_TRUE(summary.ok());
+  const core::Json json = FitJson(*summary);
+  for (size_t i = 0; i < summary->fits.size(); ++i) {
+    bool any = false;
+    for (const auto& [name, interval] : json["fits"][i]["intervals"].items())
+      any = any || interval["estimate_outside_interval"].get<bool>();
+    EXPECT_EQ(any, Has(summary->fits[i].warnings, kEstimateOutside));
+  }
+  EXPECT_FALSE(json["predictions"][0]["interval"]["estimate_outside_interval"].get<bool>());
+  for (const auto& prediction : json["predictions"]) {
+    if (prediction["joint"].is_null()) continue;
+    EXPECT_EQ(prediction["joint"]["kind"], "mean");
+    EXPECT_EQ(prediction["joint"]["level"], .9);
+    EXPECT_FALSE(prediction["joint"]["method"].get<std::string>().empty());
+  }
+}
+
+TEST(FitTest, AsymptoteGivenTwiceIsRefused) {
+  FitOptions options = Quick();
+  options.law.hold["E"] = 1.5;
+  EXPECT_TRUE(RunFit(Planted().Draw(), options).ok());
+  options.law.pinned_E = 1.6;
+  const auto refused = RunFit(Planted().Draw(), options);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("--hold E"));
+}
+
+TEST(FitTest, LawsLeftOutOfTheAverageAreNamedWithTheReason) {
+  FitOptions options = Quick();
+  options.laws = {"default", "overtrain", "kaplan"};
+  const auto summary = RunFit(Planted{.noise = .002}.Draw(), options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const Forecast& primary = summary->predictions[0];
+  ASSERT_EQ(primary.law, "average");
+  std::set<std::string> named;
+  for (const auto& [law, weight] : primary.weights) named.insert(law);
+  for (const auto& [law, why] : primary.left_out) {
+    EXPECT_FALSE(why.empty()) << law;
+    EXPECT_TRUE(named.insert(law).second) << law;
+    EXPECT_THAT(FitText(*summary), HasSubstr("without " + law + ": "));
+  }
+  EXPECT_FALSE(primary.left_out.empty());
+  for (const LawFit& fit : summary->fits)
+    EXPECT_TRUE(fit.law == "isoflop" || named.count(fit.law) > 0) << fit.law;
+}
+
+// The numbers that matter stand before the tables.
+TEST(FitTest, PrimaryForecastStandsBeforeTheLaws) {
+  const auto summary = RunFit(Planted{.noise = .002}.Draw(), Quick());
+  ASSERT_TRUE(summary.ok());
+  const std::string text = FitText(*summary);
+  const size_t primary = text.find("(primary)");
+  ASSERT_NE(primary, std::string::npos);
+  EXPECT_LT(primary, text.find("objective"));
+  EXPECT_GT(text.rfind("\nforecast at"), text.rfind("objective"));
 }
 
 TEST(FitTest, NoEmbeddingConventionNeedsTheColumnAndUsesIt) {

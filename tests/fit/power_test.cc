@@ -63,12 +63,13 @@ int CountWithin(const std::vector<double>& ratios) {
 //   the width that a sweep will typically print (median of fresh ones, fitted with the defaults)
 //     lies within 0.7 to 1.4 of the predicted one: for at least 97 with a median of 7 fresh sweeps,
 //     and for each of the 100 when those outside are looked at again with a median of 28;
-//   a single fresh sweep's width does so for at least 75 of them: widths scatter from sweep to
-//     sweep, and no prediction can know that;
+//   a single fresh sweep's width does so for at least 85 of them: widths scatter from sweep to
+//     sweep (standard deviation of ln width .18, not less with four times the resamples: it is the
+//     scatter of the runs, judged from these few runs), and no prediction can know that;
 //   the range predicted for four of five sweeps holds 74 to 86 % of the 700 single widths;
 //   over all, the shares of sweeps with E identified, with an error below 0.2 % and with the
 //     outcome inside the interval are the predicted ones within 0.05.
-// The first 25 of them, unless the full test is asked for: at least 24, all, and 17; 70 to 90 %;
+// The first 25 of them, unless the full test is asked for: at least 24, all, and 20; 70 to 90 %;
 // within 0.1.
 TEST(PowerCalibrationTest, RealisedWidthsOf100PlantedSweepsAreThePredictedOnes) {
   constexpr int kFresh = 7, kSecondLook = 28;
@@ -123,7 +124,7 @@ TEST(PowerCalibrationTest, RealisedWidthsOf100PlantedSweepsAreThePredictedOnes) 
   std::printf("single widths in the range predicted for 80 %%: %.1f %%\n", 100 * Mean(inside));
   EXPECT_GE(CountWithin(typical), full ? 97 : 24);
   EXPECT_EQ(CountWithin(again), kSweeps);
-  EXPECT_GE(CountWithin(single), full ? 75 : 17);
+  EXPECT_GE(CountWithin(single), full ? 85 : 20);
   EXPECT_NEAR(Mean(inside), 0.8, full ? 0.06 : 0.1);
   const char* names[] = {"E identified", "error < 0.2 %", "outcome inside the interval"};
   for (size_t what = 0; what < 3; ++what) {
@@ -133,6 +134,67 @@ TEST(PowerCalibrationTest, RealisedWidthsOf100PlantedSweepsAreThePredictedOnes) 
     std::printf("%s: predicted %.3f, realised %.3f\n", names[what], told, came);
     EXPECT_NEAR(told, came, full ? 0.05 : 0.1) << names[what];
   }
+}
+
+// The median width of `count` fresh sweeps of a design under its true prior.
+double TypicalWidth(const PlantedPower& planted, uint64_t seed, int count) {
+  std::vector<double> widths;
+  for (int k = 0; k < count; ++k)
+    widths.push_back(Fresh(planted, seed, static_cast<uint64_t>(k)).half_width);
+  return Quantile(widths, 0.5);
+}
+
+// What a prior that is wrong costs. Exponents 15 % and E 20 % off (a draw from such ranges) leave
+// most widths within the same factor, because noise, design and reach make them; a noise that is
+// half the true one halves what is foretold, and nothing warns of it. So the noise is what a prior
+// must know.
+TEST(PowerCalibrationTest, AWrongPriorMisleadsByItsNoiseMoreThanByItsConstants) {
+  const int kSweeps = FullTest() ? 40 : 3, kFresh = FullTest() ? 7 : 3;
+  std::vector<double> constants(kSweeps), noise(kSweeps);
+  std::atomic<int> next{0};
+  const auto work = [&] {
+    for (int i = next.fetch_add(1); i < kSweeps; i = next.fetch_add(1)) {
+      const PlantedPower planted = DrawPlanted(200 + i);
+      PowerOptions options;
+      options.seed = 7000 + static_cast<uint64_t>(i);
+      if (!FullTest()) options.simulations = 8;
+      options.threads = 1;
+      double n = 0, d = 0;
+      for (const PlannedRun& run : planted.runs)
+        n += std::log(run.params), d += std::log(run.tokens);
+      const auto runs = static_cast<double>(planted.runs.size());
+      ConstantRanges ranges;
+      for (const auto& [letter, value] : planted.prior.law->Report(planted.prior.draws[0])) {
+        if (letter == "alpha" || letter == "beta") ranges[letter] = {.85 * value, 1.15 * value};
+        if (letter == "E") ranges[letter] = {.8 * value, 1.2 * value};
+      }
+      const auto ranged = WithRanges(planted.prior, ranges, std::exp(n / runs), std::exp(d / runs),
+                                     4, options.seed);
+      ASSERT_TRUE(ranged.ok()) << ranged.status();
+      Prior wrong = *ranged;
+      wrong.draws = {ranged->draws.back()};
+      const auto width = [&](const Prior& prior) {
+        const auto power = SimulatePower(prior, planted.runs, planted.targets, options);
+        EXPECT_TRUE(power.ok()) << power.status();
+        return power.ok() ? power->targets[0].half_width : std::nan("");
+      };
+      const double typical = TypicalWidth(planted, 9000 + static_cast<uint64_t>(i), kFresh);
+      constants[i] = typical / width(wrong);
+      Prior quiet = planted.prior;
+      quiet.noise.shape /= 2, quiet.noise.seed /= 2;
+      noise[i] = typical / width(quiet);
+    }
+  };
+  std::thread helper(work);
+  work();
+  helper.join();
+  PrintQuantiles("typical over predicted, constants wrong ", constants);
+  PrintQuantiles("typical over predicted, noise half      ", noise);
+  std::printf("within 0.7 .. 1.4: constants wrong %d, noise half %d of %d\n",
+              CountWithin(constants), CountWithin(noise), kSweeps);
+  EXPECT_GE(CountWithin(constants), kSweeps * 2 / 3);
+  EXPECT_GT(Quantile(noise, 0.5), 1.4) << "half the noise must show";
+  EXPECT_LT(Quantile(noise, 0.5), 2.6);
 }
 
 }  // namespace

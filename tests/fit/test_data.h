@@ -27,8 +27,7 @@ inline bool Present(const std::string& path) { return std::ifstream(path).good()
     GTEST_SKIP() << name << " is not here (shared/data is outside the project)"; \
   }
 
-inline std::vector<Observation> Load(const std::string& name,
-                                     std::vector<std::pair<std::string, std::string>> where = {},
+inline std::vector<Observation> Load(const std::string& name, std::vector<Where> where = {},
                                      std::map<std::string, std::string> columns = {}) {
   CsvOptions options;
   options.where = std::move(where);

@@ -50,7 +50,8 @@ absl::StatusOr<TwoStepSummary> Chain(const std::vector<Observation>& runs, TwoSt
   options.bootstrap.seed = seed;
   options.starts = 16;
   request.perfect_model = false;
-  return RunTwoStep(runs, *GroupRuns(runs, false), request, options, 6, {target});
+  return RunTwoStep(runs, *GroupRuns(runs, false), request, options, ProportionalFlops(6),
+                    {target});
 }
 
 TEST(TwoStepTest, NoiseFreeRunsGiveBothStepsBack) {
