@@ -2,13 +2,14 @@
 // No I/O and no clock; thread-safe. The store applies them inside the transaction that ends the
 // attempt.
 //
-//   HELD --registration--> PENDING --lease--> LEASED --completed--> COMPLETED
-//                             ^                  |---diverged----> DIVERGED
-//                             |                  |---out of memory, retries used up-->
-//                             OUT_OF_MEMORY |                  |---failed or lost, retries used
-//                             up-> FAILED |                  `---cancel requested--------------->
-//                             CANCELLED
-//                             `-- anything with a retry left, or paused --'
+// clang-format off
+//   HELD --registration--> PENDING --lease--> LEASED --completed--------------------> COMPLETED
+//                             ^                  |-----diverged---------------------> DIVERGED
+//                             |                  |-----out of memory, retries used--> OUT_OF_MEMORY
+//                             |                  |-----failed or lost, retries used-> FAILED
+//                             |                  |-----cancel requested-------------> CANCELLED
+//                             `------------------'     anything with a retry left, or paused
+// clang-format on
 //
 // A lease gives liveness only: real schedulers run one job twice at once. Safety is the epoch,
 // which grows with every lease of a trial and is compared inside the writing transaction.

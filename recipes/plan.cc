@@ -256,6 +256,8 @@ absl::StatusOr<std::string> TrialId(const Plan& plan) {
   return core::Sha256Hex(bytes);
 }
 
+bool Distorts(std::string_view clamp) { return clamp != "beta2_steps" && clamp != "beta_floor"; }
+
 double ScheduleFactor(const Schedule& schedule, int64_t k) {
   const int64_t warmup = schedule.warmup_steps, stable = schedule.stable_steps;
   if (k < warmup) return static_cast<double>(k) / static_cast<double>(warmup);

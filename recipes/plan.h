@@ -128,6 +128,10 @@ absl::StatusOr<Plan> ParsePlan(std::string_view bytes);
 // FAILED_PRECONDITION.
 absl::StatusOr<std::string> TrialId(const Plan& plan);
 
+// Whether a rule that bit (Plan::clamps) distorts the result, so that fits tell what leaving such
+// points out changes; the others are for information.
+bool Distorts(std::string_view clamp);
+
 // Learning-rate factor in [0, 1] at 0-based step k in [0, warmup+stable+decay).
 double ScheduleFactor(const Schedule& schedule, int64_t k);
 

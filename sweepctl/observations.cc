@@ -8,6 +8,7 @@
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "recipes/plan.h"
 #include "sweepctl/cli.h"
 
 namespace sweepctl {
@@ -26,7 +27,7 @@ fit::Observation ObservationOf(const orchestrator::ObservationRow& row) {
   o.seed = row.init_seed;
   o.id = row.trial_id;
   for (const std::string& clamp : row.clamps)
-    if (clamp != "beta2_steps" && clamp != "beta_floor") o.clamps.push_back(clamp);
+    if (recipes::Distorts(clamp)) o.clamps.push_back(clamp);
   o.cohort = {{"recipe", row.recipe},
               {"data", row.data},
               {"tokenizer", row.tokenizer},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "core/units.h"
 #include "fmt/format.h"
@@ -139,8 +140,12 @@ Table TrialTable(const std::vector<sweeps::PlannedTrial>& trials) {
           (column.key == "epochs" && !cell.value.is_null()))
         cell.text = fmt::format("{:.3g}", cell.value.get<double>());
       if (column.key == "memory_bytes") cell.text = core::FormatBytes(cell.value.get<double>());
-      if (column.key == "clamps")
-        cell.text = trial.plan.clamps.empty() ? "-" : Joined(trial.plan.clamps);
+      if (column.key == "clamps") {
+        std::vector<std::string> distorting;
+        std::copy_if(trial.plan.clamps.begin(), trial.plan.clamps.end(),
+                     std::back_inserter(distorting), recipes::Distorts);
+        cell.text = distorting.empty() ? "-" : Joined(distorting);
+      }
       cells.push_back(std::move(cell));
     }
     table.AddRow(std::move(cells));

@@ -143,6 +143,7 @@ class Store {
   // control.cc: HELD, PENDING or CANCELLED as the memberships of an unleased, unfinished trial
   // demand.
   absl::Status SettleWaiting(int64_t key, int64_t now_ms);
+  absl::Status CheckSameTrainer(const std::string& sweep, int64_t key);
   // leases.cc
   absl::StatusOr<LeasedTrial> CheckEpoch(std::string_view trial_id, std::string_view worker_id,
                                          int64_t epoch);

@@ -135,6 +135,22 @@ absl::StatusOr<Store::StoredTrial> Store::InsertTrial(const v1::TrialSpec& spec,
   return stored;
 }
 
+// A plan says nothing of who trains it, so a trial that two sweeps share would be a native result
+// in one and an outside trainer's in the other.
+absl::Status Store::CheckSameTrainer(const std::string& sweep, int64_t key) {
+  ASSIGN_OR_RETURN(const std::string other,
+                   db_->Text(R"sql(SELECT s.sweep FROM sweep_trials JOIN sweeps s USING(sweep)
+                  JOIN sweeps mine ON mine.sweep=?1
+                  WHERE trial_key=?2 AND s.trainer_command_json<>mine.trainer_command_json
+                  LIMIT 1)sql",
+                             sweep, key));
+  if (other.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("sweep {}: sweep {} has trials of the same plans and another trainer; results of "
+                  "two trainers are not mixed, so give this one a database of its own (--db FILE)",
+                  sweep, other));
+}
+
 absl::StatusOr<v1::SubmitSweepResponse> Store::SubmitSweep(const v1::SubmitSweepRequest& request,
                                                            int64_t now_ms) {
   const std::string& name = request.name();
@@ -167,8 +183,8 @@ absl::StatusOr<v1::SubmitSweepResponse> Store::SubmitSweep(const v1::SubmitSweep
       std::string diff;
       for (const std::string& line : lines) diff += line + "\n";
       return absl::FailedPreconditionError(
-          fmt::format("sweep {} exists with another spec:\n{}give the new one another name, or "
-                      "add to this one with `sweepctl extend`",
+          fmt::format("sweep {} exists with another spec:\n{}give the new one another name; trials "
+                      "that both have are trained once",
                       name, diff));
     }
   }
@@ -209,6 +225,7 @@ absl::StatusOr<v1::SubmitSweepResponse> Store::SubmitSweep(const v1::SubmitSweep
       response.set_trials_added(response.trials_added() + 1);
       continue;
     }
+    RETURN_IF_ERROR(CheckSameTrainer(name, trial.key));
     response.set_trials_shared(response.trials_shared() + 1);
     if (trial.state == "COMPLETED") response.set_trials_completed(response.trials_completed() + 1);
     if (new_member) RETURN_IF_ERROR(SettleWaiting(trial.key, now_ms));
@@ -216,7 +233,7 @@ absl::StatusOr<v1::SubmitSweepResponse> Store::SubmitSweep(const v1::SubmitSweep
   if (exists && joined > 0 && !request.extend()) {
     return absl::FailedPreconditionError(fmt::format(
         "sweep {} exists with the same spec, but {} of {} plans are new: the recipe's code or the "
-        "data changed since; use another name, or add them with `sweepctl extend`",
+        "data changed since; use another name; trials that both have are trained once",
         name, joined, request.trials_size()));
   }
   if (!exists || joined > 0) {
@@ -262,7 +279,10 @@ absl::StatusOr<v1::SubmitTargetResponse> Store::SubmitTarget(const v1::SubmitTar
         db_->Run("INSERT INTO sweep_trials(sweep, trial_key, stage, position, released) "
                  "VALUES(?1, ?2, 'target', ?3, 0)",
                  request.sweep(), trial.key, position));
-    if (!trial.added) RETURN_IF_ERROR(SettleWaiting(trial.key, now_ms));
+    if (!trial.added) {
+      RETURN_IF_ERROR(CheckSameTrainer(request.sweep(), trial.key));
+      RETURN_IF_ERROR(SettleWaiting(trial.key, now_ms));
+    }
     RETURN_IF_ERROR(AddEvent(now_ms, "target submitted", request.sweep(),
                              request.trial().trial_id(), "", "waits for its registration"));
   }

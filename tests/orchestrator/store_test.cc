@@ -49,6 +49,16 @@ TEST_F(SubmitTest, LargerSweepReusesWhatASmallerOneFinished) {
   EXPECT_EQ(Count("SELECT count(*) FROM v_observations WHERE sweep='large'"), 1);
 }
 
+TEST_F(SubmitTest, ATrialOfAnotherTrainerIsNotShared) {
+  ASSERT_TRUE(store_->SubmitSweep(MakeSweep("native", 2), 0).ok());
+  v1::SubmitSweepRequest outside = MakeSweep("outside", 2);
+  outside.add_trainer_command("train");
+  const auto refused = store_->SubmitSweep(outside, 0);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("another trainer"));
+  EXPECT_TRUE(store_->SubmitSweep(MakeSweep("native-too", 2), 0).ok());
+}
+
 TEST_F(SubmitTest, OtherScienceUnderTheSameNameIsRefusedWithADiff) {
   v1::SubmitSweepRequest request = MakeSweep("s", 1);
   request.set_spec_json(R"({"budgets":[1,2],"seeds":1})");

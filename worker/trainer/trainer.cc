@@ -1,6 +1,7 @@
 #include "worker/trainer/trainer.h"
 
 #include <dnnl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -362,6 +363,8 @@ class Trainer {
 }  // namespace
 
 int TrainerMain(const TrainerOptions& options) {
+  // Agents start trainers as /proc/self/exe, which ps would call "exe".
+  prctl(PR_SET_NAME, options.cuda_device >= 0 ? "sweep-worker-cu" : "sweep-worker");
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
     std::fprintf(
         stderr,
