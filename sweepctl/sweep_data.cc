@@ -92,6 +92,7 @@ FoundData FindSweepData(const sweeps::SweepFile& file, const std::string& data_r
     found.unprepared = true;
   } else if (!report.ok()) {
     found.reason = std::string(report.status().message());
+    found.unprepared = absl::IsDataLoss(report.status());
   } else {
     found.spec = DataSpecOf(file, report->manifest);
     found.data_dir = folder;
@@ -129,6 +130,9 @@ absl::StatusOr<SweepData> PrepareSweepData(const sweeps::SweepFile& file,
                                                       : file.Error("data", report.status());
   }
   out.report = *std::move(report);
+  if (!out.report.replaced.empty())
+    Note(fmt::format("data: prepared again, for what was there is not usable: {}",
+                     out.report.replaced));
   out.spec = DataSpecOf(file, out.report.manifest);
   double total_weight = 0;
   for (const recipes::DataSource& source : out.spec.sources) total_weight += source.weight;

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <set>
 
+#include "core/hash.h"
 #include "tests/worker/fixture_data.h"
 #include "worker/data/dataset.h"
 #include "worker/data/documents.h"
@@ -146,6 +148,23 @@ TEST(PrepareTest, TwinsOfHeldoutDocumentsLeaveTheTrainingData) {
   ASSERT_TRUE(again.ok());
   EXPECT_TRUE(again->reused);
   EXPECT_EQ(again->manifest.EvalHash(), report->manifest.EvalHash());
+
+  // Damage of either kind is found, named and mended.
+  const std::string shard = dir.path() + "/data/" + report->manifest.sources[0].shards[0].path;
+  const auto bytes = std::filesystem::file_size(shard);
+  const auto spoil = {
+      std::function<void()>([&] { std::filesystem::resize_file(shard, bytes - 9); }),
+      std::function<void()>(
+          [&] { std::fstream(shard, std::ios::in | std::ios::out).seekp(2000).put('~'); })};
+  for (const auto& damage : spoil) {
+    damage();
+    const auto mended =
+        PrepareData(options, dir.path() + "/data", [](const std::string&, double) {});
+    ASSERT_TRUE(mended.ok()) << mended.status();
+    EXPECT_FALSE(mended->reused);
+    EXPECT_NE(mended->replaced.find(shard), std::string::npos) << mended->replaced;
+    EXPECT_EQ(core::Sha256HexOfFile(shard).value(), report->manifest.sources[0].shards[0].sha256);
+  }
 }
 
 TEST(PrepareTest, TokenShardsArePreparedAsTheyAre) {

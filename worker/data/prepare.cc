@@ -224,8 +224,10 @@ absl::StatusOr<ShardEntry> FinishShard(ShardWriter& writer, const std::string& o
 absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const std::string& out_dir,
                                           const PrepareProgress& progress) {
   ASSIGN_OR_RETURN(const std::string request_hash, PrepareRequestHash(options));
-  if (auto found = FindPrepared(request_hash, out_dir); found.ok()) return found;
+  const auto found = FindPrepared(request_hash, out_dir);
+  if (found.ok()) return found;
   PrepareReport report;
+  if (absl::IsDataLoss(found.status())) report.replaced = std::string(found.status().message());
   RETURN_IF_ERROR(core::MakeDirs(out_dir));
   // Known before anything is read, unless it is to be trained.
   std::unique_ptr<Tokenizer> tokenizer;
