@@ -13,6 +13,7 @@
 #include "worker/data/documents.h"
 #include "worker/data/near_duplicates.h"
 #include "worker/data/order.h"
+#include "worker/data/tokenizer.h"
 
 namespace worker {
 namespace {
@@ -187,6 +188,22 @@ TEST(PrepareTest, TokenShardsArePreparedAsTheyAre) {
   const auto refused = PrepareData(options, dir.path() + "/never", nothing);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(refused.status().message().find("tokenizer made it"), absl::string_view::npos);
+}
+
+TEST(PrepareTest, AShardOfAnotherTokenizerThanItsManifestNamesIsRefused) {
+  TempDir dir;
+  Manifest manifest = PrepareSynthetic(dir.path()).manifest;
+  manifest.tokenizer.hash = std::string(64, 'e');
+  ASSERT_TRUE(WriteManifest(manifest, dir.path() + "/data").ok());
+  PrepareOptions options;
+  options.root = dir.path() + "/data";
+  options.sources = {{"code", {"code-*.bin"}}};
+  options.tokenizer_kind = "bytes";
+  auto nothing = [](const std::string&, double) {};
+  const auto refused = PrepareData(options, dir.path() + "/never", nothing);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  for (const std::string& hash : {std::string(16, 'e'), ByteTokenizer()->hash().substr(0, 16)})
+    EXPECT_NE(refused.status().message().find(hash), absl::string_view::npos) << refused.status();
 }
 
 TEST(ShardTest, WideTokensRoundTripAndOutsideIdsAreRefused) {
