@@ -87,6 +87,18 @@ TEST(ProgramTest, PlanSaysWhichTrialsFitNoDevice) {
   EXPECT_EQ(Sweepctl("plan sweeps/quickstart.yaml --json").json()["warnings"], Json::array());
 }
 
+TEST(ProgramTest, PlanSaysWhatItCannotUseAndWhatTheFitWillMiss) {
+  const Result price = Sweepctl("plan sweeps/quickstart.yaml --dollars-per-hour 2");
+  EXPECT_EQ(price.code, 2);
+  EXPECT_THAT(price.err, HasSubstr("--flops-per-second"));
+  const std::string file = testing::TempDir() + "/few.yaml";
+  ASSERT_TRUE(core::WriteFileAtomically(
+                  file, "name: few\nrecipe: delphi-nano\nbudgets: [1e12]\npoints: 4\n")
+                  .ok());
+  EXPECT_EQ(Sweepctl("plan " + file + " --json").json()["warnings"][0]["code"], "few-points");
+  EXPECT_THAT(Sweepctl("plan " + file).out, HasSubstr("! points: 4 a budget"));
+}
+
 TEST(ProgramTest, PlanHasEveryFieldOtherProgramsRelyOn) {
   const Result result = Sweepctl("plan sweeps/quickstart.yaml --json");
   ASSERT_EQ(result.code, 0) << result.err;
