@@ -130,9 +130,10 @@ absl::StatusOr<SweepData> PrepareSweepData(const sweeps::SweepFile& file,
                                                       : file.Error("data", report.status());
   }
   out.report = *std::move(report);
-  if (!out.report.replaced.empty())
-    Note(fmt::format("data: prepared again, for what was there is not usable: {}",
-                     out.report.replaced));
+  if (const std::string& why = out.report.replaced; !why.empty()) {
+    const size_t advice = why.find("; prepare the data again");  // which has been followed
+    Note("data: prepared again: " + why.substr(0, advice));
+  }
   out.spec = DataSpecOf(file, out.report.manifest);
   double total_weight = 0;
   for (const recipes::DataSource& source : out.spec.sources) total_weight += source.weight;

@@ -43,8 +43,8 @@ absl::Status CheckHash(const std::string& path, const std::string& expected) {
   const auto hash = core::Sha256HexOfFile(path);
   if (!hash.ok()) return absl::DataLossError(hash.status().message());
   if (*hash == expected) return absl::OkStatus();
-  return absl::DataLossError(
-      fmt::format("'{}' is damaged: its SHA-256 is not that of its manifest", path));
+  return absl::DataLossError(fmt::format(
+      "'{}' is damaged: its SHA-256 is not that of its manifest; prepare the data again", path));
 }
 
 absl::Status CheckFiles(const Manifest& manifest, const std::string& dir) {
@@ -58,8 +58,9 @@ absl::Status CheckFiles(const Manifest& manifest, const std::string& dir) {
       const auto shard = Shard::Open(path);
       if (!shard.ok()) return absl::DataLossError(shard.status().message());
       if (shard->tokens() != entry.tokens)
-        return absl::DataLossError(fmt::format("shard '{}' has {} tokens, its manifest says {}",
-                                               path, shard->tokens(), entry.tokens));
+        return absl::DataLossError(
+            fmt::format("shard '{}' has {} tokens, its manifest says {}; prepare the data again",
+                        path, shard->tokens(), entry.tokens));
       RETURN_IF_ERROR(CheckHash(path, entry.sha256));
     }
   }
