@@ -165,6 +165,22 @@ std::string DataArguments(const PlanArgs& args) {
          Flag("--data-dir", args.data_dir);
 }
 
+// The parabola through a budget's losses has this many constants; two points more show its noise.
+constexpr int64_t kParabola = 3, kParabolaAndNoise = 5;
+
+// Empty when the points of a budget suffice for its minimum.
+std::string PointsWarning(const sweeps::SweepFile& file) {
+  if (file.budgets.empty() || !file.points.has_value() || *file.points >= kParabolaAndNoise)
+    return "";
+  return fmt::format(
+      "points: {} a budget, and a budget's minimum is that of a parabola: {}; take "
+      "{} or more",
+      *file.points,
+      *file.points < kParabola ? "no budget will have one"
+                               : "so few points do not tell it from noise or from an edge",
+      kParabolaAndNoise);
+}
+
 absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options) {
   const auto width = core::ParseFraction(args.target_width);
   if (!width.ok() || *width <= 0 || *width >= 1)
@@ -255,6 +271,8 @@ absl::Status CheckPlanArgs(const PlanArgs& args) {
   const bool design = !args.target_width.empty();
   if (design && args.next) return UsageError("--target-width plans a sweep, --next adds to one");
   if (args.path.empty() && !args.next) return UsageError("plan needs the sweep FILE");
+  if (!args.price.empty() && args.speed.empty())
+    return UsageError("--dollars-per-hour needs --flops-per-second, or no hour is known");
   if (!args.max_flops.empty() && !design && !args.next)
     return UsageError("--max-flops belongs to --target-width or --next");
   if (!args.sweep.empty() && !args.next) return UsageError("--sweep belongs to --next");
@@ -302,6 +320,7 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
     if (!worth.ok() && !absl::IsFailedPrecondition(worth.status())) return worth.status();
   }
 
+  const std::string points = PointsWarning(file);
   if (options.Format() == OutputFormat::kJson) {
     Json out = {{"sweep", file.name},
                 {"recipe", file.recipe},
@@ -316,6 +335,7 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
                 {"power", Json()}};
     if (worth.ok())
       out["power"] = PowerJson(worth->prior, worth->power, worth->options, worth->caveats);
+    if (!points.empty()) out["warnings"].push_back({{"code", "few-points"}, {"text", points}});
     for (const sweeps::PlannedTrial& trial : trials) out["trials"].push_back(TrialJson(trial));
     for (const Target& target : targets) {
       out["targets"].push_back({{"budget_flops", target.budget_flops},
@@ -338,6 +358,7 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
         core::FormatCount(static_cast<double>(target.plan.tokens)),
         core::FormatFlops(target.plan.recipe_flops));
   }
+  if (!points.empty()) text += fmt::format("! {}\n", points);
   for (const MemoryWarning& warning : memory) text += fmt::format("! {}\n", warning.text);
   if (data.spec.has_value()) text += EpochsText(trials, targets);
   if (worth.ok()) text += PowerText(worth->prior, worth->power, worth->options, worth->caveats);

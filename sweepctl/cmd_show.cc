@@ -1,4 +1,5 @@
 // sweepctl show: one trial in full: its plan, its attempts, its results, and how to run it again.
+#include <algorithm>
 #include <filesystem>
 
 #include "core/status_macros.h"
@@ -48,22 +49,44 @@ absl::StatusOr<TrialReport> ReadTrial(orchestrator::Reader& reader, const std::s
   return report;
 }
 
+// What an agent gives an outside trainer (worker/agent/README.md). Its lines go through a pipe, for
+// a file would be readable, and what it reads are requests to stop.
+std::string OutsideCommand(const TrialReport& report, const std::vector<std::string>& command,
+                           const std::string& data_dir) {
+  const std::string id = ShortId(report.id);
+  const Json threads = report.attempts.empty() ? Json() : report.attempts.back()["threads"];
+  std::string text = fmt::format(
+      "mkdir -p {0}.checkpoints && SWEEP_PLAN={0}.plan.json SWEEP_DATA_DIR={1} "
+      "SWEEP_CHECKPOINT_DIR={0}.checkpoints SWEEP_RESUME_FROM= SWEEP_FD=3 SWEEP_TRIAL_ID={2} "
+      "SWEEP_THREADS={3}",
+      id, data_dir, report.id, threads.is_number() ? std::max<int64_t>(1, threads) : 1);
+  for (const std::string& word : command) text += " " + ShellWord(word);
+  return text + fmt::format(" 3>&1 >&2 | tee {}.jsonl", id);
+}
+
 std::string ReproCommand(const TrialReport& report, orchestrator::Reader& reader,
                          const GlobalOptions& options) {
-  std::string data_dir;
-  if (!report.memberships.empty()) {
-    const auto sweep = reader.Sweep(report.memberships[0]["sweep"].get<std::string>());
-    if (sweep.ok()) data_dir = sweep->data_dir;
+  std::string data_dir = "DIR";
+  std::vector<std::string> command;
+  // The sweep that trained it, where several share it.
+  const std::vector<Json>& rows = report.attempts.empty() ? report.memberships : report.attempts;
+  if (!rows.empty()) {
+    const auto sweep = reader.Sweep(rows.back()["sweep"].get<std::string>());
+    if (sweep.ok()) {
+      if (!sweep->data_dir.empty()) data_dir = ShellWord(sweep->data_dir);
+      command = sweep->trainer_command;
+    }
   }
   const std::string file = ShortId(report.id) + ".plan.json";
+  const std::string write =
+      CommandLine(options, "show " + ShortId(report.id) + " --plan") + " > " + file;
+  if (!command.empty()) return write + " && " + OutsideCommand(report, command, data_dir);
   // Equal bits on a GPU need the sweep's table of algorithms too.
   const auto plan = recipes::ParsePlan(report.plan_bytes);
   const bool cuda = plan.ok() && plan->numerics == "bf16-mixed";
   const std::string table = options.db + ".worker/gpu-0/gemm-table.txt";
-  return fmt::format("{} > {} && {} run --plan {} --data {}{}",
-                     CommandLine(options, "show " + ShortId(report.id) + " --plan"), file,
-                     ProgramWord(cuda ? "sweep-worker-cuda" : "sweep-worker"), file,
-                     data_dir.empty() ? "DIR" : ShellWord(data_dir),
+  return fmt::format("{} && {} run --plan {} --data {}{}", write,
+                     ProgramWord(cuda ? "sweep-worker-cuda" : "sweep-worker"), file, data_dir,
                      cuda && std::filesystem::exists(table) ? Flag("--gemm-table", table) : "");
 }
 

@@ -13,6 +13,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "orchestrator/direct_write.h"
+#include "recipes/transformer_shape.h"
 #include "sweepctl/fit_input.h"
 #include "sweepctl/observations.h"
 #include "sweepctl/sweep_data.h"
@@ -66,16 +67,14 @@ absl::StatusOr<double> SpentFlops(orchestrator::Reader& reader, const std::strin
   return status.flops_spent;
 }
 
-// The plan data of any trial of the sweep: all trials share it.
-absl::StatusOr<recipes::DataSpec> DataOfSweep(orchestrator::Reader& reader,
-                                              const std::string& sweep) {
+// The plan of any trial of the sweep: all share its data and vocabulary.
+absl::StatusOr<recipes::Plan> AnyPlan(orchestrator::Reader& reader, const std::string& sweep) {
   ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader.Status(sweep));
   if (status.rows.empty()) {
     return absl::FailedPreconditionError(fmt::format("sweep '{}' has no trial", sweep));
   }
   ASSIGN_OR_RETURN(const std::string bytes, reader.Plan(status.rows.front().trial_id));
-  ASSIGN_OR_RETURN(const recipes::Plan plan, recipes::ParsePlan(bytes));
-  return plan.data;
+  return recipes::ParsePlan(bytes);
 }
 
 // A client that died between submitting a target and registering its forecast may have left one
@@ -110,8 +109,13 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
   options.predict = file.forecast_at;
   ASSIGN_OR_RETURN(const recipes::Recipe* recipe, recipes::FindRecipe(file.recipe));
   sweeps::ExpandOptions expand;
-  ASSIGN_OR_RETURN(expand.data, DataOfSweep(reader, info.sweep));
-  const recipes::Setting setting = sweeps::SettingOf(file, expand);
+  ASSIGN_OR_RETURN(const recipes::Plan any, AnyPlan(reader, info.sweep));
+  expand.data = any.data;
+  recipes::Setting setting = sweeps::SettingOf(file, expand);
+  if (setting.vocab == 0) {  // of a tokenizer by path; the stored file does not say it
+    ASSIGN_OR_RETURN(const recipes::TransformerShape shape, recipes::ShapeOf(any.model));
+    setting.vocab = shape.vocab;
+  }
   double smallest = HUGE_VAL, largest = 0;
   for (const fit::Observation& o : observations.fitted) smallest = std::min(smallest, o.flops);
   for (const double flops : file.forecast_at) largest = std::max(largest, flops);

@@ -33,6 +33,9 @@ const KnownGpu* SmallestThatFits(double bytes) {
   return nullptr;
 }
 
+// In the unit of kKnownGpus, so that need and room can be compared as they stand.
+std::string Gigabytes(double bytes) { return fmt::format("{:.3g} GB", bytes / 1e9); }
+
 class Looker {
  public:
   explicit Looker(const Devices& devices) : devices_(devices) {}
@@ -85,7 +88,7 @@ class Looker {
           "this host has no GPU and {} of {} trials and targets compute in bf16-mixed: they take a "
           "GPU of {} or more, the largest {} of it at the least",
           homeless_.trials, all, SmallestThatFits(homeless_.most_bytes)->name,
-          core::FormatBytes(homeless_.most_bytes));
+          Gigabytes(homeless_.most_bytes));
       warnings.push_back(homeless_);
     }
     return warnings;
@@ -93,7 +96,7 @@ class Looker {
 
  private:
   std::string TextOf(const MemoryWarning& w) const {
-    const bool one = core::FormatBytes(w.least_bytes) == core::FormatBytes(w.most_bytes);
+    const bool one = Gigabytes(w.least_bytes) == Gigabytes(w.most_bytes);
     std::string text =
         fmt::format("{} at {}: {} of {} need{} ", w.targets ? "target" : "trials",
                     core::FormatFlops(w.budget_flops), w.trials, w.of, w.trials == 1 ? "s" : "");
@@ -101,20 +104,19 @@ class Looker {
       text += fmt::format(
           "up to {} of memory in f32 on a CPU, and this host has {}; on a GPU, in "
           "bf16-mixed, ",
-          core::FormatBytes(w.host_bytes), core::FormatBytes(devices_.host_bytes));
+          Gigabytes(w.host_bytes), Gigabytes(devices_.host_bytes));
     text += fmt::format("{}{} on one GPU at the least",
-                        one ? "" : core::FormatBytes(w.least_bytes) + " to ",
-                        core::FormatBytes(w.most_bytes));
+                        one ? "" : Gigabytes(w.least_bytes) + " to ", Gigabytes(w.most_bytes));
     const KnownGpu* const fits = SmallestThatFits(w.most_bytes);
     if (fits == nullptr)
       return text + fmt::format(
-                        ": fits no GPU known, the largest has {}; a model on several GPUs "
-                        "is not there yet",
-                        kLargest.name);
+                        ": fits no GPU known, a trial may use {} of the largest, {}; a model "
+                        "on several GPUs is not there yet",
+                        Gigabytes(kUsable * kLargest.bytes), kLargest.name);
     text += fmt::format(": takes one of {}", fits->name);
     if (w.host_bytes > 0) return text;
-    return text + fmt::format(", and a trial may use {} of {}",
-                              core::FormatBytes(devices_.gpu_bytes), devices_.gpu);
+    return text + fmt::format(", and a trial may use {} of {}", Gigabytes(devices_.gpu_bytes),
+                              devices_.gpu);
   }
 
   const Devices& devices_;

@@ -198,6 +198,7 @@ absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
         info.sweep));
   ASSIGN_OR_RETURN(answer.file, sweeps::ParseSweepFile(info.sweep_file, "the stored sweep file"));
   ASSIGN_OR_RETURN(const TargetChooser chooser, TargetChooserOf(reader, info));
+  if (answer.file.data.has_value()) answer.file.vocab = chooser.setting.vocab;
   size_t trials = 0;
   ASSIGN_OR_RETURN(ShapeSeeds seeds, SeedsOf(answer.file, chooser, read.fitted, &trials));
   answer.unfinished = trials > answer.known ? trials - answer.known : 0;

@@ -92,6 +92,7 @@ FoundData FindSweepData(const sweeps::SweepFile& file, const std::string& data_r
     found.unprepared = true;
   } else if (!report.ok()) {
     found.reason = std::string(report.status().message());
+    found.unprepared = absl::IsDataLoss(report.status());
   } else {
     found.spec = DataSpecOf(file, report->manifest);
     found.data_dir = folder;
@@ -129,6 +130,10 @@ absl::StatusOr<SweepData> PrepareSweepData(const sweeps::SweepFile& file,
                                                       : file.Error("data", report.status());
   }
   out.report = *std::move(report);
+  if (const std::string& why = out.report.replaced; !why.empty()) {
+    const size_t advice = why.find("; prepare the data again");  // which has been followed
+    Note("data: prepared again: " + why.substr(0, advice));
+  }
   out.spec = DataSpecOf(file, out.report.manifest);
   double total_weight = 0;
   for (const recipes::DataSource& source : out.spec.sources) total_weight += source.weight;

@@ -1,11 +1,13 @@
 #include "sweeps/sweep_file.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "core/file.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
+#include "sweeps/tokenizer_model.h"
 
 namespace sweeps {
 namespace {
@@ -179,12 +181,33 @@ absl::Status ReadData(const Value& root, SweepFile* file) {
                                               file->vocab, data.tokenizer.vocab));
     }
     file->vocab = data.tokenizer.vocab;
-  } else if (file->vocab == 0) {
-    return file->Error("data.tokenizer",
-                       "a tokenizer by path needs the key 'vocab' beside 'data', its number of "
-                       "pieces");
   }
   file->data = std::move(data);
+  return absl::OkStatus();
+}
+
+// The vocabulary of a tokenizer by path is the model's. Where the file says it too, a model that is
+// not there is left to preparation to ask for.
+absl::Status ReadModelVocab(SweepFile* file) {
+  if (!file->data.has_value() || file->data->tokenizer.kind != Tokenizer::Kind::kModel)
+    return absl::OkStatus();
+  const std::filesystem::path folder = std::filesystem::path(file->path).parent_path();
+  const auto model = core::ReadFile((folder / file->data->tokenizer.model_path).string());
+  if (!model.ok()) {
+    return file->vocab > 0 ? absl::OkStatus() : file->Error("data.tokenizer.model", model.status());
+  }
+  const auto pieces = PiecesOfModel(*model);
+  if (!pieces.ok())
+    return file->Error("data.tokenizer.model",
+                       fmt::format("'{}': {}", file->data->tokenizer.model_path,
+                                   std::string(pieces.status().message())));
+  if (file->vocab > 0 && file->vocab != *pieces) {
+    return file->Error("vocab",
+                       fmt::format("vocab {} contradicts the tokenizer '{}', which has "
+                                   "{}; leave the key out",
+                                   file->vocab, file->data->tokenizer.model_path, *pieces));
+  }
+  file->vocab = *pieces;
   return absl::OkStatus();
 }
 
@@ -270,7 +293,9 @@ absl::StatusOr<SweepFile> ParseSweepFile(std::string_view text, const std::strin
 
 absl::StatusOr<SweepFile> LoadSweepFile(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, core::ReadFile(path));
-  return ParseSweepFile(text, path);
+  ASSIGN_OR_RETURN(SweepFile file, ParseSweepFile(text, path));
+  RETURN_IF_ERROR(ReadModelVocab(&file));
+  return file;
 }
 
 core::Json ResolvedSpec(const SweepFile& file) {

@@ -91,7 +91,8 @@ struct SweepFile {
 };
 
 // Reads and checks. NOT_FOUND or PERMISSION_DENIED for the file; INVALID_ARGUMENT
-// "path:line:column: ..." for everything in it.
+// "path:line:column: ..." for everything in it. Loading takes the vocabulary of a tokenizer by path
+// from the model; parsing leaves it 0 where the text does not say it.
 absl::StatusOr<SweepFile> LoadSweepFile(const std::string& path);
 absl::StatusOr<SweepFile> ParseSweepFile(std::string_view text, const std::string& path);
 

@@ -113,7 +113,8 @@ absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
 
 // What a forecast is about, checked to be blind.
 struct BlindTarget {
-  std::optional<int64_t> key;            // a trial of ours
+  std::optional<int64_t> key;  // a trial of ours, with its size
+  core::Json size;
   std::optional<double> params, tokens;  // one that is trained elsewhere
   std::string seen;                      // an observation at its budget: not blind
 };
@@ -124,8 +125,8 @@ absl::StatusOr<BlindTarget> TargetHere(Database* db, const v1::RegisterForecastR
   {
     ASSIGN_OR_RETURN(
         Statement row,
-        db->Prepare("SELECT t.trial_key, t.budget_flops FROM trials t JOIN sweep_trials st "
-                    "USING(trial_key) WHERE t.trial_id=?1 AND st.sweep=?2",
+        db->Prepare("SELECT t.trial_key, t.budget_flops, t.params, t.tokens FROM trials t JOIN "
+                    "sweep_trials st USING(trial_key) WHERE t.trial_id=?1 AND st.sweep=?2",
                     request.target_trial_id(), request.sweep()));
     ASSIGN_OR_RETURN(const bool found, row.Step());
     if (!found) {
@@ -135,6 +136,7 @@ absl::StatusOr<BlindTarget> TargetHere(Database* db, const v1::RegisterForecastR
     }
     target.key = row.Int(0);
     target_budget = row.Double(1);
+    target.size = {{"params", row.Int(2)}, {"tokens", row.Int(3)}};
   }
   if (std::abs(target_budget - request.budget_flops()) > kSameBudget * target_budget) {
     return absl::InvalidArgumentError(
@@ -238,6 +240,8 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
       ASSIGN_OR_RETURN(core::Json stored, core::ParseJson(row.Text(0), "stored registration"));
       stored.erase("registered_unix_ms");
       stored.erase("sequence");
+      // The trial's id says its size; older records do not repeat it.
+      if (!request.target_trial_id().empty()) stored.erase("target");
       if (stored != record) {
         return absl::FailedPreconditionError(
             fmt::format("forecast {} is registered already and says something else; a "
@@ -262,6 +266,7 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
                    db_->Int(0, "SELECT coalesce(max(forecast_id), 0) FROM forecasts"));
   ASSIGN_OR_RETURN(const std::string previous,
                    db_->Text("SELECT record_hash FROM forecasts WHERE forecast_id=?1", last));
+  if (target.key.has_value()) record["target"] = target.size;
   record["registered_unix_ms"] = now_ms;
   record["sequence"] = last + 1;
   ASSIGN_OR_RETURN(const std::string record_bytes, core::CanonicalJson(record));
@@ -308,8 +313,12 @@ absl::Status VerifyForecastChain(Database* db) {
           AND forecast_id = json_extract(record_json, '$.sequence')
           AND coalesce((SELECT trial_id FROM trials WHERE trial_key=target_key), '')
               IS record_json->>'target_trial_id'
-          AND target_params IS CAST(json_extract(record_json, '$.target.params') AS REAL)
-          AND target_tokens IS CAST(json_extract(record_json, '$.target.tokens') AS REAL)
+          -- Of a trial of ours, older records do not say the size.
+          AND (target_key IS NOT NULL AND record_json->'target' IS NULL OR
+            coalesce(target_params, (SELECT params FROM trials WHERE trial_key=target_key))
+              IS CAST(json_extract(record_json, '$.target.params') AS REAL)
+            AND coalesce(target_tokens, (SELECT tokens FROM trials WHERE trial_key=target_key))
+              IS CAST(json_extract(record_json, '$.target.tokens') AS REAL))
         FROM forecasts ORDER BY forecast_id)sql"));
   std::string previous;
   while (true) {

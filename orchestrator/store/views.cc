@@ -147,11 +147,12 @@ FROM v_isoflop_minima;
 
 -- The record of registered forecasts, all of them. Only rows whose status is not 'void' are blind.
 -- error_rel = (forecast - outcome) / outcome; inside: the outcome lies in the interval. Of an import
--- the target has no trial here, but params and tokens.
+-- the target has no trial here, but params and tokens; a trial's are those of its plan.
 CREATE VIEW v_forecasts AS
 SELECT f.forecast_id, f.name, f.sweep, f.status, f.status_reason, f.law,
   f.primary_law AS "primary", t.trial_id AS target_trial_id, t.state AS target_state,
-  f.target_params, f.target_tokens,
+  coalesce(f.target_params, t.params) AS target_params,
+  coalesce(f.target_tokens, t.tokens) AS target_tokens,
   f.budget_flops, f.metric, f.loss, f.interval_lo, f.interval_hi, f.interval_level,
   f.interval_kind, f.interval_method, f.observations_hash, f.registered_unix_ms, f.record_json,
   f.previous_hash, f.record_hash, f.outcome_loss, f.error_rel, f.inside, f.scored_unix_ms

@@ -151,6 +151,30 @@ TEST_F(ForecastTest, ChainDetectsAnyEditOfThePast) {
   EXPECT_OK(store_->VerifyForecastChain());
 }
 
+TEST_F(ForecastTest, ARecordCarriesTheSizeOfItsTargetAndAnOlderOneWithoutItStillVerifies) {
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
+  Database& db = store_->db();
+  EXPECT_EQ(Count("SELECT count(*) FROM v_forecasts v JOIN trials t ON t.trial_id=target_trial_id "
+                  "WHERE v.target_params=t.params AND v.target_tokens=t.tokens AND "
+                  "json_extract(v.record_json, '$.target.params')=t.params AND "
+                  "json_extract(v.record_json, '$.target.tokens')=t.tokens"),
+            1);
+  {
+    Transaction undo(&db);
+    ASSERT_OK(db.Execute("UPDATE trials SET params=params+1"));
+    EXPECT_EQ(store_->VerifyForecastChain().code(), absl::StatusCode::kDataLoss);
+  }
+  core::Json older = core::ParseJson(*db.Text("SELECT record_json FROM forecasts"), "").value();
+  older.erase("target");
+  const std::string bytes = core::CanonicalJson(older).value();
+  ASSERT_OK(db.Run("UPDATE forecasts SET record_json=?1, record_hash=?2", bytes,
+                   core::Sha256Hex("\n" + bytes)));
+  EXPECT_OK(store_->VerifyForecastChain());
+  EXPECT_EQ(Count("SELECT target_params IS NOT NULL FROM v_forecasts"), 1);
+  EXPECT_TRUE(
+      store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now())->already_registered());
+}
+
 TEST_F(ForecastTest, TargetThatEndsWithoutALossAbandonsItsForecastAndRetryReopensIt) {
   FinishFitTrials();
   ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));

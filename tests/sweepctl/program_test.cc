@@ -82,8 +82,21 @@ TEST(ProgramTest, PlanSaysWhichTrialsFitNoDevice) {
   EXPECT_EQ(warning["fits_no_gpu"], true);
   const Result text = Sweepctl("plan " + file);
   EXPECT_THAT(text.out, HasSubstr("! trials at 1e+24: 1 of 1 needs "));
-  EXPECT_THAT(text.out, HasSubstr("fits no GPU known"));
+  EXPECT_THAT(text.out, HasSubstr("fits no GPU known, a trial may use 133 GB of the largest"));
+  EXPECT_THAT(text.out, Not(HasSubstr("GiB on one GPU")));
   EXPECT_EQ(Sweepctl("plan sweeps/quickstart.yaml --json").json()["warnings"], Json::array());
+}
+
+TEST(ProgramTest, PlanSaysWhatItCannotUseAndWhatTheFitWillMiss) {
+  const Result price = Sweepctl("plan sweeps/quickstart.yaml --dollars-per-hour 2");
+  EXPECT_EQ(price.code, 2);
+  EXPECT_THAT(price.err, HasSubstr("--flops-per-second"));
+  const std::string file = testing::TempDir() + "/few.yaml";
+  ASSERT_TRUE(core::WriteFileAtomically(
+                  file, "name: few\nrecipe: delphi-nano\nbudgets: [1e12]\npoints: 4\n")
+                  .ok());
+  EXPECT_EQ(Sweepctl("plan " + file + " --json").json()["warnings"][0]["code"], "few-points");
+  EXPECT_THAT(Sweepctl("plan " + file).out, HasSubstr("! points: 4 a budget"));
 }
 
 TEST(ProgramTest, PlanHasEveryFieldOtherProgramsRelyOn) {

@@ -203,6 +203,23 @@ TEST_F(ReadTest, QueryReadsAndRefusesToWrite) {
   EXPECT_EQ(Sweepctl("query 'SELECT 1' --endpoint 127.0.0.1:1").code, 69);
 }
 
+TEST(ShowTest, AnOutsideTrialIsRepeatedByTheCommandThatMadeIt) {
+  orchestrator::TempDir dir;
+  const std::string db = dir.File("outside.db");
+  PlantedSweep sweep(db);
+  sweep.Submit();
+  sweep.Train(1);
+  ASSERT_OK(sweep.store().db().Execute(
+      R"(UPDATE sweeps SET trainer_command_json='["python3","my train.py"]')"));
+  const std::string id = Sweepctl("query 'SELECT trial_id FROM v_attempts' --json --db " + db)
+                             .json()["rows"][0]["trial_id"];
+  const std::string command = Sweepctl("show " + id + " --repro --db " + db).out;
+  EXPECT_THAT(command, HasSubstr(".plan.json SWEEP_DATA_DIR=/prepared SWEEP_CHECKPOINT_DIR="));
+  EXPECT_THAT(command, HasSubstr(" SWEEP_FD=3 SWEEP_TRIAL_ID=" + id));
+  EXPECT_THAT(command, HasSubstr(" python3 'my train.py' 3>&1 >&2 | tee "));
+  EXPECT_THAT(command, Not(HasSubstr("sweep-worker")));
+}
+
 TEST_F(ReadTest, ShowTellsATrialsLifeAndItsPlanByteForByte) {
   const std::string id = AnyTrial();
   const Result text = Run("show " + id.substr(0, 10));

@@ -1,6 +1,8 @@
 // Every mistake a person makes is answered with file, line, column and what to do.
 #include "sweeps/sweep_file.h"
 
+#include <filesystem>
+
 #include "core/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -157,8 +159,6 @@ TEST(SweepFileTest, TokenizerAndVocabularyMustAgree) {
   EXPECT_EQ(Parsed(std::string(kHead) + "budgets: [1e13]\n" + data + "bytes}\n").vocab, 257);
   EXPECT_THAT(ErrorOf(std::string(kHead) + "budgets: [1e13]\nvocab: 300\n" + data + "bytes}\n"),
               HasSubstr("s.yaml:4:8: vocab 300 contradicts the tokenizer, which has 257"));
-  EXPECT_THAT(ErrorOf(std::string(kHead) + "budgets: [1e13]\n" + data + "{model: t.model}}\n"),
-              HasSubstr("needs the key 'vocab'"));
   EXPECT_EQ(
       Parsed(std::string(kHead) + "budgets: [1e13]\nvocab: 300\n" + data + "{model: t.model}}\n")
           .vocab,
@@ -166,6 +166,29 @@ TEST(SweepFileTest, TokenizerAndVocabularyMustAgree) {
   EXPECT_THAT(ErrorOf(std::string(kHead) + "budgets: [1e13]\n" + data +
                       "{model: t.model, sentencepiece: 300}}\n"),
               HasSubstr("either {sentencepiece: N} or {model: path}"));
+}
+
+TEST(SweepFileTest, ATokenizerModelSaysItsVocabulary) {
+  // Two pieces, trainer options between them.
+  const std::string model = {'\x0a', 1, 'a', '\x12', 2, 'b', 'c', '\x0a', 0};
+  const std::string folder = ::testing::TempDir() + "model_vocab/", path = folder + "s.yaml";
+  ASSERT_TRUE(core::MakeDirs(folder).ok());
+  const auto load = [&](const std::string& vocab) {
+    EXPECT_TRUE(core::WriteFileAtomically(path, kHead + ("budgets: [1e13]\n" + vocab) +
+                                                    "data: {mix: {a: {paths: [x]}}, tokenizer: "
+                                                    "{model: t.model}}\n")
+                    .ok());
+    return LoadSweepFile(path);
+  };
+  std::filesystem::remove(folder + "t.model");
+  EXPECT_THAT(load("").status().message(), HasSubstr("t.model"));
+  EXPECT_EQ(load("vocab: 300\n")->vocab, 300);
+  ASSERT_TRUE(core::WriteFileAtomically(folder + "t.model", model).ok());
+  EXPECT_EQ(load("")->vocab, 2);
+  EXPECT_THAT(load("vocab: 300\n").status().message(),
+              HasSubstr("s.yaml:4:8: vocab 300 contradicts the tokenizer 't.model', which has 2"));
+  ASSERT_TRUE(core::WriteFileAtomically(folder + "t.model", "no model at all").ok());
+  EXPECT_THAT(load("").status().message(), HasSubstr("not a SentencePiece model"));
 }
 
 TEST(SweepFileTest, AForecastOfAMeasuredBudgetIsRefused) {

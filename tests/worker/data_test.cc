@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <set>
 
+#include "core/hash.h"
 #include "tests/worker/fixture_data.h"
 #include "worker/data/dataset.h"
 #include "worker/data/documents.h"
 #include "worker/data/near_duplicates.h"
 #include "worker/data/order.h"
+#include "worker/data/tokenizer.h"
 
 namespace worker {
 namespace {
@@ -146,6 +149,23 @@ TEST(PrepareTest, TwinsOfHeldoutDocumentsLeaveTheTrainingData) {
   ASSERT_TRUE(again.ok());
   EXPECT_TRUE(again->reused);
   EXPECT_EQ(again->manifest.EvalHash(), report->manifest.EvalHash());
+
+  // Damage of either kind is found, named and mended.
+  const std::string shard = dir.path() + "/data/" + report->manifest.sources[0].shards[0].path;
+  const auto bytes = std::filesystem::file_size(shard);
+  const auto spoil = {
+      std::function<void()>([&] { std::filesystem::resize_file(shard, bytes - 9); }),
+      std::function<void()>(
+          [&] { std::fstream(shard, std::ios::in | std::ios::out).seekp(2000).put('~'); })};
+  for (const auto& damage : spoil) {
+    damage();
+    const auto mended =
+        PrepareData(options, dir.path() + "/data", [](const std::string&, double) {});
+    ASSERT_TRUE(mended.ok()) << mended.status();
+    EXPECT_FALSE(mended->reused);
+    EXPECT_NE(mended->replaced.find(shard), std::string::npos) << mended->replaced;
+    EXPECT_EQ(core::Sha256HexOfFile(shard).value(), report->manifest.sources[0].shards[0].sha256);
+  }
 }
 
 TEST(PrepareTest, TokenShardsArePreparedAsTheyAre) {
@@ -168,6 +188,22 @@ TEST(PrepareTest, TokenShardsArePreparedAsTheyAre) {
   const auto refused = PrepareData(options, dir.path() + "/never", nothing);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(refused.status().message().find("tokenizer made it"), absl::string_view::npos);
+}
+
+TEST(PrepareTest, AShardOfAnotherTokenizerThanItsManifestNamesIsRefused) {
+  TempDir dir;
+  Manifest manifest = PrepareSynthetic(dir.path()).manifest;
+  manifest.tokenizer.hash = std::string(64, 'e');
+  ASSERT_TRUE(WriteManifest(manifest, dir.path() + "/data").ok());
+  PrepareOptions options;
+  options.root = dir.path() + "/data";
+  options.sources = {{"code", {"code-*.bin"}}};
+  options.tokenizer_kind = "bytes";
+  auto nothing = [](const std::string&, double) {};
+  const auto refused = PrepareData(options, dir.path() + "/never", nothing);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  for (const std::string& hash : {std::string(16, 'e'), ByteTokenizer()->hash().substr(0, 16)})
+    EXPECT_NE(refused.status().message().find(hash), absl::string_view::npos) << refused.status();
 }
 
 TEST(ShardTest, WideTokensRoundTripAndOutsideIdsAreRefused) {

@@ -45,6 +45,8 @@ std::string TrialDir(const v1::Lease& lease) {
   return lease.checkpoint_root() + "/" + lease.trial_id();
 }
 
+bool IsOutside(const v1::Lease& lease) { return !lease.trainer_command().empty(); }
+
 std::string HostName() {
   char name[256] = {};
   gethostname(name, sizeof(name) - 1);
@@ -73,10 +75,15 @@ void Slot::Assign(const v1::Lease& lease, int threads) {
   const absl::StatusOr<core::Json> plan = core::ParseJson(lease.plan(), "plan");
   const core::Json flops = plan.ok() ? PlanField(*plan, "model_flops") : core::Json();
   const core::Json tokens = plan.ok() ? PlanField(*plan, "tokens") : core::Json();
+  const core::Json steps = plan.ok() ? PlanField(*plan, "steps") : core::Json();
   core::MutexLock lock(&mu_);
   flops_per_token_ = flops.is_number() && tokens.is_number() && tokens.get<double>() > 0
                          ? flops.get<double>() / tokens.get<double>()
                          : 0;
+  tokens_per_step_ = tokens.is_number() && steps.is_number() && steps.get<double>() > 0
+                         ? tokens.get<double>() / steps.get<double>()
+                         : 0;
+  began_ms_ = core::SystemClock().MonotonicMs();
   lease_ = lease;
   threads_ = threads;
   training_ = true;
@@ -102,14 +109,22 @@ std::optional<v1::HeartbeatRequest::Held> Slot::Held() {
   held.set_trial_id(lease_->trial_id());
   held.set_epoch(lease_->epoch());
   held.set_step(progress_.step());
-  held.set_tokens_per_s(progress_.tokens_per_s());
+  held.set_tokens_per_s(TokensPerSecond());
   held.set_resident_bytes(progress_.resident_bytes());
   return held;
 }
 
 double Slot::FlopsPerSecond() {
   core::MutexLock lock(&mu_);
-  return training_ ? progress_.tokens_per_s() * flops_per_token_ : 0;
+  return training_ ? TokensPerSecond() * flops_per_token_ : 0;
+}
+
+double Slot::TokensPerSecond() const {
+  if (progress_.tokens_per_s() > 0 || !lease_.has_value() || !IsOutside(*lease_))
+    return progress_.tokens_per_s();
+  const int64_t ms = core::SystemClock().MonotonicMs() - began_ms_;
+  const auto steps = static_cast<double>(progress_.step() - lease_->resume_step());
+  return ms > 0 && steps > 0 ? 1000 * steps * tokens_per_step_ / static_cast<double>(ms) : 0;
 }
 
 void Slot::Stop(const std::string& trial_id, StopReason reason) {
@@ -151,8 +166,10 @@ void Slot::TrainLoop() {
     completion.set_detail(end.detail);
     if (end.outcome == v1::OUTCOME_FAILED) completion.set_crashed_with(end.crashed_with);
     completion.set_step(end.step);
-    completion.set_train_ms(end.train_ms);
     completion.set_total_ms(core::SystemClock().MonotonicMs() - start_ms);
+    // An outside trainer need not say it, nor can one that was killed.
+    const bool unsaid = end.train_ms == 0 && IsOutside(lease);
+    completion.set_train_ms(unsaid ? completion.total_ms() : end.train_ms);
     completion.set_peak_resident_bytes(end.peak_resident_bytes);
     if (end.final_evaluation.has_value() && end.outcome == v1::OUTCOME_COMPLETED)
       *completion.mutable_final_evaluation() = *end.final_evaluation;
@@ -190,7 +207,7 @@ Slot::Ending Slot::RunTrial(const v1::Lease& lease, int threads) {
   start.set_threads(threads);
   start.set_checkpoint_interval_ms(options_.checkpoint_interval_ms);
   absl::Status status = core::MakeDirs(start.checkpoint_dir());
-  if (status.ok() && lease.trainer_command().empty()) {
+  if (status.ok() && !IsOutside(lease)) {
     if (link_ == nullptr) {
       NativeOptions options;
       options.program = options_.program;
@@ -316,6 +333,9 @@ void Slot::Take(const v1::FromTrainer& message, int64_t steps, Ending* end,
   core::MutexLock lock(&mu_);
   if (message.has_metric()) {
     outbox_.AddMetric(message.metric());
+    // A progress line is optional.
+    if (lease_.has_value() && IsOutside(*lease_))
+      progress_.set_step(std::max(progress_.step(), message.metric().step()));
   } else if (message.has_evaluation()) {
     outbox_.AddEvaluation(message.evaluation());
     if (message.evaluation().step() == steps) end->final_evaluation = message.evaluation();
@@ -368,7 +388,7 @@ bool Slot::BringOne() {
       report.set_worker_id(options_.worker_id);
       report.set_trial_id(lease.trial_id());
       report.set_epoch(lease.epoch());
-      report.set_tokens_per_s(progress_.tokens_per_s());
+      report.set_tokens_per_s(TokensPerSecond());
       outbox_.FillReport(&report);
     } else if (!checkpoints_.empty()) {
       publish.emplace();

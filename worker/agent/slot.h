@@ -82,6 +82,8 @@ class Slot {
   // never be published.
   void Take(const sweep::v1::FromTrainer& message, int64_t steps, Ending* end,
             std::string* superseded) EXCLUDES(mu_);
+  // As the trainer said it; of an outside trainer that does not, the mean since the trial began.
+  double TokensPerSecond() const REQUIRES(mu_);
   void RemoveCheckpoint(const std::string& path, const sweep::v1::Lease& lease);
 
   const SlotOptions options_;
@@ -94,6 +96,8 @@ class Slot {
   std::optional<sweep::v1::Lease> lease_ GUARDED_BY(mu_);
   int threads_ GUARDED_BY(mu_) = 1;
   double flops_per_token_ GUARDED_BY(mu_) = 0;
+  double tokens_per_step_ GUARDED_BY(mu_) = 0;
+  int64_t began_ms_ GUARDED_BY(mu_) = 0;   // on the monotonic clock
   bool training_ GUARDED_BY(mu_) = false;  // TrainLoop has the trial
   StopReason stop_ GUARDED_BY(mu_) = StopReason::kNone;
   // The coordinator refused what the trial produced: why.

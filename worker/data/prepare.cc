@@ -47,6 +47,28 @@ bool IsShard(const std::string& root, const std::string& file) {
   return in && magic == kShardMagic;
 }
 
+// A shard that a manifest beside it lists was made with the tokenizer of that manifest. Any other
+// manifest.json is somebody else's.
+absl::Status CheckShardTokenizer(const std::string& root, const std::string& file,
+                                 const Tokenizer& tokenizer) {
+  const fs::path path = fs::path(root) / file;
+  const auto manifest = ReadManifest(path.parent_path().string());
+  if (!manifest.ok()) return absl::OkStatus();
+  const auto listed = [&](const SourceEntry& source) {
+    return std::any_of(source.shards.begin(), source.shards.end(),
+                       [&](const ShardEntry& shard) { return shard.path == path.filename(); });
+  };
+  if (!listed(manifest->heldout) &&
+      std::none_of(manifest->sources.begin(), manifest->sources.end(), listed))
+    return absl::OkStatus();
+  if (manifest->tokenizer.hash == tokenizer.hash()) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "shard '{}' was made with another tokenizer: the manifest beside it names {} {}, given is "
+      "{} {}; name the tokenizer the shard was made with",
+      path.string(), manifest->tokenizer.kind, manifest->tokenizer.hash.substr(0, 16),
+      tokenizer.kind(), tokenizer.hash().substr(0, 16)));
+}
+
 // Documents of a token shard: what stands between separators.
 absl::Status ForEachShardDocument(const std::string& root, const std::string& file,
                                   const Tokenizer& tokenizer,
@@ -101,14 +123,15 @@ absl::StatusOr<Plan> MakePlan(const PrepareOptions& options, const Tokenizer* to
   plan.tokenizer = tokenizer;
   for (const PrepareSource& source : options.sources) {
     ASSIGN_OR_RETURN(auto files, ListFiles(options.root, source.patterns));
-    const auto shard = std::find_if(files.begin(), files.end(), [&](const std::string& file) {
-      return IsShard(options.root, file);
-    });
-    if (shard != files.end() && tokenizer == nullptr) {
-      return absl::InvalidArgumentError(
-          fmt::format("'{}' is a token shard: say which tokenizer made it, `tokenizer: bytes` or "
-                      "`tokenizer: FILE.model`",
-                      *shard));
+    for (const std::string& file : files) {
+      if (!IsShard(options.root, file)) continue;
+      if (tokenizer == nullptr) {
+        return absl::InvalidArgumentError(
+            fmt::format("'{}' is a token shard: say which tokenizer made it, `tokenizer: bytes` or "
+                        "`tokenizer: {{model: FILE.model}}`",
+                        file));
+      }
+      RETURN_IF_ERROR(CheckShardTokenizer(options.root, file, *tokenizer));
     }
     plan.files.push_back(std::move(files));
   }
@@ -224,8 +247,10 @@ absl::StatusOr<ShardEntry> FinishShard(ShardWriter& writer, const std::string& o
 absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const std::string& out_dir,
                                           const PrepareProgress& progress) {
   ASSIGN_OR_RETURN(const std::string request_hash, PrepareRequestHash(options));
-  if (auto found = FindPrepared(request_hash, out_dir); found.ok()) return found;
+  const auto found = FindPrepared(request_hash, out_dir);
+  if (found.ok()) return found;
   PrepareReport report;
+  if (absl::IsDataLoss(found.status())) report.replaced = std::string(found.status().message());
   RETURN_IF_ERROR(core::MakeDirs(out_dir));
   // Known before anything is read, unless it is to be trained.
   std::unique_ptr<Tokenizer> tokenizer;

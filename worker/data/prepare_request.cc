@@ -13,6 +13,7 @@
 #include "core/subprocess.h"
 #include "fmt/format.h"
 #include "worker/data/documents.h"
+#include "worker/data/shard.h"
 
 namespace worker {
 namespace {
@@ -28,6 +29,40 @@ absl::Status CheckOptions(const PrepareOptions& options) {
   if (options.holdout_by != "document" && options.holdout_by != "directory") {
     return absl::InvalidArgumentError(
         fmt::format("holdout by '{}': choose document or directory", options.holdout_by));
+  }
+  return absl::OkStatus();
+}
+
+// Hashing more would make every plan wait; a larger shard is checked by its size.
+constexpr int64_t kHashedBytes = 64 << 20;
+
+absl::Status CheckHash(const std::string& path, const std::string& expected) {
+  std::error_code error;
+  const auto bytes = fs::file_size(path, error);
+  if (!error && bytes > kHashedBytes) return absl::OkStatus();
+  const auto hash = core::Sha256HexOfFile(path);
+  if (!hash.ok()) return absl::DataLossError(hash.status().message());
+  if (*hash == expected) return absl::OkStatus();
+  return absl::DataLossError(fmt::format(
+      "'{}' is damaged: its SHA-256 is not that of its manifest; prepare the data again", path));
+}
+
+absl::Status CheckFiles(const Manifest& manifest, const std::string& dir) {
+  if (!manifest.tokenizer.file.empty())
+    RETURN_IF_ERROR(CheckHash(dir + "/" + manifest.tokenizer.file, manifest.tokenizer.hash));
+  std::vector<SourceEntry> sources = manifest.sources;
+  sources.push_back(manifest.heldout);
+  for (const SourceEntry& source : sources) {
+    for (const ShardEntry& entry : source.shards) {
+      const std::string path = dir + "/" + entry.path;
+      const auto shard = Shard::Open(path);
+      if (!shard.ok()) return absl::DataLossError(shard.status().message());
+      if (shard->tokens() != entry.tokens)
+        return absl::DataLossError(
+            fmt::format("shard '{}' has {} tokens, its manifest says {}; prepare the data again",
+                        path, shard->tokens(), entry.tokens));
+      RETURN_IF_ERROR(CheckHash(path, entry.sha256));
+    }
   }
   return absl::OkStatus();
 }
@@ -111,6 +146,7 @@ absl::StatusOr<PrepareReport> FindPrepared(const std::string& request_hash,
     return absl::NotFoundError("another request was prepared there");
   PrepareReport report;
   ASSIGN_OR_RETURN(report.manifest, ReadManifest(out_dir));
+  RETURN_IF_ERROR(CheckFiles(report.manifest, out_dir));
   report.reused = true;
   report.documents = json.value("documents", int64_t{0});
   report.heldout_documents = json.value("heldout_documents", int64_t{0});
@@ -124,7 +160,8 @@ absl::StatusOr<PrepareReport> PrepareInProcess(const PrepareOptions& options,
                                                const std::string& out_dir,
                                                const PrepareProgress& progress) {
   ASSIGN_OR_RETURN(const std::string request_hash, PrepareRequestHash(options));
-  if (auto found = FindPrepared(request_hash, out_dir); found.ok()) return found;
+  const auto found = FindPrepared(request_hash, out_dir);
+  if (found.ok()) return found;
   int fds[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
     return core::ErrnoStatus(errno, "making a socket for", "sweep-data");
@@ -162,6 +199,7 @@ absl::StatusOr<PrepareReport> PrepareInProcess(const PrepareOptions& options,
   RETURN_IF_ERROR(outcome);
   ASSIGN_OR_RETURN(PrepareReport report, FindPrepared(request_hash, out_dir));
   report.reused = false;
+  if (absl::IsDataLoss(found.status())) report.replaced = std::string(found.status().message());
   return report;
 }
 

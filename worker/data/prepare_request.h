@@ -34,7 +34,8 @@ struct PrepareOptions {
 
 struct PrepareReport {
   Manifest manifest;
-  bool reused = false;  // the folder already held exactly this
+  bool reused = false;   // the folder already held exactly this
+  std::string replaced;  // or held it damaged: how
   int64_t documents = 0, heldout_documents = 0;
   int64_t dropped_near_duplicates = 0,
           dropped_bytes = 0;  // training documents that were twins of held-out ones
@@ -51,7 +52,8 @@ absl::StatusOr<std::string> PrepareRequestHash(const PrepareOptions& options);
 core::Json PrepareOptionsToJson(const PrepareOptions& options);
 absl::StatusOr<PrepareOptions> PrepareOptionsFromJson(const core::Json& json);
 
-// The report of a folder that already holds exactly this request; NOT_FOUND otherwise.
+// The report of a folder that already holds exactly this request; NOT_FOUND otherwise, DATA_LOSS
+// when a file of it is missing or damaged: sizes of all, hashes of those that are read at once.
 absl::StatusOr<PrepareReport> FindPrepared(const std::string& request_hash,
                                            const std::string& out_dir);
 

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <thread>
@@ -183,6 +184,33 @@ TEST_F(SlotTest, ALostLeaseIsDroppedWithoutAnotherWriteAndTheTrainerServesTheNex
   EXPECT_TRUE(coordinator_.Of(lost.trial_id()).ends.empty());
   EXPECT_EQ(coordinator_.Of(next.trial_id()).ends.size(), 1u);
   EXPECT_EQ(slot->trainer_pid(), trainer);
+}
+
+TEST_F(SlotTest, AnOutsideTrainerThatTellsNoTimesIsTimedByTheClock) {
+  const auto slot = NewSlot();
+  v1::Lease lease = LeaseOf(1);
+  lease.set_plan(R"({"steps":50,"tokens":50000,"data":{"eval_hash":"eval"}})");
+  lease.set_trial_id(core::Sha256Hex(lease.plan()));
+  for (const std::string& word : std::vector<std::string>{
+           "/bin/sh", "-c",
+           R"(echo '{"type":"metric","name":"train_loss","step":10,"value":3}' >&3
+              until [ -e "$0" ]; do sleep 0.02; done
+              echo '{"type":"eval","step":50,"sum_nats":9,"scored_tokens":3,"scored_bytes":3}' >&3
+              echo '{"type":"done","step":50}' >&3)",
+           dir_ + "/go"})
+    lease.add_trainer_command(word);
+  slot->Assign(lease, 1);
+  EXPECT_TRUE(Eventually([&] {
+    const auto held = slot->Held();
+    return held.has_value() && held->step() == 10 && held->tokens_per_s() > 0;
+  }));
+  std::ofstream(dir_ + "/go") << "now";
+  ASSERT_TRUE(Eventually([&] { return slot->idle(); }));
+  const Attempt attempt = coordinator_.Of(lease.trial_id());
+  ASSERT_EQ(attempt.ends.size(), 1u);
+  EXPECT_EQ(attempt.ends[0].outcome(), v1::OUTCOME_COMPLETED) << attempt.ends[0].detail();
+  EXPECT_GT(attempt.ends[0].train_ms(), 0);
+  EXPECT_EQ(attempt.ends[0].train_ms(), attempt.ends[0].total_ms());
 }
 
 TEST_F(SlotTest, ASlotThatGoesAwayTakesItsTrainerWithIt) {
