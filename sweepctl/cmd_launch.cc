@@ -157,8 +157,8 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
                        .json = quiet};
   if (args.detach) {
     if (!args.no_workers) {
-      ASSIGN_OR_RETURN(const int started, EnsureWorkers(follow, endpoint));
-      (void)started;
+      ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
+      RETURN_IF_ERROR(EnsureWorkers(follow, endpoint, *reader).status());
     }
     Note(fmt::format("running in the background. next: {}\n  {}   (registers the forecast)",
                      CommandLine(global, "watch " + file.name),

@@ -23,6 +23,7 @@
 #include "sweepctl/database.h"
 #include "sweepctl/forecast_warnings.h"
 #include "sweepctl/forecasting.h"
+#include "sweepctl/next_step.h"
 #include "worker/runtime/cuda/device_probe.h"
 
 namespace sweepctl {
@@ -75,14 +76,31 @@ void NoteFailures(const orchestrator::SweepStatus& status) {
   }
 }
 
+constexpr int64_t kPatienceMs = 10'000;
+
+// Why trials that could run do not and what to do about it; empty while they do.
+absl::StatusOr<std::string> WhyStuck(orchestrator::Reader& reader,
+                                     const orchestrator::SweepStatus& status,
+                                     const GlobalOptions& global) {
+  if (OpenTrials(status) == 0) return "";
+  ASSIGN_OR_RETURN(const bool worker, HasWorker(reader));
+  const bool coordinator = orchestrator::FindCoordinator(reader.path()).has_value();
+  if (worker && coordinator && !status.paused) return "";
+  ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(reader, status.sweep));
+  const Next next = NextOf(status, coordinator, worker, forecasts, global);
+  return fmt::format("{}; next: {}", next.why, next.command);
+}
+
 // Prints over its own last lines on a terminal, and only new facts elsewhere.
 class Display {
  public:
   Display() : live_(isatty(STDERR_FILENO) != 0) {}
-  void Show(const orchestrator::SweepStatus& status) {
+  // `stuck`: why nothing moves and what to do about it, or empty.
+  void Show(const orchestrator::SweepStatus& status, const std::string& stuck) {
     if (live_) {
       Clear();
-      const std::string text = StatusText(status, true);
+      std::string text = StatusText(status, true);
+      if (!stuck.empty()) text += stuck + "\n";
       lines_ = std::count(text.begin(), text.end(), '\n');
       std::fputs(text.c_str(), stderr);
       std::fflush(stderr);
@@ -105,6 +123,8 @@ class Display {
         ended_[row.stage] += Terminal(row.state);
       Note(fmt::format("{} of {} trials had ended before", shown_.size(), status.rows.size()));
     }
+    if (stuck != stuck_ && !stuck.empty()) Note(stuck);
+    stuck_ = stuck;
   }
   void Clear() {
     if (live_ && lines_ > 0) std::fprintf(stderr, "\033[%ldA\033[J", lines_);
@@ -115,6 +135,7 @@ class Display {
   const bool live_;
   long lines_ = 0;
   bool looked_ = false;
+  std::string stuck_;
   std::set<std::string> shown_;
   std::map<std::string, int64_t> ended_;  // by stage
 };
@@ -196,10 +217,10 @@ std::string StatusText(const orchestrator::SweepStatus& status, bool color) {
   return text;
 }
 
-absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint) {
-  const auto client = orchestrator::Client::Connect(endpoint);
-  ASSIGN_OR_RETURN(const auto info, client->Info());
-  if (info.workers() > 0) return 0;
+absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint,
+                                  orchestrator::Reader& reader) {
+  ASSIGN_OR_RETURN(const bool there, HasWorker(reader));
+  if (there) return 0;
   orchestrator::WorkerOptions workers;
   workers.db_path = options.db_path;
   workers.sweep_worker = WorkerProgram();
@@ -252,9 +273,15 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
   std::set<std::string> registered_here;  // by `summary`
   int64_t last_look_ms = 0;
   std::string notice;  // the coordinator's, as last shown
+  int64_t moving_ms = core::SystemClock().MonotonicMs();
   while (true) {
-    ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader->Status(options.sweep));
-    display.Show(status);
+    ASSIGN_OR_RETURN(orchestrator::SweepStatus status, reader->Status(options.sweep));
+    ASSIGN_OR_RETURN(const std::string stands, WhyStuck(*reader, status, global));
+    const int64_t now = core::SystemClock().MonotonicMs();
+    if (stands.empty()) moving_ms = now;
+    if (!stands.empty()) status.eta_seconds.reset();  // leases that nobody works on
+    // What is missing is started below; that may take a moment.
+    display.Show(status, options.advance && now - moving_ms < kPatienceMs ? "" : stands);
     const int64_t open_fit = CountRows(status, "fit", false);
     const int64_t open_targets = CountRows(status, "target", false);
     ASSIGN_OR_RETURN(const auto forecasts, ForecastRows(*reader, options.sweep));
@@ -307,7 +334,6 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
       continue;
     }
     if (open_fit == 0 && open_targets == 0) {
-      display.Show(status);
       display.Clear();
       const int64_t failed = FailedTrials(status);
       NoteFailures(status);
@@ -345,7 +371,6 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
       }
       return failed > 0 ? kFailedTrials : kDone;
     }
-    const int64_t now = core::SystemClock().MonotonicMs();
     if (options.advance && now - last_look_ms > 5'000) {
       last_look_ms = now;
       auto seen = client->Info();
@@ -359,7 +384,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
         Note(notice.empty() ? "leasing goes on" : notice);
       }
       if (options.start_workers && !status.paused) {
-        const absl::Status started = EnsureWorkers(options, endpoint).status();
+        const absl::Status started = EnsureWorkers(options, endpoint, *reader).status();
         // A coordinator that just ended or is slow (a full disk) is asked again in five seconds.
         const bool passing = absl::IsUnavailable(started) || absl::IsDeadlineExceeded(started) ||
                              absl::IsResourceExhausted(started);

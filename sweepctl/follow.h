@@ -32,9 +32,10 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOption
 // The live table: one line a state and one a running trial. `now_unix_ms` for ages.
 std::string StatusText(const orchestrator::SweepStatus& status, bool color);
 
-// Starts an agent when none answers to the coordinator of the database, unless one that an earlier
-// call started is alive. Returns how many.
-absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint);
+// Starts an agent when there is none (HasWorker); `endpoint` is for the message when this host has
+// no GPU for it. Returns how many.
+absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint,
+                                  orchestrator::Reader& reader);
 
 // sweep-worker beside the running program, else in PATH.
 std::string WorkerProgram();
