@@ -1,6 +1,7 @@
 #include "sweepctl/follow.h"
 
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -91,6 +92,12 @@ absl::StatusOr<std::string> WhyStuck(orchestrator::Reader& reader,
   return fmt::format("{}; next: {}", next.why, next.command);
 }
 
+// Lines of a terminal that a text without newlines takes; an empty one takes none.
+int WrappedLines(const std::string& text, int columns) {
+  if (columns <= 0) return text.empty() ? 0 : 1;
+  return static_cast<int>((text.size() + columns - 1) / columns);
+}
+
 // Prints over its own last lines on a terminal, and only new facts elsewhere.
 class Display {
  public:
@@ -99,9 +106,11 @@ class Display {
   void Show(const orchestrator::SweepStatus& status, const std::string& stuck) {
     if (live_) {
       Clear();
-      std::string text = StatusText(status, true);
-      if (!stuck.empty()) text += stuck + "\n";
+      struct winsize window {};  // as it is now: it may have been resized
+      ioctl(STDERR_FILENO, TIOCGWINSZ, &window);
+      const std::string text = StatusText(status, stuck, true, window.ws_col, window.ws_row);
       lines_ = std::count(text.begin(), text.end(), '\n');
+      if (!stuck.empty()) lines_ += WrappedLines(stuck, window.ws_col) - 1;
       std::fputs(text.c_str(), stderr);
       std::fflush(stderr);
       return;
@@ -189,31 +198,50 @@ std::string ResumeArguments(const FollowOptions& options) {
                      options.start_workers ? "" : " --no-workers");
 }
 
-std::string StatusText(const orchestrator::SweepStatus& status, bool color) {
-  const char* const bold = color ? "\033[1m" : "";
-  const char* const plain = color ? "\033[0m" : "";
-  std::string text = fmt::format("{}{}{}", bold, status.sweep, plain);
-  for (const auto& [state, count] : status.counts) text += fmt::format("  {} {}", state, count);
-  text += fmt::format("  |  {:.0f} % of {} FLOPs",
+std::string StatusText(const orchestrator::SweepStatus& status, const std::string& stuck,
+                       bool color, int columns, int lines) {
+  // A line that fills the last column wraps on some terminals.
+  const auto cut = [&](const std::string& line) {
+    return columns > 0 ? line.substr(0, columns - 1) : line;
+  };
+  std::string head = status.sweep;
+  for (const auto& [state, count] : status.counts) head += fmt::format("  {} {}", state, count);
+  head += fmt::format("  |  {:.0f} % of {} FLOPs",
                       status.flops_planned > 0 ? 100 * status.flops_done / status.flops_planned : 0,
                       core::FormatFlops(status.flops_planned));
-  if (status.flops_per_second > 0) {
-    text += fmt::format(", {:.3g} GFLOP/s", status.flops_per_second / 1e9);
-  }
   if (status.eta_seconds.has_value()) {
-    text += fmt::format(", about {} left", core::FormatDuration(*status.eta_seconds));
+    head += fmt::format(", about {} left", core::FormatDuration(*status.eta_seconds));
   }
-  text += '\n';
+  if (status.flops_per_second > 0) {
+    head += fmt::format(", {:.3g} GFLOP/s", status.flops_per_second / 1e9);
+  }
+  head = cut(head);
+  if (color)
+    head.insert(std::min(head.size(), status.sweep.size()), "\033[0m").insert(0, "\033[1m");
+  std::vector<std::string> rows;
+  const int bar = columns > 0 ? std::clamp(columns - 73, 4, 20) : 20;
   for (const orchestrator::TrialRow& row : status.rows) {
     if (row.state != "LEASED") continue;
     const double share = row.steps > 0 ? static_cast<double>(row.step) / row.steps : 0;
-    const int filled = static_cast<int>(20 * share);
-    text += fmt::format("  {} {:>7} width {:<4} [{}{}] {:>3.0f} %  {:>7} tok/s  loss {}\n",
-                        row.trial_id.substr(0, 8), core::FormatFlops(row.budget_flops), row.hidden,
-                        std::string(filled, '='), std::string(20 - filled, ' '), 100 * share,
-                        row.tokens_per_s > 0 ? core::FormatCount(row.tokens_per_s) : "-",
-                        row.train_loss.has_value() ? fmt::format("{:.3f}", *row.train_loss) : "-");
+    const int filled = static_cast<int>(bar * share);
+    rows.push_back(cut(
+        fmt::format("  {} {:<6} {:>7} width {:<4} [{}{}] {:>3.0f} %  {:>7} tok/s  loss {}",
+                    row.trial_id.substr(0, 8), row.stage, core::FormatFlops(row.budget_flops),
+                    row.hidden, std::string(filled, '='), std::string(bar - filled, ' '),
+                    100 * share, row.tokens_per_s > 0 ? core::FormatCount(row.tokens_per_s) : "-",
+                    row.train_loss.has_value() ? fmt::format("{:.3f}", *row.train_loss) : "-")));
   }
+  // Beside the rows: the head, `stuck`, and the line that the cursor is left on.
+  const size_t room =
+      lines > 0 ? std::max(1, lines - 2 - WrappedLines(stuck, columns)) : rows.size();
+  if (rows.size() > room) {
+    const size_t more = rows.size() - (room - 1);
+    rows.resize(room - 1);
+    rows.push_back(cut(fmt::format("  and {} more running", more)));
+  }
+  std::string text = head + "\n";
+  for (const std::string& row : rows) text += row + "\n";
+  if (!stuck.empty()) text += stuck + "\n";
   return text;
 }
 
