@@ -22,6 +22,7 @@
 #include "orchestrator/launcher.h"
 #include "orchestrator/lock_file.h"
 #include "sweepctl/database.h"
+#include "sweepctl/forecast_json.h"
 #include "sweepctl/forecast_warnings.h"
 #include "sweepctl/forecasting.h"
 #include "sweepctl/next_step.h"
@@ -149,34 +150,27 @@ class Display {
   std::map<std::string, int64_t> ended_;  // by stage
 };
 
-absl::StatusOr<std::vector<Json>> ForecastRows(orchestrator::Reader& reader,
-                                               const std::string& sweep) {
-  return reader.Rows(
-      "SELECT name, status, law, budget_flops, loss, interval_lo, interval_hi, interval_level, "
-      "outcome_loss, error_rel, inside, registered_unix_ms, record_hash, target_trial_id, sweep, "
-      "observations_hash FROM v_forecasts WHERE sweep=?1 ORDER BY forecast_id",
-      sweep);
-}
-
 // With the warnings of each but those in `explained`, whose fit is printed beside them.
-std::string ForecastText(const std::vector<Json>& rows, const std::set<std::string>& explained) {
+std::string ForecastText(const std::vector<Json>& forecasts,
+                         const std::set<std::string>& explained) {
   std::string text;
-  for (const Json& row : rows) {
+  for (const Json& f : forecasts) {
+    const Json& interval = f["interval"];
     text += fmt::format(
-        "forecast {} ({}): {:.4f}, {:.0f} % prediction interval {:.4f} .. {:.4f}, "
+        "forecast {} ({}): {:.4f}, {:.0f} % {} interval {:.4f} .. {:.4f}, "
         "registered {} before the target ran\n",
-        row["name"].get<std::string>(), row["law"].get<std::string>(), row["loss"].get<double>(),
-        100 * row["interval_level"].get<double>(), row["interval_lo"].get<double>(),
-        row["interval_hi"].get<double>(),
-        core::FormatUnixMs(row["registered_unix_ms"].get<int64_t>()));
-    if (row["outcome_loss"].is_number()) {
+        f["name"].get<std::string>(), f["law"].get<std::string>(), f["loss"].get<double>(),
+        100 * interval["level"].get<double>(), interval["kind"].get<std::string>(),
+        interval["lo"].get<double>(), interval["hi"].get<double>(),
+        f["registered_at"].get<std::string>());
+    if (f["outcome_loss"].is_number()) {
       text += fmt::format("  outcome {:.4f}: forecast off by {:+.2f} %, {} the interval\n",
-                          row["outcome_loss"].get<double>(), 100 * row["error_rel"].get<double>(),
-                          row["inside"].get<int64_t>() != 0 ? "inside" : "OUTSIDE");
+                          f["outcome_loss"].get<double>(), 100 * f["error_rel"].get<double>(),
+                          f["inside"].get<bool>() ? "inside" : "OUTSIDE");
     } else {
-      text += fmt::format("  status {}: no outcome yet\n", row["status"].get<std::string>());
+      text += fmt::format("  status {}: no outcome yet\n", f["status"].get<std::string>());
     }
-    if (explained.count(row["name"]) == 0) text += WarningLines(row["warnings"]);
+    if (explained.count(f["name"]) == 0) text += WarningLines(f["warnings"]);
   }
   return text;
 }
@@ -312,9 +306,11 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
     display.Show(status, options.advance && now - moving_ms < kPatienceMs ? "" : stands);
     const int64_t open_fit = CountRows(status, "fit", false);
     const int64_t open_targets = CountRows(status, "target", false);
-    ASSIGN_OR_RETURN(const auto forecasts, ForecastRows(*reader, options.sweep));
+    ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(*reader, options.sweep));
+    int64_t on_record = 0;
+    for (const auto& [state, count] : forecasts) on_record += count;
     const bool wants_forecasts = file.forecast_register && !file.forecast_at.empty();
-    const bool registered = forecasts.size() >= file.forecast_at.size();
+    const bool registered = on_record >= static_cast<int64_t>(file.forecast_at.size());
     if (g_interrupted.exchange(false)) {
       display.Clear();
       Note(fmt::format("detached: '{}' goes on. Come back with: {}", options.sweep,
@@ -342,17 +338,18 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
       if (entries.empty()) {
         return absl::InternalError(fmt::format(
             "sweep '{}' has {} forecasts registered and wants {}, but none could be added",
-            options.sweep, forecasts.size(), file.forecast_at.size()));
+            options.sweep, on_record, file.forecast_at.size()));
       }
       for (const RegisteredForecast& entry : entries) {
         registered_here.insert(entry.name);
         Note(fmt::format(
-            "registered {}: {} params on {} tokens will reach {:.4f}, {:.0f} % prediction interval "
+            "registered {}: {} params on {} tokens will reach {:.4f}, {:.0f} % {} interval "
             "{:.4f} .. {:.4f} ({}); record {}; the target is released",
             entry.name, core::FormatCount(static_cast<double>(entry.target.params)),
             core::FormatCount(static_cast<double>(entry.target.tokens)), entry.forecast.loss,
-            100 * entry.forecast.interval.level, entry.forecast.interval.lo,
-            entry.forecast.interval.hi, entry.forecast.law, entry.record_hash.substr(0, 12)));
+            100 * entry.forecast.interval.level, fit::Name(entry.forecast.interval.kind),
+            entry.forecast.interval.lo, entry.forecast.interval.hi, entry.forecast.law,
+            entry.record_hash.substr(0, 12)));
         std::fputs(WarningLines(WarningsOf(fit::FitJson(summary),
                                            {{"law", entry.forecast.law},
                                             {"budget_flops", entry.target.recipe_flops}}))
@@ -365,12 +362,9 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
       display.Clear();
       const int64_t failed = FailedTrials(status);
       NoteFailures(status);
-      std::vector<Json> record = forecasts;
       Json stored;  // the newest forecast's
-      for (Json& row : record) {
-        ASSIGN_OR_RETURN(stored, StoredFit(*reader, row));
-        row["warnings"] = WarningsOf(stored, row);
-      }
+      ASSIGN_OR_RETURN(const std::vector<Json> record,
+                       ReadForecasts(*reader, options.sweep, &stored));
       if (global.Format() == OutputFormat::kJson) {
         Json out = {{"sweep", options.sweep},
                     {"counts", status.counts},

@@ -48,8 +48,10 @@ TEST_F(SweepTest, LaunchFitsRegistersBeforeTheTargetStartsAndScores) {
   ASSERT_EQ(out["forecasts"].size(), 1u);
   const Json& forecast = out["forecasts"][0];
   EXPECT_EQ(forecast["status"], "scored");
-  EXPECT_LT(forecast["interval_lo"], forecast["loss"]);
-  EXPECT_LT(forecast["loss"], forecast["interval_hi"]);
+  EXPECT_LT(forecast["interval"]["lo"], forecast["loss"]);
+  EXPECT_LT(forecast["loss"], forecast["interval"]["hi"]);
+  EXPECT_EQ(out["forecasts"],
+            Json::parse(run.box.Sweepctl({"forecasts", "--json"}).out)["forecasts"]);
   EXPECT_FALSE(out["fit"]["fits"].empty());
 
   // Blind: on record before the first attempt of the target, and after the last fit trial.
