@@ -160,9 +160,9 @@ absl::StatusOr<int> RunLaunch(const LaunchArgs& args, const GlobalOptions& globa
       ASSIGN_OR_RETURN(const auto reader, OpenDatabase(global));
       RETURN_IF_ERROR(EnsureWorkers(follow, endpoint, *reader).status());
     }
-    Note(fmt::format("running in the background. next: {}\n  {}   (registers the forecast)",
-                     CommandLine(global, "watch " + file.name),
-                     CommandLine(global, ResumeArguments(follow))));
+    Note("running in the background. next: " + CommandLine(global, "watch " + file.name));
+    if (file.forecast_register && !file.forecast_at.empty())
+      Note("  " + CommandLine(global, ResumeArguments(follow)) + "   (registers the forecast)");
     return kDone;
   }
   Note(fmt::format("Ctrl-C detaches, everything goes on; come back with: {}",

@@ -68,10 +68,11 @@ int64_t FailedTrials(const orchestrator::SweepStatus& status) {
   });
 }
 
-// Which trials did not complete, and why. A FAILED one is not tried again by itself.
-void NoteFailures(const orchestrator::SweepStatus& status) {
+// Which trials did not complete, and why, but those that were `told` of. A FAILED one is not tried
+// again by itself.
+void NoteFailures(const orchestrator::SweepStatus& status, const std::set<std::string>& told) {
   for (const orchestrator::TrialRow& row : status.rows) {
-    if (!Terminal(row.state) || row.state == "COMPLETED") continue;
+    if (!Terminal(row.state) || row.state == "COMPLETED" || told.count(row.trial_id) > 0) continue;
     Note(fmt::format("{} {} ({} width {}): {}{}{}", row.stage, row.trial_id.substr(0, 12),
                      core::FormatFlops(row.budget_flops), row.hidden, row.state,
                      row.detail.empty() ? "" : ": ", row.detail));
@@ -121,6 +122,7 @@ class Display {
     for (const orchestrator::TrialRow& row : status.rows) {
       if (!Terminal(row.state) || !shown_.insert(row.trial_id).second) continue;
       if (first) continue;  // ended before we looked
+      told_.insert(row.trial_id);
       Note(fmt::format("{} {} of {}: {} width {} on {} tokens{}", row.stage, ++ended_[row.stage],
                        CountRows(status, row.stage, true) + CountRows(status, row.stage, false),
                        core::FormatFlops(row.budget_flops), row.hidden,
@@ -136,6 +138,8 @@ class Display {
     if (stuck != stuck_ && !stuck.empty()) Note(stuck);
     stuck_ = stuck;
   }
+  // Trials whose end was printed to stay.
+  const std::set<std::string>& told() const { return told_; }
   void Clear() {
     if (live_ && lines_ > 0) std::fprintf(stderr, "\033[%ldA\033[J", lines_);
     lines_ = 0;
@@ -146,7 +150,7 @@ class Display {
   long lines_ = 0;
   bool looked_ = false;
   std::string stuck_;
-  std::set<std::string> shown_;
+  std::set<std::string> shown_, told_;
   std::map<std::string, int64_t> ended_;  // by stage
 };
 
@@ -361,7 +365,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
     if (open_fit == 0 && open_targets == 0) {
       display.Clear();
       const int64_t failed = FailedTrials(status);
-      NoteFailures(status);
+      NoteFailures(status, display.told());
       Json stored;  // the newest forecast's
       ASSIGN_OR_RETURN(const std::vector<Json> record,
                        ReadForecasts(*reader, options.sweep, &stored));
@@ -380,16 +384,10 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
                             core::FormatFlops(status.flops_spent),
                             core::FormatDuration(status.trainer_seconds));
         text += ForecastText(record, registered_here);
-        double largest = 0;
-        for (const orchestrator::TrialRow& row : status.rows)
-          largest = std::max(largest, row.budget_flops);
-        std::string next =
-            CommandLine(global, fmt::format("fit --sweep {} --predict {}", options.sweep,
-                                            core::FormatFlops(10 * largest)));
-        if (!record.empty()) next += "\n      " + CommandLine(global, "forecasts");
-        Note(fmt::format("next: {}\n      {}", next,
-                         CommandLine(global, "query 'SELECT * FROM v_observations'")));
         RETURN_IF_ERROR(Print(text));
+        // Nobody waits: coordinator and workers are out of the question.
+        const Next next = NextOf(status, true, true, forecasts, global);
+        Note(fmt::format("{}; next: {}", next.why, next.command));
       }
       return failed > 0 ? kFailedTrials : kDone;
     }
