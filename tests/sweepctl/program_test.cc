@@ -207,4 +207,15 @@ TEST(ProgramTest, TheSchemaIsJsonAndConstantsCarryTheirSource) {
   EXPECT_EQ(Sweepctl("recipe list --json").json()["rows"].size(), 3u);
 }
 
+TEST(LaunchTest, WithoutATerminalItWantsYesAndWithoutAFolderItMakesNone) {
+  const std::string folder = testing::TempDir() + "no-such-folder";
+  const Result unasked =
+      Sweepctl("launch sweeps/quickstart.yaml --db " + testing::TempDir() + "unasked.db");
+  EXPECT_EQ(unasked.code, 2);
+  EXPECT_THAT(unasked.err, testing::HasSubstr("--yes"));
+  const Result nowhere = Sweepctl("launch sweeps/quickstart.yaml --yes --db " + folder + "/s.db");
+  EXPECT_EQ(nowhere.code, 65);
+  EXPECT_THAT(nowhere.err, testing::HasSubstr("there is no folder " + folder));
+}
+
 }  // namespace
