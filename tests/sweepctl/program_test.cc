@@ -178,7 +178,8 @@ TEST(ProgramTest, AWrongCommandLineExits2) {
        {"", "plan", "plan a b", "recipe", "recipe show delphy", "plan x --output xml",
         "recipe show delphi --hidden 512", "recipe show delphi --budget 3e20 --hidden 513",
         "recipe show delphi --budget -1", "recipe show delphi-nano --budget 1e12 --set nope=1",
-        "plan sweeps/quickstart.yaml --flops-per-second fast"})
+        "plan sweeps/quickstart.yaml --flops-per-second fast",
+        "plan sweeps/quickstart.yaml --data-root /no/such"})
     EXPECT_EQ(Sweepctl(args).code, 2) << args;
   const Result misspelt = Sweepctl("plam");
   EXPECT_EQ(misspelt.code, 2);
