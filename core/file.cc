@@ -22,6 +22,9 @@ absl::Status ErrnoStatus(int error_number, std::string_view attempted, const std
     case ENOENT:
     case ENOTDIR:
       return absl::NotFoundError(message);
+    case EISDIR:
+    case ENAMETOOLONG:
+      return absl::InvalidArgumentError(message);
     case EACCES:
     case EPERM:
     case EROFS:

@@ -1,6 +1,7 @@
 // Files: whole reads, and writes that either happen completely or not at all.
-// Errors carry the path and what to do: NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk
-// full, quota or file-size limit), UNAVAILABLE for other I/O failures.
+// Errors carry the path and what to do: NOT_FOUND, INVALID_ARGUMENT (a folder, a name too long),
+// PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full, quota or file-size limit), UNAVAILABLE for
+// other I/O failures.
 #pragma once
 
 #include <string>

@@ -18,6 +18,15 @@ extern char** environ;
 namespace core {
 
 absl::StatusOr<pid_t> Spawn(const SpawnOptions& options) {
+  int log = -1;
+  if (!options.log_path.empty()) {
+    log = open(options.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (log < 0) {
+      const absl::Status status = ErrnoStatus(errno, "opening log", options.log_path);
+      // O_CREAT: what is not found is where the file should be made.
+      return absl::IsNotFound(status) ? absl::ResourceExhaustedError(status.message()) : status;
+    }
+  }
   std::map<std::string, std::string> env;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
@@ -39,10 +48,9 @@ absl::StatusOr<pid_t> Spawn(const SpawnOptions& options) {
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  if (!options.log_path.empty()) {
-    posix_spawn_file_actions_addopen(&actions, 1, options.log_path.c_str(),
-                                     O_WRONLY | O_CREAT | O_APPEND, 0644);
-    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  if (log >= 0) {
+    posix_spawn_file_actions_adddup2(&actions, log, 1);
+    posix_spawn_file_actions_adddup2(&actions, log, 2);
   }
   if (options.inherited_fd >= 0)
     posix_spawn_file_actions_adddup2(&actions, options.inherited_fd, 3);
@@ -65,6 +73,7 @@ absl::StatusOr<pid_t> Spawn(const SpawnOptions& options) {
   const int error = posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), envp.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
+  if (log >= 0) close(log);
   if (error != 0) return ErrnoStatus(error, "starting program", options.argv.front());
   return pid;
 }

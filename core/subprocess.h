@@ -23,7 +23,8 @@ struct SpawnOptions {
   bool new_session = false;                // detached: survives this process and its terminal
 };
 
-// Starts a child. NOT_FOUND when the program does not exist.
+// Starts a child. NOT_FOUND when the program does not exist; RESOURCE_EXHAUSTED when the log cannot
+// be made there, and as core/file.h.
 absl::StatusOr<pid_t> Spawn(const SpawnOptions& options);
 
 // The exit code if `pid` has ended (128 + signal when killed), nullopt while it runs. Reaps it.

@@ -45,6 +45,10 @@ absl::Status ServeError(int exit_code, const std::string& serve, const std::stri
   return absl::UnavailableError(message);
 }
 
+std::string WorkerLockPath(const std::string& db_path, int number) {
+  return fmt::format("{}.worker-{}.lock", db_path, number);
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> EnsureCoordinator(const EnsureOptions& options) {
@@ -128,7 +132,7 @@ absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options)
     if (options.exit_when_drained) spawn.argv.push_back("--exit-when-drained");
     spawn.log_path = fmt::format("{}.worker-{}.log", options.db_path, i);
     spawn.new_session = true;
-    const std::string lock = fmt::format("{}.worker-{}.lock", options.db_path, i);
+    const std::string lock = WorkerLockPath(options.db_path, i);
     spawn.inherited_fd = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (spawn.inherited_fd < 0) return core::ErrnoStatus(errno, "opening lock file", lock);
     absl::StatusOr<pid_t> pid(-1);
@@ -139,6 +143,16 @@ absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options)
     if (*pid > 0) pids.push_back(*pid);
   }
   return pids;
+}
+
+bool LocalWorkerLives(const std::string& db_path) {
+  for (int i = 0;; ++i) {
+    const int fd = open(WorkerLockPath(db_path, i).c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    const bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+    if (held) return true;
+  }
 }
 
 }  // namespace orchestrator

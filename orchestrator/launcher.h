@@ -44,4 +44,8 @@ struct WorkerOptions {
 // NOT_FOUND when the program does not exist.
 absl::StatusOr<std::vector<int>> StartLocalWorkers(const WorkerOptions& options);
 
+// Whether an agent that StartLocalWorkers started for the database lives, registered or not. Cannot
+// fail; never blocks.
+bool LocalWorkerLives(const std::string& db_path);
+
 }  // namespace orchestrator

@@ -7,6 +7,7 @@
 #include "core/units.h"
 #include "fmt/format.h"
 #include "sweepctl/database.h"
+#include "sweepctl/forecast_json.h"
 #include "sweepctl/forecast_warnings.h"
 #include "sweepctl/table.h"
 #include "sweepctl/verbs.h"
@@ -27,49 +28,15 @@ struct Record {
   std::string head;  // hash of the newest registration of the database
 };
 
-// As DESIGN.md, section 5, promises.
-Json ForecastJson(const Json& row, const Json& warnings) {
-  return {{"name", row["name"]},
-          {"sweep", row["sweep"]},
-          {"status", row["status"]},
-          {"status_reason", row["status_reason"]},
-          {"registered_at", core::FormatUnixMs(row["registered_unix_ms"].get<int64_t>())},
-          {"law", row["law"]},
-          {"primary", row["primary"] != 0},
-          {"target_trial_id", row["target_trial_id"]},
-          {"target_state", row["target_state"]},
-          {"target_params", row["target_params"]},
-          {"target_tokens", row["target_tokens"]},
-          {"budget_flops", row["budget_flops"]},
-          {"metric", row["metric"]},
-          {"loss", row["loss"]},
-          {"interval",
-           {{"lo", row["interval_lo"]},
-            {"hi", row["interval_hi"]},
-            {"level", row["interval_level"]},
-            {"kind", row["interval_kind"]},
-            {"method", row["interval_method"]}}},
-          {"observations_hash", row["observations_hash"]},
-          {"record_hash", row["record_hash"]},
-          {"outcome_loss", row["outcome_loss"]},
-          {"error_rel", row["error_rel"]},
-          {"inside", row["inside"].is_null() ? Json() : Json(row["inside"] != 0)},
-          {"warnings", warnings}};
-}
-
 absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::string& sweep) {
   Record record;
-  ASSIGN_OR_RETURN(
-      const std::vector<Json> rows,
-      reader.Rows("SELECT * FROM v_forecasts WHERE ?1='' OR sweep=?1 ORDER BY forecast_id", sweep));
-  for (const Json& row : rows) {
-    ASSIGN_OR_RETURN(const Json fit, StoredFit(reader, row));
-    record.forecasts.push_back(ForecastJson(row, WarningsOf(fit, row)));
-    ++record.counts[row["status"]];
-    if (row["status"] != "scored" || row["primary"] == 0) continue;
+  ASSIGN_OR_RETURN(record.forecasts, ReadForecasts(reader, sweep));
+  for (const Json& f : record.forecasts) {
+    ++record.counts[f["status"]];
+    if (f["status"] != "scored" || !f["primary"].get<bool>()) continue;
     ++record.primary_scored;
-    if (row["inside"] != 0) ++record.primary_inside;
-    record.sum_absolute_error += std::fabs(row["error_rel"].get<double>());
+    if (f["inside"].get<bool>()) ++record.primary_inside;
+    record.sum_absolute_error += std::fabs(f["error_rel"].get<double>());
   }
   record.chain = reader.VerifyForecastChain();
   if (!record.chain.ok() && !absl::IsDataLoss(record.chain)) return record.chain;

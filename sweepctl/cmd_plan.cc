@@ -387,7 +387,8 @@ void AddPlanVerb(CLI::App& app, Session& session) {
                          "forecasts would be worth; design a sweep or the next runs of one");
   verb->add_option("FILE", args->path, "the sweep file (YAML)");
   verb->add_option("--data-root", args->data_root,
-                   "folder that the file's data paths are below; default: the file's own folder");
+                   "folder that the file's data paths are below; default: the file's own folder")
+      ->check(CLI::ExistingDirectory);
   verb->add_option("--data-dir", args->data_dir, "where prepared data are kept; default: DB.data");
   verb->add_option("--flops-per-second", args->speed,
                    "model FLOPs a second your device reaches on this work, for hours")

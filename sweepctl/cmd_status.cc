@@ -6,6 +6,7 @@
 #include "fmt/ranges.h"
 #include "orchestrator/lock_file.h"
 #include "sweepctl/database.h"
+#include "sweepctl/next_step.h"
 #include "sweepctl/table.h"
 #include "sweepctl/verbs.h"
 
@@ -17,57 +18,6 @@ using orchestrator::Reader;
 using orchestrator::SweepStatus;
 using orchestrator::TrialRow;
 using Coordinator = std::optional<orchestrator::CoordinatorAddress>;
-
-// Registered forecasts by status.
-using ForecastCounts = std::map<std::string, int64_t>;
-
-absl::StatusOr<ForecastCounts> CountForecasts(Reader& reader, const std::string& sweep) {
-  ASSIGN_OR_RETURN(const std::vector<Json> rows,
-                   reader.Rows("SELECT status, count(*) AS n FROM v_forecasts WHERE sweep=?1 "
-                               "GROUP BY status",
-                               sweep));
-  ForecastCounts counts = {{"open", 0}, {"scored", 0}, {"abandoned", 0}, {"void", 0}};
-  for (const Json& row : rows) counts[row["status"]] = row["n"];
-  return counts;
-}
-
-int64_t CountOf(const SweepStatus& status, const std::string& state) {
-  const auto it = status.counts.find(state);
-  return it == status.counts.end() ? 0 : it->second;
-}
-
-struct Next {
-  std::string why, command;
-};
-
-Next NextOf(const SweepStatus& status, const Coordinator& coordinator,
-            const ForecastCounts& forecasts, const GlobalOptions& options) {
-  const auto command = [&](const std::string& verb, const std::string& rest = "") {
-    return CommandLine(options, verb + " " + status.sweep + rest);
-  };
-  const int64_t failed = CountOf(status, "FAILED"), oom = CountOf(status, "OUT_OF_MEMORY");
-  const int64_t waiting = CountOf(status, "PENDING") + CountOf(status, "LEASED");
-  if (status.paused) return {"paused", command("resume")};
-  if (status.waiting_for_registration)
-    return {"waiting for registration of the forecast", command("resume")};
-  if (waiting > 0 && !coordinator.has_value())
-    return {fmt::format("{} trials to do and no coordinator running", waiting), command("resume")};
-  if (waiting > 0) return {"running", command("watch")};
-  if (failed > 0) {
-    return {fmt::format("{} trials failed; `{}` says why", failed,
-                        CommandLine(options, "logs --sweep " + status.sweep)),
-            command("retry", " --failed")};
-  }
-  if (oom > 0) {
-    return {fmt::format("{} trials ran out of memory; retry them on a larger device", oom),
-            command("retry", " --oom")};
-  }
-  if (forecasts.at("scored") > 0)
-    return {"the forecast is scored", CommandLine(options, "forecasts --sweep " + status.sweep)};
-  if (CountOf(status, "COMPLETED") > 0)
-    return {"finished", CommandLine(options, "fit --sweep " + status.sweep)};
-  return {"nothing left to do", command("resume")};
-}
 
 Json CoordinatorJson(const Coordinator& coordinator) {
   if (!coordinator.has_value()) return {{"running", false}};
@@ -237,10 +187,12 @@ absl::StatusOr<int> RunOne(Reader& reader, const std::string& sweep, const Globa
   ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader.Imports());
   for (const orchestrator::ImportInfo& import : imports)
     if (import.name == sweep) return RunImport(reader, import, options);
-  ASSIGN_OR_RETURN(const SweepStatus status, reader.Status(sweep));
+  ASSIGN_OR_RETURN(SweepStatus status, reader.Status(sweep));
   ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(reader, sweep));
   const Coordinator coordinator = orchestrator::FindCoordinator(options.db);
-  const Next next = NextOf(status, coordinator, forecasts, options);
+  ASSIGN_OR_RETURN(const bool worker, HasWorker(reader));
+  if (!worker) status.eta_seconds.reset();  // leases that nobody works on
+  const Next next = NextOf(status, coordinator.has_value(), worker, forecasts, options);
   const Table trials = TrialsTable(status);
   if (options.Format() == OutputFormat::kJson) {
     Json out = SweepJson(status, forecasts, next);
@@ -280,6 +232,7 @@ absl::StatusOr<int> RunOne(Reader& reader, const std::string& sweep, const Globa
 absl::StatusOr<int> RunAll(Reader& reader, const GlobalOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<orchestrator::SweepInfo> sweeps, reader.Sweeps());
   const Coordinator coordinator = orchestrator::FindCoordinator(options.db);
+  ASSIGN_OR_RETURN(const bool worker, HasWorker(reader));
   Table table({{"sweep", "sweep", true},
                {"trials", "trials"},
                {"done_percent", "done"},
@@ -291,9 +244,10 @@ absl::StatusOr<int> RunAll(Reader& reader, const GlobalOptions& options) {
                {"next", "next", true}});
   Json list = Json::array();
   for (const orchestrator::SweepInfo& info : sweeps) {
-    ASSIGN_OR_RETURN(const SweepStatus status, reader.Status(info.sweep));
+    ASSIGN_OR_RETURN(SweepStatus status, reader.Status(info.sweep));
+    if (!worker) status.eta_seconds.reset();  // leases that nobody works on
     ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(reader, info.sweep));
-    const Next next = NextOf(status, coordinator, forecasts, options);
+    const Next next = NextOf(status, coordinator.has_value(), worker, forecasts, options);
     list.push_back(SweepJson(status, forecasts, next));
     table.AddRow({{status.sweep, ""},
                   {status.trials, ""},

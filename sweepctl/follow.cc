@@ -1,6 +1,7 @@
 #include "sweepctl/follow.h"
 
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,8 +22,10 @@
 #include "orchestrator/launcher.h"
 #include "orchestrator/lock_file.h"
 #include "sweepctl/database.h"
+#include "sweepctl/forecast_json.h"
 #include "sweepctl/forecast_warnings.h"
 #include "sweepctl/forecasting.h"
+#include "sweepctl/next_step.h"
 #include "worker/runtime/cuda/device_probe.h"
 
 namespace sweepctl {
@@ -65,25 +68,51 @@ int64_t FailedTrials(const orchestrator::SweepStatus& status) {
   });
 }
 
-// Which trials did not complete, and why. A FAILED one is not tried again by itself.
-void NoteFailures(const orchestrator::SweepStatus& status) {
+// Which trials did not complete, and why, but those that were `told` of. A FAILED one is not tried
+// again by itself.
+void NoteFailures(const orchestrator::SweepStatus& status, const std::set<std::string>& told) {
   for (const orchestrator::TrialRow& row : status.rows) {
-    if (!Terminal(row.state) || row.state == "COMPLETED") continue;
+    if (!Terminal(row.state) || row.state == "COMPLETED" || told.count(row.trial_id) > 0) continue;
     Note(fmt::format("{} {} ({} width {}): {}{}{}", row.stage, row.trial_id.substr(0, 12),
                      core::FormatFlops(row.budget_flops), row.hidden, row.state,
                      row.detail.empty() ? "" : ": ", row.detail));
   }
 }
 
+constexpr int64_t kPatienceMs = 10'000;
+
+// Why trials that could run do not and what to do about it; empty while they do.
+absl::StatusOr<std::string> WhyStuck(orchestrator::Reader& reader,
+                                     const orchestrator::SweepStatus& status,
+                                     const GlobalOptions& global) {
+  if (OpenTrials(status) == 0) return "";
+  ASSIGN_OR_RETURN(const bool worker, HasWorker(reader));
+  const bool coordinator = orchestrator::FindCoordinator(reader.path()).has_value();
+  if (worker && coordinator && !status.paused) return "";
+  ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(reader, status.sweep));
+  const Next next = NextOf(status, coordinator, worker, forecasts, global);
+  return fmt::format("{}; next: {}", next.why, next.command);
+}
+
+// Lines of a terminal that a text without newlines takes; an empty one takes none.
+int WrappedLines(const std::string& text, int columns) {
+  if (columns <= 0) return text.empty() ? 0 : 1;
+  return static_cast<int>((text.size() + columns - 1) / columns);
+}
+
 // Prints over its own last lines on a terminal, and only new facts elsewhere.
 class Display {
  public:
   Display() : live_(isatty(STDERR_FILENO) != 0) {}
-  void Show(const orchestrator::SweepStatus& status) {
+  // `stuck`: why nothing moves and what to do about it, or empty.
+  void Show(const orchestrator::SweepStatus& status, const std::string& stuck) {
     if (live_) {
       Clear();
-      const std::string text = StatusText(status, true);
+      struct winsize window {};  // as it is now: it may have been resized
+      ioctl(STDERR_FILENO, TIOCGWINSZ, &window);
+      const std::string text = StatusText(status, stuck, true, window.ws_col, window.ws_row);
       lines_ = std::count(text.begin(), text.end(), '\n');
+      if (!stuck.empty()) lines_ += WrappedLines(stuck, window.ws_col) - 1;
       std::fputs(text.c_str(), stderr);
       std::fflush(stderr);
       return;
@@ -93,6 +122,7 @@ class Display {
     for (const orchestrator::TrialRow& row : status.rows) {
       if (!Terminal(row.state) || !shown_.insert(row.trial_id).second) continue;
       if (first) continue;  // ended before we looked
+      told_.insert(row.trial_id);
       Note(fmt::format("{} {} of {}: {} width {} on {} tokens{}", row.stage, ++ended_[row.stage],
                        CountRows(status, row.stage, true) + CountRows(status, row.stage, false),
                        core::FormatFlops(row.budget_flops), row.hidden,
@@ -105,7 +135,11 @@ class Display {
         ended_[row.stage] += Terminal(row.state);
       Note(fmt::format("{} of {} trials had ended before", shown_.size(), status.rows.size()));
     }
+    if (stuck != stuck_ && !stuck.empty()) Note(stuck);
+    stuck_ = stuck;
   }
+  // Trials whose end was printed to stay.
+  const std::set<std::string>& told() const { return told_; }
   void Clear() {
     if (live_ && lines_ > 0) std::fprintf(stderr, "\033[%ldA\033[J", lines_);
     lines_ = 0;
@@ -115,38 +149,32 @@ class Display {
   const bool live_;
   long lines_ = 0;
   bool looked_ = false;
-  std::set<std::string> shown_;
+  std::string stuck_;
+  std::set<std::string> shown_, told_;
   std::map<std::string, int64_t> ended_;  // by stage
 };
 
-absl::StatusOr<std::vector<Json>> ForecastRows(orchestrator::Reader& reader,
-                                               const std::string& sweep) {
-  return reader.Rows(
-      "SELECT name, status, law, budget_flops, loss, interval_lo, interval_hi, interval_level, "
-      "outcome_loss, error_rel, inside, registered_unix_ms, record_hash, target_trial_id, sweep, "
-      "observations_hash FROM v_forecasts WHERE sweep=?1 ORDER BY forecast_id",
-      sweep);
-}
-
 // With the warnings of each but those in `explained`, whose fit is printed beside them.
-std::string ForecastText(const std::vector<Json>& rows, const std::set<std::string>& explained) {
+std::string ForecastText(const std::vector<Json>& forecasts,
+                         const std::set<std::string>& explained) {
   std::string text;
-  for (const Json& row : rows) {
+  for (const Json& f : forecasts) {
+    const Json& interval = f["interval"];
     text += fmt::format(
-        "forecast {} ({}): {:.4f}, {:.0f} % prediction interval {:.4f} .. {:.4f}, "
+        "forecast {} ({}): {:.4f}, {:.0f} % {} interval {:.4f} .. {:.4f}, "
         "registered {} before the target ran\n",
-        row["name"].get<std::string>(), row["law"].get<std::string>(), row["loss"].get<double>(),
-        100 * row["interval_level"].get<double>(), row["interval_lo"].get<double>(),
-        row["interval_hi"].get<double>(),
-        core::FormatUnixMs(row["registered_unix_ms"].get<int64_t>()));
-    if (row["outcome_loss"].is_number()) {
+        f["name"].get<std::string>(), f["law"].get<std::string>(), f["loss"].get<double>(),
+        100 * interval["level"].get<double>(), interval["kind"].get<std::string>(),
+        interval["lo"].get<double>(), interval["hi"].get<double>(),
+        f["registered_at"].get<std::string>());
+    if (f["outcome_loss"].is_number()) {
       text += fmt::format("  outcome {:.4f}: forecast off by {:+.2f} %, {} the interval\n",
-                          row["outcome_loss"].get<double>(), 100 * row["error_rel"].get<double>(),
-                          row["inside"].get<int64_t>() != 0 ? "inside" : "OUTSIDE");
+                          f["outcome_loss"].get<double>(), 100 * f["error_rel"].get<double>(),
+                          f["inside"].get<bool>() ? "inside" : "OUTSIDE");
     } else {
-      text += fmt::format("  status {}: no outcome yet\n", row["status"].get<std::string>());
+      text += fmt::format("  status {}: no outcome yet\n", f["status"].get<std::string>());
     }
-    if (explained.count(row["name"]) == 0) text += WarningLines(row["warnings"]);
+    if (explained.count(f["name"]) == 0) text += WarningLines(f["warnings"]);
   }
   return text;
 }
@@ -168,38 +196,57 @@ std::string ResumeArguments(const FollowOptions& options) {
                      options.start_workers ? "" : " --no-workers");
 }
 
-std::string StatusText(const orchestrator::SweepStatus& status, bool color) {
-  const char* const bold = color ? "\033[1m" : "";
-  const char* const plain = color ? "\033[0m" : "";
-  std::string text = fmt::format("{}{}{}", bold, status.sweep, plain);
-  for (const auto& [state, count] : status.counts) text += fmt::format("  {} {}", state, count);
-  text += fmt::format("  |  {:.0f} % of {} FLOPs",
+std::string StatusText(const orchestrator::SweepStatus& status, const std::string& stuck,
+                       bool color, int columns, int lines) {
+  // A line that fills the last column wraps on some terminals.
+  const auto cut = [&](const std::string& line) {
+    return columns > 0 ? line.substr(0, columns - 1) : line;
+  };
+  std::string head = status.sweep;
+  for (const auto& [state, count] : status.counts) head += fmt::format("  {} {}", state, count);
+  head += fmt::format("  |  {:.0f} % of {} FLOPs",
                       status.flops_planned > 0 ? 100 * status.flops_done / status.flops_planned : 0,
                       core::FormatFlops(status.flops_planned));
-  if (status.flops_per_second > 0) {
-    text += fmt::format(", {:.3g} GFLOP/s", status.flops_per_second / 1e9);
-  }
   if (status.eta_seconds.has_value()) {
-    text += fmt::format(", about {} left", core::FormatDuration(*status.eta_seconds));
+    head += fmt::format(", about {} left", core::FormatDuration(*status.eta_seconds));
   }
-  text += '\n';
+  if (status.flops_per_second > 0) {
+    head += fmt::format(", {:.3g} GFLOP/s", status.flops_per_second / 1e9);
+  }
+  head = cut(head);
+  if (color)
+    head.insert(std::min(head.size(), status.sweep.size()), "\033[0m").insert(0, "\033[1m");
+  std::vector<std::string> rows;
+  const int bar = columns > 0 ? std::clamp(columns - 73, 4, 20) : 20;
   for (const orchestrator::TrialRow& row : status.rows) {
     if (row.state != "LEASED") continue;
     const double share = row.steps > 0 ? static_cast<double>(row.step) / row.steps : 0;
-    const int filled = static_cast<int>(20 * share);
-    text += fmt::format("  {} {:>7} width {:<4} [{}{}] {:>3.0f} %  {:>7} tok/s  loss {}\n",
-                        row.trial_id.substr(0, 8), core::FormatFlops(row.budget_flops), row.hidden,
-                        std::string(filled, '='), std::string(20 - filled, ' '), 100 * share,
-                        row.tokens_per_s > 0 ? core::FormatCount(row.tokens_per_s) : "-",
-                        row.train_loss.has_value() ? fmt::format("{:.3f}", *row.train_loss) : "-");
+    const int filled = static_cast<int>(bar * share);
+    rows.push_back(cut(
+        fmt::format("  {} {:<6} {:>7} width {:<4} [{}{}] {:>3.0f} %  {:>7} tok/s  loss {}",
+                    row.trial_id.substr(0, 8), row.stage, core::FormatFlops(row.budget_flops),
+                    row.hidden, std::string(filled, '='), std::string(bar - filled, ' '),
+                    100 * share, row.tokens_per_s > 0 ? core::FormatCount(row.tokens_per_s) : "-",
+                    row.train_loss.has_value() ? fmt::format("{:.3f}", *row.train_loss) : "-")));
   }
+  // Beside the rows: the head, `stuck`, and the line that the cursor is left on.
+  const size_t room =
+      lines > 0 ? std::max(1, lines - 2 - WrappedLines(stuck, columns)) : rows.size();
+  if (rows.size() > room) {
+    const size_t more = rows.size() - (room - 1);
+    rows.resize(room - 1);
+    rows.push_back(cut(fmt::format("  and {} more running", more)));
+  }
+  std::string text = head + "\n";
+  for (const std::string& row : rows) text += row + "\n";
+  if (!stuck.empty()) text += stuck + "\n";
   return text;
 }
 
-absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint) {
-  const auto client = orchestrator::Client::Connect(endpoint);
-  ASSIGN_OR_RETURN(const auto info, client->Info());
-  if (info.workers() > 0) return 0;
+absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint,
+                                  orchestrator::Reader& reader) {
+  ASSIGN_OR_RETURN(const bool there, HasWorker(reader));
+  if (there) return 0;
   orchestrator::WorkerOptions workers;
   workers.db_path = options.db_path;
   workers.sweep_worker = WorkerProgram();
@@ -252,14 +299,22 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
   std::set<std::string> registered_here;  // by `summary`
   int64_t last_look_ms = 0;
   std::string notice;  // the coordinator's, as last shown
+  int64_t moving_ms = core::SystemClock().MonotonicMs();
   while (true) {
-    ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader->Status(options.sweep));
-    display.Show(status);
+    ASSIGN_OR_RETURN(orchestrator::SweepStatus status, reader->Status(options.sweep));
+    ASSIGN_OR_RETURN(const std::string stands, WhyStuck(*reader, status, global));
+    const int64_t now = core::SystemClock().MonotonicMs();
+    if (stands.empty()) moving_ms = now;
+    if (!stands.empty()) status.eta_seconds.reset();  // leases that nobody works on
+    // What is missing is started below; that may take a moment.
+    display.Show(status, options.advance && now - moving_ms < kPatienceMs ? "" : stands);
     const int64_t open_fit = CountRows(status, "fit", false);
     const int64_t open_targets = CountRows(status, "target", false);
-    ASSIGN_OR_RETURN(const auto forecasts, ForecastRows(*reader, options.sweep));
+    ASSIGN_OR_RETURN(const ForecastCounts forecasts, CountForecasts(*reader, options.sweep));
+    int64_t on_record = 0;
+    for (const auto& [state, count] : forecasts) on_record += count;
     const bool wants_forecasts = file.forecast_register && !file.forecast_at.empty();
-    const bool registered = forecasts.size() >= file.forecast_at.size();
+    const bool registered = on_record >= static_cast<int64_t>(file.forecast_at.size());
     if (g_interrupted.exchange(false)) {
       display.Clear();
       Note(fmt::format("detached: '{}' goes on. Come back with: {}", options.sweep,
@@ -287,17 +342,18 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
       if (entries.empty()) {
         return absl::InternalError(fmt::format(
             "sweep '{}' has {} forecasts registered and wants {}, but none could be added",
-            options.sweep, forecasts.size(), file.forecast_at.size()));
+            options.sweep, on_record, file.forecast_at.size()));
       }
       for (const RegisteredForecast& entry : entries) {
         registered_here.insert(entry.name);
         Note(fmt::format(
-            "registered {}: {} params on {} tokens will reach {:.4f}, {:.0f} % prediction interval "
+            "registered {}: {} params on {} tokens will reach {:.4f}, {:.0f} % {} interval "
             "{:.4f} .. {:.4f} ({}); record {}; the target is released",
             entry.name, core::FormatCount(static_cast<double>(entry.target.params)),
             core::FormatCount(static_cast<double>(entry.target.tokens)), entry.forecast.loss,
-            100 * entry.forecast.interval.level, entry.forecast.interval.lo,
-            entry.forecast.interval.hi, entry.forecast.law, entry.record_hash.substr(0, 12)));
+            100 * entry.forecast.interval.level, fit::Name(entry.forecast.interval.kind),
+            entry.forecast.interval.lo, entry.forecast.interval.hi, entry.forecast.law,
+            entry.record_hash.substr(0, 12)));
         std::fputs(WarningLines(WarningsOf(fit::FitJson(summary),
                                            {{"law", entry.forecast.law},
                                             {"budget_flops", entry.target.recipe_flops}}))
@@ -307,16 +363,12 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
       continue;
     }
     if (open_fit == 0 && open_targets == 0) {
-      display.Show(status);
       display.Clear();
       const int64_t failed = FailedTrials(status);
-      NoteFailures(status);
-      std::vector<Json> record = forecasts;
+      NoteFailures(status, display.told());
       Json stored;  // the newest forecast's
-      for (Json& row : record) {
-        ASSIGN_OR_RETURN(stored, StoredFit(*reader, row));
-        row["warnings"] = WarningsOf(stored, row);
-      }
+      ASSIGN_OR_RETURN(const std::vector<Json> record,
+                       ReadForecasts(*reader, options.sweep, &stored));
       if (global.Format() == OutputFormat::kJson) {
         Json out = {{"sweep", options.sweep},
                     {"counts", status.counts},
@@ -332,20 +384,13 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
                             core::FormatFlops(status.flops_spent),
                             core::FormatDuration(status.trainer_seconds));
         text += ForecastText(record, registered_here);
-        double largest = 0;
-        for (const orchestrator::TrialRow& row : status.rows)
-          largest = std::max(largest, row.budget_flops);
-        std::string next =
-            CommandLine(global, fmt::format("fit --sweep {} --predict {}", options.sweep,
-                                            core::FormatFlops(10 * largest)));
-        if (!record.empty()) next += "\n      " + CommandLine(global, "forecasts");
-        Note(fmt::format("next: {}\n      {}", next,
-                         CommandLine(global, "query 'SELECT * FROM v_observations'")));
         RETURN_IF_ERROR(Print(text));
+        // Nobody waits: coordinator and workers are out of the question.
+        const Next next = NextOf(status, true, true, forecasts, global);
+        Note(fmt::format("{}; next: {}", next.why, next.command));
       }
       return failed > 0 ? kFailedTrials : kDone;
     }
-    const int64_t now = core::SystemClock().MonotonicMs();
     if (options.advance && now - last_look_ms > 5'000) {
       last_look_ms = now;
       auto seen = client->Info();
@@ -359,7 +404,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
         Note(notice.empty() ? "leasing goes on" : notice);
       }
       if (options.start_workers && !status.paused) {
-        const absl::Status started = EnsureWorkers(options, endpoint).status();
+        const absl::Status started = EnsureWorkers(options, endpoint, *reader).status();
         // A coordinator that just ended or is slow (a full disk) is asked again in five seconds.
         const bool passing = absl::IsUnavailable(started) || absl::IsDeadlineExceeded(started) ||
                              absl::IsResourceExhausted(started);

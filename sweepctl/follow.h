@@ -29,12 +29,16 @@ std::string ResumeArguments(const FollowOptions& options);
 // (fit, forecasts beside outcomes) on stdout. kDone, kFailedTrials or kInterrupted.
 absl::StatusOr<int> FollowSweep(const FollowOptions& options, const GlobalOptions& global);
 
-// The live table: one line a state and one a running trial. `now_unix_ms` for ages.
-std::string StatusText(const orchestrator::SweepStatus& status, bool color);
+// The live table: a line of counts, one a running trial with its stage, and `stuck`, never cut, if
+// it is not empty. `columns` and `lines` of the terminal: other lines are cut, and rows that do not
+// fit are counted in a line of their own; 0: no limit.
+std::string StatusText(const orchestrator::SweepStatus& status, const std::string& stuck,
+                       bool color, int columns, int lines);
 
-// Starts an agent when none answers to the coordinator of the database, unless one that an earlier
-// call started is alive. Returns how many.
-absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint);
+// Starts an agent when there is none (HasWorker); `endpoint` is for the message when this host has
+// no GPU for it. Returns how many.
+absl::StatusOr<int> EnsureWorkers(const FollowOptions& options, const std::string& endpoint,
+                                  orchestrator::Reader& reader);
 
 // sweep-worker beside the running program, else in PATH.
 std::string WorkerProgram();

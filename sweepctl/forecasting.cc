@@ -198,7 +198,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     request.set_interval_lo(entry.forecast.interval.lo);
     request.set_interval_hi(entry.forecast.interval.hi);
     request.set_interval_level(entry.forecast.interval.level);
-    request.set_interval_kind("prediction");
+    request.set_interval_kind(std::string(fit::Name(entry.forecast.interval.kind)));
     request.set_interval_method(entry.forecast.interval.method);
     request.set_cohort_json(Json(summary->cohort.values).dump());
     request.set_options_json(OptionsJson(exact, *summary).dump());
@@ -265,7 +265,7 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     request.set_interval_lo(forecast->interval.lo);
     request.set_interval_hi(forecast->interval.hi);
     request.set_interval_level(forecast->interval.level);
-    request.set_interval_kind("prediction");
+    request.set_interval_kind(std::string(fit::Name(forecast->interval.kind)));
     request.set_interval_method(forecast->interval.method);
     request.set_cohort_json(Json(summary.cohort.values).dump());
     request.set_options_json(OptionsJson(options, summary).dump());

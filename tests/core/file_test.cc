@@ -60,7 +60,7 @@ TEST(FileTest, ErrorsNameThePathAndTheirKind) {
   const auto missing = ReadFile(folder + "/none");
   EXPECT_EQ(missing.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr(folder + "/none"));
-  EXPECT_FALSE(ReadFile(folder).ok());  // a folder
+  EXPECT_EQ(ReadFile(folder).status().code(), absl::StatusCode::kInvalidArgument);  // a folder
   EXPECT_EQ(WriteFileAtomically(folder + "/none/a", "x").code(), absl::StatusCode::kNotFound);
   ASSERT_TRUE(WriteFileAtomically(folder + "/file", "x").ok());
   EXPECT_FALSE(MakeDirs(folder + "/file/below").ok());
@@ -77,6 +77,11 @@ TEST(SubprocessTest, ExitCodesAndSignalsComeBack) {
   EXPECT_EQ(WaitExit(*Spawn(options), 10000), 128 + 9);
   options.argv = {"/no/such/program"};
   EXPECT_EQ(Spawn(options).status().code(), absl::StatusCode::kNotFound);
+  options.argv = {"/bin/true"};
+  options.log_path = "/proc/x.log";
+  EXPECT_EQ(Spawn(options).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(Spawn(options).status().message()),
+              HasSubstr("opening log '/proc/x.log'"));
 }
 
 TEST(SubprocessTest, AGroupIsSignalledWithItsChildrenAndAWaitTimesOut) {

@@ -56,7 +56,12 @@ TEST(ControlTest, RetryAfterACrashTakesTheFailedTrialUpAgain) {
                                   "/tests/e2e/planted_trainer.py\n");
   const std::string file = box.SweepFile(
       "broken", "[1e11]", 1, "trainer: {command: [sh, " + script + "]}\nretry: {failure: 0}\n");
-  ASSERT_EQ(box.Launch(file).code, 1);
+  const Result failed = box.Launch(file);
+  ASSERT_EQ(failed.code, 1);
+  EXPECT_THAT(failed.err, HasSubstr("sweepctl retry broken --failed"));
+  const size_t why = failed.err.find("exited with code 3");
+  ASSERT_NE(why, std::string::npos);
+  EXPECT_EQ(failed.err.find("exited with code 3", why + 1), std::string::npos) << "said twice";
   ASSERT_EQ(box.Number("SELECT count(*) FROM trials WHERE state='FAILED'"), 1);
   box.Write("fixed", "");
   if (box.CoordinatorPid() > 0) KillCoordinator(box);

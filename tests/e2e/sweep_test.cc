@@ -48,8 +48,10 @@ TEST_F(SweepTest, LaunchFitsRegistersBeforeTheTargetStartsAndScores) {
   ASSERT_EQ(out["forecasts"].size(), 1u);
   const Json& forecast = out["forecasts"][0];
   EXPECT_EQ(forecast["status"], "scored");
-  EXPECT_LT(forecast["interval_lo"], forecast["loss"]);
-  EXPECT_LT(forecast["loss"], forecast["interval_hi"]);
+  EXPECT_LT(forecast["interval"]["lo"], forecast["loss"]);
+  EXPECT_LT(forecast["loss"], forecast["interval"]["hi"]);
+  EXPECT_EQ(out["forecasts"],
+            Json::parse(run.box.Sweepctl({"forecasts", "--json"}).out)["forecasts"]);
   EXPECT_FALSE(out["fit"]["fits"].empty());
 
   // Blind: on record before the first attempt of the target, and after the last fit trial.
@@ -86,6 +88,7 @@ TEST_F(SweepTest, LaunchingTheFileAgainAddsNothingAndSaysTheSame) {
   const int64_t attempts = run.box.Number("SELECT count(*) FROM attempts");
   const Result again = run.box.Launch(run.file, {"--json"});
   ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_THAT(again.err, HasSubstr("grid: 0 trials left of 6 and 0 targets, 0 FLOPs, 0 tokens\n"));
   EXPECT_THAT(again.err, HasSubstr("0 trials added, 6 shared with earlier sweeps or launches (6 "));
   EXPECT_EQ(Json::parse(again.out)["forecasts"], Json::parse(run.first.out)["forecasts"]);
   EXPECT_EQ(Json::parse(again.out)["fit"], Json::parse(run.first.out)["fit"]);
@@ -133,6 +136,7 @@ TEST_F(SweepTest, ALargerSweepReusesWhatASmallerOneFinished) {
   const std::string file = run.box.SweepFile("larger", "[1e11, 1.5e11, 2e11]", 3);
   const Result larger = run.box.Launch(file);
   ASSERT_EQ(larger.code, 0) << larger.err;
+  EXPECT_THAT(larger.err, HasSubstr("larger: 3 trials left of 9 and 0 targets"));
   EXPECT_THAT(larger.err,
               HasSubstr("3 trials added, 6 shared with earlier sweeps or launches (6 "));
   EXPECT_EQ(run.box.Number("SELECT count(*) FROM v_observations WHERE sweep='larger'"), 9);

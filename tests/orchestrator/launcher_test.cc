@@ -97,6 +97,7 @@ TEST_F(LauncherTest, AnAgentThatHasNotRegisteredGetsNoTwinUntilItHasEnded) {
   ASSERT_OK(first);
   ASSERT_EQ(first->size(), 1u);
   EXPECT_EQ(StartLocalWorkers(options)->size(), 0u);
+  EXPECT_TRUE(LocalWorkerLives(options.db_path));
   options.count = 2;
   const auto second = StartLocalWorkers(options);
   ASSERT_OK(second);
@@ -105,6 +106,7 @@ TEST_F(LauncherTest, AnAgentThatHasNotRegisteredGetsNoTwinUntilItHasEnded) {
     kill(pid, SIGKILL);
     ASSERT_TRUE(core::WaitExit(pid, 10'000).has_value());
   }
+  EXPECT_FALSE(LocalWorkerLives(options.db_path));
   options.count = 1;
   const auto again = StartLocalWorkers(options);
   ASSERT_OK(again);

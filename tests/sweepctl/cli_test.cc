@@ -1,7 +1,10 @@
 #include "sweepctl/cli.h"
 
+#include <sstream>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "sweepctl/follow.h"
 #include "sweepctl/table.h"
 
 namespace sweepctl {
@@ -59,6 +62,45 @@ TEST(TableTest, JsonLinesReadBackToTheExactValues) {
   EXPECT_EQ(first["n"], 1.5e20);
   EXPECT_EQ(first["tags"], (core::Json{"x", "y"}));
   EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2);
+}
+
+orchestrator::SweepStatus Running(int trials) {
+  orchestrator::SweepStatus status;
+  status.sweep = "a-sweep-with-a-long-name";
+  status.counts = {{"COMPLETED", 120}, {"LEASED", trials}, {"OUT_OF_MEMORY", 3}, {"PENDING", 17}};
+  status.flops_planned = 1e13;
+  status.flops_per_second = 1.23e10;
+  status.eta_seconds = 12345;
+  for (int i = 0; i < trials; ++i) {
+    orchestrator::TrialRow row;
+    row.trial_id = "0123456789ab";
+    row.stage = i == 0 ? "target" : "fit";
+    row.state = "LEASED";
+    row.budget_flops = 3e12;
+    row.hidden = 1024;
+    row.steps = 100;
+    row.step = 50;
+    row.tokens_per_s = 123456;
+    row.train_loss = 3.25;
+    status.rows.push_back(row);
+  }
+  return status;
+}
+
+TEST(StatusTextTest, NoLineIsWiderAndNoTableHigherThanTheTerminal) {
+  const std::string stuck(100, 'x');
+  const std::string text = StatusText(Running(30), stuck, false, 80, 24);
+  std::istringstream lines(text);
+  int height = 0;
+  for (std::string line; std::getline(lines, line); ++height) {
+    if (line == stuck) ++height;  // it wraps
+    EXPECT_TRUE(line.size() < 80 || line == stuck) << line;
+  }
+  EXPECT_EQ(height, 23);
+  EXPECT_THAT(text, testing::HasSubstr("01234567 target   3e+12 width 1024 [===    ]  50 %"));
+  EXPECT_THAT(text, testing::HasSubstr("loss 3.250\n"));
+  EXPECT_THAT(text, testing::HasSubstr("and 11 more running\n"));
+  EXPECT_THAT(StatusText(Running(30), "", false, 0, 0), testing::Not(testing::HasSubstr("more")));
 }
 
 }  // namespace

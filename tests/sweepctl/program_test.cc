@@ -191,7 +191,8 @@ TEST(ProgramTest, AWrongCommandLineExits2) {
        {"", "plan", "plan a b", "recipe", "recipe show delphy", "plan x --output xml",
         "recipe show delphi --hidden 512", "recipe show delphi --budget 3e20 --hidden 513",
         "recipe show delphi --budget -1", "recipe show delphi-nano --budget 1e12 --set nope=1",
-        "plan sweeps/quickstart.yaml --flops-per-second fast"})
+        "plan sweeps/quickstart.yaml --flops-per-second fast",
+        "plan sweeps/quickstart.yaml --data-root /no/such"})
     EXPECT_EQ(Sweepctl(args).code, 2) << args;
   const Result misspelt = Sweepctl("plam");
   EXPECT_EQ(misspelt.code, 2);
@@ -218,6 +219,17 @@ TEST(ProgramTest, TheSchemaIsJsonAndConstantsCarryTheirSource) {
   const Json recipe = Sweepctl("recipe show delphi-nano --json").json();
   for (const Json& constant : recipe["constants"]) EXPECT_NE(constant["source"], "");
   EXPECT_EQ(Sweepctl("recipe list --json").json()["rows"].size(), 3u);
+}
+
+TEST(LaunchTest, WithoutATerminalItWantsYesAndWithoutAFolderItMakesNone) {
+  const std::string folder = testing::TempDir() + "no-such-folder";
+  const Result unasked =
+      Sweepctl("launch sweeps/quickstart.yaml --db " + testing::TempDir() + "unasked.db");
+  EXPECT_EQ(unasked.code, 2);
+  EXPECT_THAT(unasked.err, testing::HasSubstr("--yes"));
+  const Result nowhere = Sweepctl("launch sweeps/quickstart.yaml --yes --db " + folder + "/s.db");
+  EXPECT_EQ(nowhere.code, 65);
+  EXPECT_THAT(nowhere.err, testing::HasSubstr("there is no folder " + folder));
 }
 
 }  // namespace

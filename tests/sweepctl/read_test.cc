@@ -1,7 +1,10 @@
 // The verbs that read a database, run as programs on databases made by the store.
+#include <unistd.h>
+
 #include <filesystem>
 #include <sstream>
 
+#include "orchestrator/lock_file.h"
 #include "orchestrator/serve.h"
 #include "orchestrator/store/schema.h"
 #include "tests/sweepctl/planted_sweep.h"
@@ -69,6 +72,30 @@ TEST_F(ReadTest, StatusTellsCountsSpendForecastsAndTheNextCommand) {
   const Result misspelt = Run("status nanno");
   EXPECT_EQ(misspelt.code, 65);
   EXPECT_THAT(misspelt.err, HasSubstr("did you mean 'nano'?"));
+}
+
+TEST_F(ReadTest, StatusSaysThatTrialsWaitForAWorkerUntilOneIsHeardOf) {
+  const std::string copy = dir_->File("no-worker.db");
+  std::filesystem::copy_file(Db(), copy, std::filesystem::copy_options::overwrite_existing);
+  const auto lock = orchestrator::DatabaseLock::Take(copy);  // a coordinator runs
+  ASSERT_OK(lock);
+  const auto hear_of = [&](const std::string& host, int64_t pid) {
+    auto store = orchestrator::Store::Open(copy).value();
+    sweep::v1::RegisterRequest worker;
+    worker.set_worker_id(host);
+    worker.set_host(host);
+    worker.set_pid(pid);
+    ASSERT_OK(store->RegisterWorker(worker, core::SystemClock().UnixMs()));
+  };
+  char here[256] = "";
+  gethostname(here, sizeof(here) - 1);
+  hear_of(here, 1 << 30);  // a process that is gone, whenever it was heard of
+  Result text = Sweepctl("status nano --db " + copy);
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_THAT(text.err, StartsWith("no worker: 2 trials wait; next: "));
+  EXPECT_THAT(text.err, HasSubstr("sweepctl resume nano --db " + copy));
+  hear_of("elsewhere", 1 << 30);
+  EXPECT_THAT(Sweepctl("status nano --db " + copy).err, StartsWith("running; next: "));
 }
 
 TEST_F(ReadTest, ForecastsAreCountedBeforeErrorsAndTheChainIsIntact) {

@@ -1,0 +1,54 @@
+#include "sweepctl/forecast_json.h"
+
+#include "core/status_macros.h"
+#include "core/units.h"
+#include "sweepctl/forecast_warnings.h"
+
+namespace sweepctl {
+
+using core::Json;
+
+Json ForecastJson(const Json& row, const Json& warnings) {
+  return {{"name", row["name"]},
+          {"sweep", row["sweep"]},
+          {"status", row["status"]},
+          {"status_reason", row["status_reason"]},
+          {"registered_at", core::FormatUnixMs(row["registered_unix_ms"].get<int64_t>())},
+          {"law", row["law"]},
+          {"primary", row["primary"] != 0},
+          {"target_trial_id", row["target_trial_id"]},
+          {"target_state", row["target_state"]},
+          {"target_params", row["target_params"]},
+          {"target_tokens", row["target_tokens"]},
+          {"budget_flops", row["budget_flops"]},
+          {"metric", row["metric"]},
+          {"loss", row["loss"]},
+          {"interval",
+           {{"lo", row["interval_lo"]},
+            {"hi", row["interval_hi"]},
+            {"level", row["interval_level"]},
+            {"kind", row["interval_kind"]},
+            {"method", row["interval_method"]}}},
+          {"observations_hash", row["observations_hash"]},
+          {"record_hash", row["record_hash"]},
+          {"outcome_loss", row["outcome_loss"]},
+          {"error_rel", row["error_rel"]},
+          {"inside", row["inside"].is_null() ? Json() : Json(row["inside"] != 0)},
+          {"warnings", warnings}};
+}
+
+absl::StatusOr<std::vector<Json>> ReadForecasts(orchestrator::Reader& reader,
+                                                const std::string& sweep, Json* stored_fit) {
+  ASSIGN_OR_RETURN(
+      const std::vector<Json> rows,
+      reader.Rows("SELECT * FROM v_forecasts WHERE ?1='' OR sweep=?1 ORDER BY forecast_id", sweep));
+  std::vector<Json> forecasts;
+  for (const Json& row : rows) {
+    ASSIGN_OR_RETURN(Json fit, StoredFit(reader, row));
+    forecasts.push_back(ForecastJson(row, WarningsOf(fit, row)));
+    if (stored_fit != nullptr) *stored_fit = std::move(fit);
+  }
+  return forecasts;
+}
+
+}  // namespace sweepctl
