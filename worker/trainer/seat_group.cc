@@ -199,6 +199,10 @@ absl::StatusOr<std::shared_ptr<SeatGroup>> SeatGroup::Make(const recipes::Plan& 
 
   std::string error;
   shape.context = CudaContext::Create(options.device, &error, shape.seats, shape.needed_bytes);
+  if (shape.context == nullptr && shape.seats > 1) {  // a device that maps no memory: each alone
+    shape.seats = 1;
+    shape.context = CudaContext::Create(options.device, &error);
+  }
   if (shape.context == nullptr) return absl::UnavailableError(error);
   auto out_of_memory = [&] {
     return absl::ResourceExhaustedError(
