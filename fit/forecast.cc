@@ -14,11 +14,36 @@ namespace fit {
 
 namespace {
 
-// Warnings about single budgets stay with the fit; those about the law as a whole go along with
-// every number taken from it.
+// Warnings about the law as a whole go along with every number taken from it; those about single
+// budgets stay with the fit, and LeftOutBudgets sums them up.
 bool BearsOnForecast(const Warning& warning) {
   return warning.code != kEdgeMinimum && warning.code != kWrongCurvature &&
          warning.code != kTooFewPoints;
+}
+
+// Budgets that the law could not use, and how far the target lies from what it did use. Empty:
+// none.
+std::string LeftOutBudgets(const LawFit& fit, double target_flops) {
+  constexpr size_t kNamed = 3;
+  std::vector<std::string> refused;
+  double kept = 0;
+  for (const BudgetOptimum& budget : fit.budgets) {
+    if (budget.minimum.status == MinimumStatus::kInterior) {
+      kept = std::max(kept, budget.minimum.budget_flops);
+    } else {
+      refused.push_back(core::FormatFlops(budget.minimum.budget_flops));
+    }
+  }
+  if (refused.empty() || kept == 0) return "";
+  std::string names;
+  for (size_t i = 0; i < std::min(refused.size(), kNamed); ++i)
+    names += (i == 0 ? "" : ", ") + refused[i];
+  if (refused.size() > kNamed) names += ", ...";
+  return fmt::format(
+      "{} leaves out {} of {} budgets, whose minima it cannot use: {}; the largest it keeps is {}, "
+      "and {} is {:.3g} times that",
+      fit.law, refused.size(), fit.budgets.size(), names, core::FormatFlops(kept),
+      core::FormatFlops(target_flops), target_flops / kept);
 }
 
 // Why a law does not join the average, by its code; empty where it does.
@@ -266,6 +291,8 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
     for (const Warning& warning : law->fit().warnings)
       if (BearsOnForecast(warning) && !Has(forecast->warnings, warning.code))
         forecast->warnings.push_back(warning);
+    if (std::string text = LeftOutBudgets(law->fit(), flops); !text.empty())
+      forecast->warnings.push_back(Warn(kBudgetsLeftOut, std::move(text)));
     forecast->primary = forecast->law == primary;
     forecast->metric = scale.metric;
     forecast->reach = flops / scale.largest_flops;

@@ -50,6 +50,7 @@ inline constexpr std::string_view kAbstains = "abstains";
 inline constexpr std::string_view kCheckpoints = "checkpoints";
 inline constexpr std::string_view kEstimateOutside = "estimate-outside-interval";
 inline constexpr std::string_view kMixedColumns = "mixed-columns";
+inline constexpr std::string_view kBudgetsLeftOut = "budgets-left-out";
 
 inline Warning Warn(std::string_view code, std::string text) {
   return {std::string(code), std::move(text)};

@@ -110,12 +110,19 @@ TEST(FitTest, EdgeMinimaAreLeftOutAndNamed) {
   off.budgets = {1e21};
   off.shift = 2.5;  // every size too large
   for (const Observation& o : off.Draw()) runs.push_back(o);
-  const auto summary = RunFit(runs, Quick());
+  FitOptions options = Quick();
+  options.predict = {1e22};
+  const auto summary = RunFit(runs, options);
   ASSERT_TRUE(summary.ok()) << summary.status();
   const LawFit& frontier = FitOf(*summary, "frontier");
   EXPECT_EQ(frontier.n, 6u);
   EXPECT_THAT(TextOf(frontier.warnings, kEdgeMinimum), HasSubstr("1e+21"));
   EXPECT_THAT(TextOf(frontier.warnings, kEdgeMinimum), HasSubstr("smaller"));
+  // And beside every number that hangs on it, the primary one first.
+  ASSERT_TRUE(summary->predictions[0].primary);
+  EXPECT_THAT(
+      TextOf(summary->predictions[0].warnings, kBudgetsLeftOut),
+      testing::AllOf(HasSubstr("1 of 7 budgets"), HasSubstr("1e+21; the largest it keeps is")));
 }
 
 TEST(FitTest, ConstantTokensPerParameterIsCalledCollinear) {

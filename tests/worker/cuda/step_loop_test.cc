@@ -16,6 +16,26 @@
 namespace worker {
 namespace {
 
+void DrawWeights(const Parameters& layout, uint64_t seed, CpuParameters<float>& host) {
+  core::Rng weights(seed);
+  for (const ParameterView& view : layout.views()) {
+    for (int64_t i = 0; i < view.elements(); ++i)
+      host.view(view)[i] = view.cols == 1 ? 1.0f : static_cast<float>(0.1 * weights.Normal());
+  }
+}
+
+StepLoop::Fill FillOf(int64_t batch_tokens, uint64_t seed) {
+  return [batch_tokens, seed](int64_t s, int32_t* tokens, int32_t* targets, float* hyper) {
+    core::Rng rng(seed * 1000 + s);
+    for (int64_t i = 0; i < batch_tokens; ++i) {
+      tokens[i] = static_cast<int32_t>(rng.Below(8));
+      targets[i] = (tokens[i] * 3 + 1) % 8;
+    }
+    hyper[0] = static_cast<float>(s + 1);
+    hyper[1] = hyper[2] = 3e-3f;
+  };
+}
+
 // Losses and gradient norms of `steps` steps of a small model on random tokens: everything is made
 // anew, so a call shows what a process would that trains this trial alone or among others.
 std::vector<double> Train(int64_t micro_batch, int64_t steps, uint64_t seed) {
@@ -32,26 +52,13 @@ std::vector<double> Train(int64_t micro_batch, int64_t steps, uint64_t seed) {
   const auto loop = StepLoop::Create(context.get(), micro.get(), optimise.get(),
                                      LoopGraph(plan, micro_batch, *step, *update));
   CpuParameters<float> host(layout);
-  core::Rng weights(seed);
-  for (const ParameterView& view : layout.views()) {
-    for (int64_t i = 0; i < view.elements(); ++i)
-      host.view(view)[i] = view.cols == 1 ? 1.0f : static_cast<float>(0.1 * weights.Normal());
-  }
+  DrawWeights(layout, seed, host);
   parameters->UploadWeights(host, *context);
   std::vector<double> out;
   // Uneven pieces, so that runs end anywhere in the ring.
   for (int64_t first = 0, count = 1; first < steps; first += count, count = count % 5 + 1) {
     count = std::min(count, steps - first);
-    const auto results =
-        loop->Run(first, count, [&](int64_t s, int32_t* tokens, int32_t* targets, float* hyper) {
-          core::Rng rng(seed * 1000 + s);
-          for (int64_t i = 0; i < plan.batch * plan.seq_len; ++i) {
-            tokens[i] = static_cast<int32_t>(rng.Below(8));
-            targets[i] = (tokens[i] * 3 + 1) % 8;
-          }
-          hyper[0] = static_cast<float>(s + 1);
-          hyper[1] = hyper[2] = 3e-3f;
-        });
+    const auto results = loop->Run(first, count, FillOf(plan.batch * plan.seq_len, seed));
     for (const DeviceStepResult& r : results) {
       out.push_back(r.nats);
       out.insert(out.end(), r.grad_norms.begin(), r.grad_norms.end());
@@ -109,23 +116,10 @@ std::vector<std::vector<double>> TrainInSeats(int64_t micro_batch,
   for (size_t seat = 0; seat < seeds.size(); ++seat) {
     EXPECT_TRUE(seat == 0 || context->OpenSeat(static_cast<int>(seat)));
     CpuParameters<float> host(layout);
-    core::Rng weights(seeds[seat]);
-    for (const ParameterView& view : layout.views()) {
-      for (int64_t i = 0; i < view.elements(); ++i)
-        host.view(view)[i] = view.cols == 1 ? 1.0f : static_cast<float>(0.1 * weights.Normal());
-    }
+    DrawWeights(layout, seeds[seat], host);
     context->UseSeats(static_cast<int>(seat), 1);
     parameters->UploadWeights(host, *context);
-    fills.push_back(
-        [&plan, seed = seeds[seat]](int64_t s, int32_t* tokens, int32_t* targets, float* hyper) {
-          core::Rng rng(seed * 1000 + s);
-          for (int64_t i = 0; i < plan.batch * plan.seq_len; ++i) {
-            tokens[i] = static_cast<int32_t>(rng.Below(8));
-            targets[i] = (tokens[i] * 3 + 1) % 8;
-          }
-          hyper[0] = static_cast<float>(s + 1);
-          hyper[1] = hyper[2] = 3e-3f;
-        });
+    fills.push_back(FillOf(plan.batch * plan.seq_len, seeds[seat]));
   }
   for (const auto& [who, count] : runs) {
     std::vector<StepLoop::SeatRun> seats;

@@ -326,8 +326,8 @@ void Gemm(CudaContext& context, const GemmShape& shape, const bf16* a, const bf1
   });
 }
 
-std::string BatchedGemmsText(const CudaContext& context) {
-  const auto& batched = const_cast<CudaContext&>(context).handles().batched_gemms;
+std::string BatchedGemmsText(CudaContext& context) {
+  const auto& batched = context.handles().batched_gemms;
   int together = 0, all = 0;
   std::string apart;
   if (batched != nullptr) {

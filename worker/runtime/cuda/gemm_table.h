@@ -13,7 +13,7 @@ class CudaContext;
 void SettleGemms(CudaContext& context);
 
 // For people: how many of the products that this context ran for several seats take one launch.
-std::string BatchedGemmsText(const CudaContext& context);
+std::string BatchedGemmsText(CudaContext& context);
 
 // The table as text: a line that names library and device, then one line a shape in a fixed order.
 // Its SHA-256 is what provenance carries: the same table, the same bits.
