@@ -1,10 +1,12 @@
-// cuDNN's fused attention, planned once a shape and process: planning compiles kernels.
+// Our kernels where they take the shape; else cuDNN's fused attention, planned once a shape and
+// process: planning compiles kernels.
 #include <array>
 #include <map>
 #include <memory>
 #include <mutex>
 
 #include "worker/ops/attention.h"
+#include "worker/ops/attention_cuda.h"
 #include "worker/runtime/cuda/cuda_exec.h"
 #include "worker/runtime/cuda/cudnn_attention.h"
 
@@ -29,7 +31,15 @@ AttentionProblem ProblemOf(const Dims& q, const AttentionShape& shape) {
 }
 
 cudnnContext* Cudnn(const CudaExec& exec) {
-  return static_cast<cudnnContext*>(exec.context.handles().cudnn);
+  return static_cast<cudnnContext*>(exec.context.Cudnn());
+}
+
+AttentionSizes SizesOf(const Dims& q, const AttentionShape& shape) {
+  return {.batch = q[0],
+          .length = q[1],
+          .heads = shape.heads,
+          .kv_heads = shape.kv_heads,
+          .head_dim = shape.head_dim};
 }
 
 template <typename T>
@@ -63,6 +73,15 @@ const CudnnAttention& PlanOf(const CudaExec& exec, const AttentionShape& shape) 
 }  // namespace
 
 void AttentionOp::RunCuda(const CudaExec& exec) const {
+  if (HasFusedAttention(shape_.head_dim)) {
+    const AttentionSizes sizes = SizesOf(exec.InDims(0), shape_);
+    return FusedAttention(exec.context, {.sizes = sizes,
+                                         .q = exec.In(0),
+                                         .k = exec.In(1),
+                                         .v = exec.In(2),
+                                         .o = exec.Out(0),
+                                         .lse = exec.OutF32(1)});
+  }
   const CudnnAttention& plan = PlanOf(exec, shape_);
   void* workspace = exec.Scratch<std::byte>(static_cast<int64_t>(plan.workspace_bytes()));
   AtEachSeat(exec.context, [&](cudaStream_t stream, int64_t shift) {
@@ -74,6 +93,19 @@ void AttentionOp::RunCuda(const CudaExec& exec) const {
 }
 
 void AttentionBackwardOp::RunCuda(const CudaExec& exec) const {
+  if (HasFusedAttention(shape_.head_dim)) {
+    const AttentionSizes sizes = SizesOf(exec.InDims(0), shape_);
+    return FusedAttentionBackward(exec.context, {.sizes = sizes,
+                                                 .q = exec.In(0),
+                                                 .k = exec.In(1),
+                                                 .v = exec.In(2),
+                                                 .o = exec.In(3),
+                                                 .lse = exec.InF32(4),
+                                                 .dout = exec.In(5),
+                                                 .dq = exec.Out(0),
+                                                 .dk = exec.Out(1),
+                                                 .dv = exec.Out(2)});
+  }
   const CudnnAttention& plan = PlanOf(exec, shape_);
   void* workspace = exec.Scratch<std::byte>(static_cast<int64_t>(plan.workspace_bytes()));
   AtEachSeat(exec.context, [&](cudaStream_t stream, int64_t shift) {

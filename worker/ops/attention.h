@@ -12,6 +12,12 @@
 
 namespace worker {
 
+// Whether CUDA runs a head size with our own kernels (attention_forward.cu, attention_backward.cu)
+// and not with cuDNN's.
+constexpr bool HasFusedAttention(int64_t head_dim) {
+  return head_dim == 32 || head_dim == 64 || head_dim == 128;
+}
+
 TensorId Attention(Graph& graph, TensorId q, TensorId k, TensorId v, const AttentionShape& shape);
 
 class AttentionOp : public Op {

@@ -17,6 +17,7 @@
 #include "worker/ops/head_loss_cuda.h"
 #include "worker/ops/head_loss_fused.cuh"
 #include "worker/ops/hopper.cuh"
+#include "worker/ops/tensor_map.cuh"
 
 namespace worker {
 namespace {
@@ -57,18 +58,6 @@ struct Item {
     return i == 0 ? count - 1 : i - 1;
   }
   int resident, begin = 0, count, split = 0;
-};
-
-template <int STAGES>
-struct Ring {
-  __device__ void Next() {
-    if (++stage == STAGES) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-  int stage = 0;
-  uint32_t parity = 0;
 };
 
 template <Pass PASS, int C, int N, int STAGES, bool TURNS>
@@ -271,27 +260,10 @@ __global__ void SumParts(const float4* __restrict__ parts, int splits, int64_t n
 // (seats, rows, C) bf16, copied in boxes of box_rows x 64.
 CUtensorMap MapOf(const bf16* data, int64_t rows, int64_t channels, int box_rows,
                   const Seats& seats) {
-  static const auto encode = [] {
-    void* entry = nullptr;
-    cudaDriverEntryPointQueryResult found;
-    CUDA_OK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
-                                             cudaEnableDefault, &found));
-    SWEEP_CHECK(found == cudaDriverEntryPointSuccess);
-    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
-  }();
-  CUtensorMap map;
-  const cuuint64_t dims[3] = {static_cast<cuuint64_t>(channels), static_cast<cuuint64_t>(rows),
-                              static_cast<cuuint64_t>(seats.count)};
-  const cuuint64_t row_bytes = dims[0] * 2;
-  const cuuint64_t strides[2] = {
-      row_bytes, seats.count > 1 ? static_cast<cuuint64_t>(seats.stride) : row_bytes * dims[1]};
-  const cuuint32_t box[3] = {64, static_cast<cuuint32_t>(box_rows), 1}, steps[3] = {1, 1, 1};
-  const CUresult result =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<bf16*>(data), dims, strides, box,
-             steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  SWEEP_CHECK(result == CUDA_SUCCESS);
-  return map;
+  const int64_t row_bytes = channels * 2;
+  return TensorMapOf(data, {channels, rows, seats.count},
+                     {row_bytes, seats.count > 1 ? seats.stride : row_bytes * rows},
+                     {64, box_rows, 1});
 }
 
 template <Pass PASS, int C, int N, int STAGES, bool TURNS = true>

@@ -49,6 +49,15 @@ __device__ inline void CopyBox(uint32_t to, const CUtensorMap* map, int column, 
       "l"(map), "r"(column), "r"(row), "r"(plane), "r"(barrier)
       : "memory");
 }
+// The same of a 5-D tensor.
+__device__ inline void CopyBox(uint32_t to, const CUtensorMap* map, const int (&at)[5],
+                               uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];" ::"r"(to),
+      "l"(map), "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]), "r"(at[4]), "r"(barrier)
+      : "memory");
+}
 // `bytes` and both addresses are multiples of 16.
 __device__ inline void CopyBytes(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
   asm volatile(
@@ -57,6 +66,19 @@ __device__ inline void CopyBytes(uint32_t to, const void* from, uint32_t bytes, 
       "l"(from), "r"(bytes), "r"(barrier)
       : "memory");
 }
+
+// Position in a ring of buffers that one side fills and the other frees.
+template <int STAGES>
+struct Ring {
+  __device__ void Next() {
+    if (++stage == STAGES) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+  int stage = 0;
+  uint32_t parity = 0;
+};
 
 // Named barriers (1 to 15) among `threads` threads.
 __device__ inline void NamedSync(int name, int threads) {
@@ -96,6 +118,14 @@ __device__ inline void Pin(T (&x)[COUNT]) {
   }
 }
 
+// Four 8 x 8 blocks of bf16: lane l gives the address of row l % 8 of block l / 8.
+__device__ inline void LoadMatrix(uint32_t address, uint32_t* to) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(address)
+               : "memory");
+}
+
 // Operand of wgmma whose rows are contiguous along the product's inner dimension ("K-major"): 16
 // inner elements are 32 bytes further, groups of 8 rows 1024 bytes apart.
 __device__ inline uint64_t RowOperand(uint32_t address) {
@@ -112,14 +142,20 @@ __device__ inline uint64_t ColumnOperand(uint32_t address, uint32_t chunk_bytes)
 #define WORKER_D8(d, i)                                                                       \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
-#define WORKER_D32(d, i) \
+#define WORKER_D32AT(d, i) \
   WORKER_D8(d, i), WORKER_D8(d, i + 8), WORKER_D8(d, i + 16), WORKER_D8(d, i + 24)
-#define WORKER_D40(d) WORKER_D32(d, 0), WORKER_D8(d, 32)
+#define WORKER_D16(d) WORKER_D8(d, 0), WORKER_D8(d, 8)
+#define WORKER_D32(d) WORKER_D32AT(d, 0)
+#define WORKER_D40(d) WORKER_D32(d), WORKER_D8(d, 32)
 #define WORKER_D48(d) WORKER_D40(d), WORKER_D8(d, 40)
-#define WORKER_D64(d) WORKER_D32(d, 0), WORKER_D32(d, 32)
+#define WORKER_D64(d) WORKER_D32(d), WORKER_D32AT(d, 32)
 #define WORKER_D88(d) WORKER_D64(d), WORKER_D8(d, 64), WORKER_D8(d, 72), WORKER_D8(d, 80)
-#define WORKER_D128(d) WORKER_D64(d), WORKER_D32(d, 64), WORKER_D32(d, 96)
+#define WORKER_D128(d) WORKER_D64(d), WORKER_D32AT(d, 64), WORKER_D32AT(d, 96)
 
+#define WORKER_N16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+#define WORKER_N32 \
+  WORKER_N16       \
+  ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define WORKER_N40                                                                                 \
   "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25," \
   "%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39"
@@ -150,16 +186,17 @@ __device__ inline uint64_t ColumnOperand(uint32_t address, uint32_t chunk_bytes)
                    : "l"(a), "l"(b), "r"(add));                                                 \
     }                                                                                           \
   };
-// d (64, N) (+)= a (64, 16) b (16, N): a in registers, b a ColumnOperand.
-#define WORKER_WGMMA_REGISTERS(N, COUNT, A0, A1, A2, A3, B, ADD)                                 \
+// The same with a in registers, as its warps hold d narrowed to bf16; b a ColumnOperand (16, N)
+// (WgmmaRegisters) or a RowOperand (N, 16) (WgmmaRegistersRows).
+#define WORKER_WGMMA_REGISTERS(NAME, TRANSPOSED, N, COUNT, A0, A1, A2, A3, B, ADD)               \
   template <>                                                                                    \
-  struct WgmmaRegisters<N> {                                                                     \
+  struct NAME<N> {                                                                               \
     static __device__ __forceinline__ void Run(float (&d)[COUNT], const uint32_t* a, uint64_t b, \
                                                int add) {                                        \
       asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" ADD                                      \
                    ", 0;\n"                                                                      \
                    "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" WORKER_N##COUNT  \
-                   "}, {%" A0 ",%" A1 ",%" A2 ",%" A3 "}, %" B ", p, 1, 1, 1;\n}"                \
+                   "}, {%" A0 ",%" A1 ",%" A2 ",%" A3 "}, %" B ", p, 1, 1, " TRANSPOSED ";\n}"   \
                    : WORKER_D##COUNT(d)                                                          \
                    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));              \
     }                                                                                            \
@@ -169,11 +206,17 @@ template <int N>
 struct WgmmaShared;
 template <int N>
 struct WgmmaRegisters;
+template <int N>
+struct WgmmaRegistersRows;
+WORKER_WGMMA_SHARED(64, 32, "32", "33", "34")
 WORKER_WGMMA_SHARED(80, 40, "40", "41", "42")
 WORKER_WGMMA_SHARED(96, 48, "48", "49", "50")
 WORKER_WGMMA_SHARED(128, 64, "64", "65", "66")
 WORKER_WGMMA_SHARED(176, 88, "88", "89", "90")
-WORKER_WGMMA_REGISTERS(128, 64, "64", "65", "66", "67", "68", "69")
-WORKER_WGMMA_REGISTERS(256, 128, "128", "129", "130", "131", "132", "133")
+WORKER_WGMMA_REGISTERS(WgmmaRegisters, "1", 32, 16, "16", "17", "18", "19", "20", "21")
+WORKER_WGMMA_REGISTERS(WgmmaRegisters, "1", 64, 32, "32", "33", "34", "35", "36", "37")
+WORKER_WGMMA_REGISTERS(WgmmaRegisters, "1", 128, 64, "64", "65", "66", "67", "68", "69")
+WORKER_WGMMA_REGISTERS(WgmmaRegisters, "1", 256, 128, "128", "129", "130", "131", "132", "133")
+WORKER_WGMMA_REGISTERS(WgmmaRegistersRows, "0", 64, 32, "32", "33", "34", "35", "36", "37")
 
 }  // namespace worker

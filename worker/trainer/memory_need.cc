@@ -4,6 +4,7 @@
 
 #include "core/status_macros.h"
 #include "worker/graph/memory_plan.h"
+#include "worker/ops/attention.h"
 #include "worker/runtime/cuda/cuda_program.h"
 #include "worker/runtime/cuda/cudnn_attention.h"
 #include "worker/trainer/cpu_trial.h"
@@ -27,13 +28,15 @@ absl::StatusOr<int64_t> CpuBytes(const recipes::Plan& plan) {
 int64_t GpuBytes(const recipes::Plan& plan, const Graph& step, const Parameters& layout,
                  int64_t sequences) {
   const auto config = [&](const char* key) { return plan.model.config.value(key, int64_t{0}); };
-  // The most that one op asks for: logits of a chunk, or dS of attention's backward.
+  // The most that one op asks for: logits of a chunk, or dS of cuDNN's attention backward.
   const int64_t logits =
       std::min<int64_t>(sequences * plan.seq_len * config("vocab_size") * 4, int64_t{1} << 30);
-  const int64_t sequence = config("num_attention_heads") * plan.seq_len * plan.seq_len * 2;
-  const int64_t scores =
-      std::clamp<int64_t>(sequence * sequences, sequence,
-                          std::max(sequence, AttentionTuning().backward_workspace_limit));
+  int64_t scores = 0;
+  if (!HasFusedAttention(config("head_dim"))) {
+    const int64_t sequence = config("num_attention_heads") * plan.seq_len * plan.seq_len * 2;
+    scores = std::clamp<int64_t>(sequence * sequences, sequence,
+                                 std::max(sequence, AttentionTuning().backward_workspace_limit));
+  }
   return layout.total() * kCudaBytesPerParameter + PlanCudaMemory(step).arena_bytes +
          std::max(logits, scores + scores / 8) + kGpuOverheadBytes;
 }

@@ -132,7 +132,11 @@ INSTANTIATE_TEST_SUITE_P(CudaOps, ByHeads,
                                          HeadsShape{2, 200, 3, 3, 32}, HeadsShape{2, 72, 1, 1, 40},
                                          HeadsShape{1, 64, 2, 1, 56}, HeadsShape{2, 64, 3, 3, 16},
                                          HeadsShape{1, 256, 8, 2, 128},
-                                         HeadsShape{2, 512, 4, 4, 64}));
+                                         HeadsShape{2, 512, 4, 4, 64},
+                                         // More items of attention than the device has blocks.
+                                         HeadsShape{9, 300, 8, 4, 128},
+                                         HeadsShape{12, 260, 8, 8, 64},
+                                         HeadsShape{8, 400, 6, 2, 32}));
 
 TEST_P(ByHeads, QkNormRopeAndItsBackward) {
   const auto [b, t, heads, kv, d] = GetParam();

@@ -10,6 +10,7 @@ namespace {
 
 // cuBLAS asks for 32 MiB on Hopper; more lets split-K of thin products run wide.
 constexpr size_t kWorkspaceBytes = 64u << 20;
+constexpr int64_t kTicketBytes = 256;
 
 }  // namespace
 
@@ -20,7 +21,7 @@ std::mutex& DeviceAllocation() {
 
 std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error, int seats,
                                                  int64_t seat_bytes) {
-  const std::lock_guard lock(DeviceAllocation());
+  std::unique_lock lock(DeviceAllocation());
   auto fail = [&](const char* what, cudaError_t code) {
     *error = std::string(what) + ": " + cudaGetErrorString(code);
     cudaGetLastError();
@@ -34,7 +35,7 @@ std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error,
       cudaDeviceGetAttribute(&context->multiprocessors_, cudaDevAttrMultiProcessorCount, device));
   context->handles_ = std::make_unique<CudaHandles>();
   if (seats > 1) {
-    context->memory_ = SeatMemory::Create(device, seats, seat_bytes);
+    context->memory_ = SeatMemory::Create(device, seats, seat_bytes + kTicketBytes);
     if (context->memory_ == nullptr) {
       *error = "reserving addresses for " + std::to_string(seats) + " trials of the GPU failed";
       return nullptr;
@@ -50,14 +51,12 @@ std::unique_ptr<CudaContext> CudaContext::Create(int device, std::string* error,
   CUDA_OK(cudaStreamCreateWithFlags(&h.stream, cudaStreamNonBlocking));
   CUDA_OK(cudaStreamCreateWithFlags(&h.copy_stream, cudaStreamNonBlocking));
   CUDA_OK(cublasLtCreate(&h.lt));
-  cudnnHandle_t cudnn = nullptr;
-  const cudnnStatus_t status = cudnnCreate(&cudnn);
-  if (status != CUDNN_STATUS_SUCCESS) {
-    *error = std::string("starting cuDNN: ") + cudnnGetErrorString(status);
+  lock.unlock();
+  context->tickets_ = context->Allocate(kTicketBytes);
+  if (context->tickets_.get() == nullptr) {
+    *error = "the GPU has no memory left to start a trial";
     return nullptr;
   }
-  h.cudnn = cudnn;
-  cudnnSetStream(cudnn, h.stream);
   return context;
 }
 
@@ -76,6 +75,18 @@ CudaContext::~CudaContext() {
     if (branch.stream != nullptr) cudaStreamDestroy(branch.stream);
     if (branch.joined != nullptr) cudaEventDestroy(branch.joined);
   }
+}
+
+void* CudaContext::Cudnn() {
+  CudaHandles& h = *handles_;
+  if (h.cudnn != nullptr) return h.cudnn;
+  const std::lock_guard lock(DeviceAllocation());
+  cudnnHandle_t cudnn = nullptr;
+  const cudnnStatus_t status = cudnnCreate(&cudnn);
+  if (status != CUDNN_STATUS_SUCCESS)
+    CudaFail(__FILE__, __LINE__, "starting cuDNN", cudnnGetErrorString(status));
+  cudnnSetStream(cudnn, h.stream);
+  return h.cudnn = cudnn;
 }
 
 void* CudaContext::Scratch(int64_t bytes) {

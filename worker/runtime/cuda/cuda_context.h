@@ -54,6 +54,8 @@ class CudaContext {
   int device() const { return device_; }
   int multiprocessors() const { return multiprocessors_; }
   CudaHandles& handles() { return *handles_; }
+  // A cudnnHandle_t, started when it is first asked for; ends the process when it cannot be.
+  void* Cudnn();
 
   // The seats that what is enqueued next is for. Pointers that a context or a program hands out are
   // those of seat 0.
@@ -80,6 +82,9 @@ class CudaContext {
   // outside capture: every program runs once before it is captured.
   void* Scratch(int64_t bytes);
   int64_t scratch_bytes() const { return scratch_bytes_; }
+  // Two zeros for kernels that hand out their work (worker/ops/attention_tiles.cuh), and zeros
+  // again when such a kernel ends.
+  uint32_t* Tickets() const { return OfFirstSeat(reinterpret_cast<uint32_t*>(tickets_.get())); }
   void Synchronize();
 
   // {"cublaslt": ..., "cudnn": ..., "cuda_runtime": ..., "driver": ...} as JSON.
@@ -94,7 +99,7 @@ class CudaContext {
   int max_seats_ = 1;
   std::unique_ptr<SeatMemory> memory_;  // null: one seat, memory piece by piece
   std::unique_ptr<CudaHandles> handles_;
-  DeviceBuffer scratch_;
+  DeviceBuffer scratch_, tickets_;
   int64_t scratch_bytes_ = 0;
 };
 
