@@ -141,20 +141,21 @@ void Measure(CudaContext& context, const AttentionSizes& shape) {
   }
   const DeviceBuffer workspace(static_cast<int64_t>(plan->workspace_bytes()));
   cudaStream_t stream = context.handles().stream;
+  const int64_t v_row = c.kv_heads * c.head_dim;
   double ms[2][2];
   Errors errors[2];
   for (int ours = 0; ours < 2; ++ours) {
     ms[ours][0] = Milliseconds(stream, [&] {
       if (ours) {
-        FusedAttention(context, {shape, c.q, c.k, c.v, c.o, c.lse});
+        FusedAttention(context, {shape, c.q, c.k, c.v, v_row, c.o, c.lse});
       } else {
         plan->Forward(cudnn, stream, c.q, c.k, c.v, c.o, c.lse, workspace.get());
       }
     });
     ms[ours][1] = Milliseconds(stream, [&] {
       if (ours) {
-        FusedAttentionBackward(context,
-                               {shape, c.q, c.k, c.v, c.o, c.lse, c.dout, c.dq, c.dk, c.dv});
+        FusedAttentionBackward(
+            context, {shape, c.q, c.k, c.v, v_row, c.o, c.lse, c.dout, c.dq, c.dk, c.dv, v_row});
       } else {
         plan->Backward(cudnn, stream, c.q, c.k, c.v, c.o, c.lse, c.dout, c.dq, c.dk, c.dv,
                        workspace.get());

@@ -176,10 +176,22 @@ double RoofSeconds(const Graph& graph, const Node& node) {
   const std::string name = node.op->Name();
   int64_t rows = 0;  // of a lookup
   double bytes = 0;
+  // What passes over the columns of v in qkv.
+  TensorId qkv = kNoTensor, dqkv = kNoTensor;
+  double v_elements = 0;
+  if (name == "qk_norm_rope" || name == "qk_norm_rope_backward") {
+    const bool backward = name != "qk_norm_rope";
+    qkv = node.inputs[0];
+    if (backward) dqkv = node.outputs[0];
+    v_elements = static_cast<double>(
+        NumElements(graph.tensor(backward ? node.inputs[8] : node.outputs[2]).dims));
+  }
   auto count = [&](TensorId id, bool output) {
     if (id == kNoTensor) return;
     const Tensor& t = graph.tensor(id);
     double size = static_cast<double>(NumElements(t.dims));
+    if (id == qkv || id == dqkv) size -= v_elements;
+    if (qkv != kNoTensor && t.view_of != kNoTensor) return;
     const bool state = t.storage == Storage::kMoment1 || t.storage == Storage::kMoment2;
     if (name.rfind("embedding", 0) == 0 &&
         (t.storage == Storage::kParam || t.storage == Storage::kGrad))

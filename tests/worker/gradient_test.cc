@@ -220,7 +220,7 @@ TEST(GradientTest, QkNormRopeWithAndWithoutNorm) {
     const TensorId gq = norm ? c.Weight("gq", {6}) : kNoTensor,
                    gk = norm ? c.Weight("gk", {6}) : kNoTensor;
     const auto heads = QkNormRope(c.graph, qkv, gq, gk, cos_id, sin_id, shape, 1e-5);
-    c.Check({heads.q, heads.k, heads.v});
+    c.Check({heads.q, heads.k, Attention(c.graph, heads.q, heads.k, heads.v, shape)});
   }
 }
 

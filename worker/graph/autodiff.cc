@@ -31,6 +31,7 @@ size_t Differentiate(Graph& graph, TensorId loss) {
       if (grad[inputs[k]] == kNoTensor) {
         grad[inputs[k]] = grad_in[k];
       } else {
+        SWEEP_CHECK(graph.tensor(grad_in[k]).view_of == kNoTensor);  // sums are of whole tensors
         const TensorId sum =
             graph.Activation("sum." + graph.tensor(grad_in[k]).name, graph.tensor(grad_in[k]).dims);
         graph.Apply(std::make_unique<AddOp>(), {grad[inputs[k]], grad_in[k]}, {sum});

@@ -32,6 +32,23 @@ TensorId Graph::Activation(std::string name, Dims dims, Element element) {
   return Add({.name = std::move(name), .dims = std::move(dims), .element = element});
 }
 
+TensorId Graph::View(std::string name, TensorId of, Dims dims, int64_t offset) {
+  const Tensor& parent = tensors_[of];
+  SWEEP_CHECK(parent.view_of == kNoTensor && parent.dims.size() == 3);
+  return Add({.name = std::move(name),
+              .dims = std::move(dims),
+              .element = parent.element,
+              .storage = parent.storage,
+              .view_of = of,
+              .view_offset = offset,
+              .view_row = parent.dims[2]});
+}
+
+int64_t Graph::RowElements(TensorId id) const {
+  const Tensor& t = tensors_[id];
+  return t.view_of == kNoTensor ? NumElements(t.dims) / (t.dims[0] * t.dims[1]) : t.view_row;
+}
+
 TensorId Graph::Companion(TensorId param, Storage storage) {
   SWEEP_CHECK(tensors_[param].storage == Storage::kParam);
   const int block = tensors_[param].block;

@@ -41,6 +41,10 @@ struct Tensor {
   Storage storage = Storage::kActivation;
   int block = -1;                // kParam, kGrad, kMoment*: index of the storage block
   std::vector<double> constant;  // kConst: the values
+  // Of a view: the tensor whose memory it shares, where it begins there, and how far its rows lie
+  // apart, in elements.
+  int view_of = -1;
+  int64_t view_offset = 0, view_row = 0;
 };
 
 struct Node {
@@ -65,6 +69,12 @@ class Graph {
 
   // The activation of these dims, in compute precision.
   TensorId Activation(std::string name, Dims dims, Element element = Element::kReal);
+  // Columns of `of` (B, T, row) as a tensor (B, T, ...) of its own that shares its memory. Only ops
+  // whose headers say so read or write views.
+  TensorId View(std::string name, TensorId of, Dims dims, int64_t offset);
+  // Elements from one position (b, t) of a tensor (B, T, ...) to the next.
+  int64_t RowElements(TensorId id) const;
+
   // The gradient buffer of a parameter block, and its moments; shared by all who ask.
   TensorId GradOf(TensorId param) { return Companion(param, Storage::kGrad); }
   TensorId MomentOf(TensorId param, int order) {

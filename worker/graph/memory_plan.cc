@@ -16,6 +16,7 @@ MemoryPlan PlanMemory(const Graph& graph, int64_t real_bytes, int64_t accum_byte
   for (int i = 0; i < num_nodes; ++i) {
     auto touch = [&](TensorId id) {
       if (id == kNoTensor) return;
+      if (graph.tensor(id).view_of != kNoTensor) id = graph.tensor(id).view_of;
       first[id] = std::min(first[id], i);
       last[id] = std::max(last[id], i);
     };

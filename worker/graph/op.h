@@ -26,6 +26,8 @@ class CpuExec {
   T* Out(int i) const { return static_cast<T*>(base_[node_.outputs[i]]); }
   const Dims& InDims(int i) const { return graph_.tensor(node_.inputs[i]).dims; }
   const Dims& OutDims(int i) const { return graph_.tensor(node_.outputs[i]).dims; }
+  int64_t InRow(int i) const { return graph_.RowElements(node_.inputs[i]); }
+  int64_t OutRow(int i) const { return graph_.RowElements(node_.outputs[i]); }
 
   CpuRuntime& rt;
 

@@ -22,7 +22,13 @@ void AttentionOp::Backward(Graph& graph, const Node& node, std::span<const Tenso
                            std::span<TensorId> grad_in) const {
   for (int i = 0; i < 3; ++i) {
     const Tensor t = graph.tensor(node.inputs[i]);
-    grad_in[i] = graph.Activation("d." + t.name, t.dims);
+    if (t.view_of == kNoTensor) {
+      grad_in[i] = graph.Activation("d." + t.name, t.dims);
+    } else {  // whoever made the view fills the rest
+      const Tensor whole = graph.tensor(t.view_of);
+      grad_in[i] = graph.View("d." + t.name, graph.Activation("d." + whole.name, whole.dims),
+                              t.dims, t.view_offset);
+    }
   }
   graph.Apply(std::make_unique<AttentionBackwardOp>(shape_),
               {node.inputs[0], node.inputs[1], node.inputs[2], node.outputs[0], node.outputs[1],

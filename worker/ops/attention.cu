@@ -13,8 +13,8 @@
 namespace worker {
 namespace {
 
-// q (B, T, H, D); k, v (B, T, KV, D); o like q.
-AttentionProblem ProblemOf(const Dims& q, const AttentionShape& shape) {
+// q (B, T, H, D); k, v (B, T, KV, D); o like q. dv lies as v does.
+AttentionProblem ProblemOf(const Dims& q, const AttentionShape& shape, int64_t v_row) {
   const int64_t batch = q[0], length = q[1], d = shape.head_dim;
   auto strides = [&](int64_t heads) {
     return AttentionProblem::Strides{.batch = length * heads * d, .head = d, .row = heads * d};
@@ -27,6 +27,8 @@ AttentionProblem ProblemOf(const Dims& q, const AttentionShape& shape) {
   p.head_dim = d;
   p.q = p.o = p.dq = p.dout = strides(shape.heads);
   p.k = p.v = p.dk = p.dv = strides(shape.kv_heads);
+  p.v.row = p.dv.row = v_row;
+  p.v.batch = p.dv.batch = length * v_row;
   return p;
 }
 
@@ -55,12 +57,13 @@ const CudnnAttention& PlanOf(const CudaExec& exec, const AttentionShape& shape) 
     std::unique_ptr<CudnnAttention> plan;
   };
   static auto* mu = new std::mutex();
-  static auto* plans = new std::map<std::array<int64_t, 6>, Entry>();  // never moved or erased
-  const AttentionProblem p = ProblemOf(exec.InDims(0), shape);
+  static auto* plans = new std::map<std::array<int64_t, 7>, Entry>();  // never moved or erased
+  const AttentionProblem p = ProblemOf(exec.InDims(0), shape, exec.InRow(2));
   Entry* entry;
   {
     const std::lock_guard lock(*mu);
-    entry = &(*plans)[{exec.context.device(), p.batch, p.heads, p.kv_heads, p.seq, p.head_dim}];
+    entry = &(
+        *plans)[{exec.context.device(), p.batch, p.heads, p.kv_heads, p.seq, p.head_dim, p.v.row}];
   }
   std::call_once(entry->made, [&] {
     std::string error;
@@ -79,6 +82,7 @@ void AttentionOp::RunCuda(const CudaExec& exec) const {
                                          .q = exec.In(0),
                                          .k = exec.In(1),
                                          .v = exec.In(2),
+                                         .v_row = exec.InRow(2),
                                          .o = exec.Out(0),
                                          .lse = exec.OutF32(1)});
   }
@@ -99,12 +103,14 @@ void AttentionBackwardOp::RunCuda(const CudaExec& exec) const {
                                                  .q = exec.In(0),
                                                  .k = exec.In(1),
                                                  .v = exec.In(2),
+                                                 .v_row = exec.InRow(2),
                                                  .o = exec.In(3),
                                                  .lse = exec.InF32(4),
                                                  .dout = exec.In(5),
                                                  .dq = exec.Out(0),
                                                  .dk = exec.Out(1),
-                                                 .dv = exec.Out(2)});
+                                                 .dv = exec.Out(2),
+                                                 .dv_row = exec.OutRow(2)});
   }
   const CudnnAttention& plan = PlanOf(exec, shape_);
   void* workspace = exec.Scratch<std::byte>(static_cast<int64_t>(plan.workspace_bytes()));

@@ -1,5 +1,5 @@
 // Causal softmax attention with grouped query heads; head h reads key/value head h / (H / KV).
-//   inputs  q (B, T, H, D); k, v (B, T, KV, D)
+//   inputs  q (B, T, H, D); k, v (B, T, KV, D); v may be a view, and its gradient then is one too
 //   outputs o (B, T, H D) = softmax(q k^T / sqrt(D), causal) v; lse (B, H, T), log of the softmax
 //   denominators
 // The (T, T) scores are never stored: a block of query rows at a time, recomputed in the backward

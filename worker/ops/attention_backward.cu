@@ -24,6 +24,7 @@ struct Args : Sizes {
   bf16* dq;
   bf16* dk;
   bf16* dv;
+  int64_t dv_row;
 };
 
 // ptxas 13.0 gives q and weights of the kernel below the same registers where D is 64 (the sums
@@ -372,10 +373,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (before >= 0) channel.Release(channel.Empty(before));
     channel.Release(channel.ItemEmpty(place.stage));
     const int first = item.step * kBlock + group * kBox + row;
-    const int64_t row_stride = static_cast<int64_t>(a.kv_heads) * D,
-                  at = item.batch * a.length * row_stride + item.head * D;
-    StoreRows<D>(dk, a.scale, a.scale, first, a.length, row_stride, a.Own(a.dk) + at);
-    StoreRows<D>(dv, 1, 1, first, a.length, row_stride, a.Own(a.dv) + at);
+    const int64_t dk_row = static_cast<int64_t>(a.kv_heads) * D,
+                  position = static_cast<int64_t>(item.batch) * a.length;
+    StoreRows<D>(dk, a.scale, a.scale, first, a.length, dk_row,
+                 a.Own(a.dk) + position * dk_row + item.head * D);
+    StoreRows<D>(dv, 1, 1, first, a.length, a.dv_row,
+                 a.Own(a.dv) + position * a.dv_row + item.head * D);
   }
 }
 
@@ -385,13 +388,21 @@ void Run(CudaContext& context, const AttentionBackwardCall& call) {
   const int64_t blocks = (n.length + kBlock - 1) / kBlock, padded = blocks * kBlock,
                 floats = n.batch * n.heads * padded;
   auto* scratch = static_cast<float*>(context.Scratch(2 * floats * 4));
-  const Args args{SizesOf(context, n),      call.lse, scratch, scratch + floats,
-                  static_cast<int>(padded), call.dq,  call.dk, call.dv};
-  const CUtensorMap q = MapOf<D>(context, n, call.q, n.heads),
-                    k = MapOf<D>(context, n, call.k, n.kv_heads),
-                    v = MapOf<D>(context, n, call.v, n.kv_heads),
-                    o = MapOf<D>(context, n, call.o, n.heads),
-                    dout = MapOf<D>(context, n, call.dout, n.heads);
+  const Args args{SizesOf(context, n),
+                  call.lse,
+                  scratch,
+                  scratch + floats,
+                  static_cast<int>(padded),
+                  call.dq,
+                  call.dk,
+                  call.dv,
+                  call.dv_row};
+  const int64_t row = n.heads * D, kv_row = n.kv_heads * D;
+  const CUtensorMap q = MapOf<D>(context, n, call.q, n.heads, row),
+                    k = MapOf<D>(context, n, call.k, n.kv_heads, kv_row),
+                    v = MapOf<D>(context, n, call.v, n.kv_heads, call.v_row),
+                    o = MapOf<D>(context, n, call.o, n.heads, row),
+                    dout = MapOf<D>(context, n, call.dout, n.heads, row);
   LaunchTiles(context, Queries<D>, QueriesLayout<D>::kBytes, blocks * n.heads * n.batch,
               "attention_backward_queries", q, k, v, o, dout, args);
   LaunchTiles(context, Keys<D>, KeysLayout<D>::kBytes, blocks * n.kv_heads * n.batch,

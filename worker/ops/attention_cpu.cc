@@ -18,14 +18,14 @@ void AttentionOp::RunCpu(const CpuExec<T>& exec) const {
   const T* v = exec.In(2);
   T* o = exec.Out(0);
   T* lse = exec.Out(1);
-  const int64_t batch = exec.InDims(0)[0], length = exec.InDims(0)[1];
+  const int64_t batch = exec.InDims(0)[0], length = exec.InDims(0)[1], v_row = exec.InRow(2);
   const int64_t heads = shape_.heads, kv_heads = shape_.kv_heads, d = shape_.head_dim;
   const T scale = T(1) / std::sqrt(static_cast<T>(d));
   exec.rt.ParallelFor(batch * heads, [&](int64_t part, int thread) {
     const int64_t b = part / heads, h = part % heads, kv = h / (heads / kv_heads);
     const T* qh = q + (b * length * heads + h) * d;
     const T* kh = k + (b * length * kv_heads + kv) * d;
-    const T* vh = v + (b * length * kv_heads + kv) * d;
+    const T* vh = v + b * length * v_row + kv * d;
     T* oh = o + (b * length * heads + h) * d;
     T* lse_h = lse + (b * heads + h) * length;
     T* p = exec.rt.template Scratch<T>(thread, 0, kQueryBlock * length);
@@ -48,7 +48,7 @@ void AttentionOp::RunCpu(const CpuExec<T>& exec) const {
         std::fill(row + valid, row + cols, T(0));
         lse_h[i0 + i] = top + std::log(sum);
       }
-      CpuRuntime::GemmHere(false, false, rows, d, cols, T(1), p, cols, vh, kv_heads * d, T(0),
+      CpuRuntime::GemmHere(false, false, rows, d, cols, T(1), p, cols, vh, v_row, T(0),
                            oh + i0 * heads * d, heads * d);
     }
   });
@@ -68,7 +68,8 @@ void AttentionBackwardOp::RunCpu(const CpuExec<T>& exec) const {
   T* dq = exec.Out(0);
   T* dk = exec.Out(1);
   T* dv = exec.Out(2);
-  const int64_t batch = exec.InDims(0)[0], length = exec.InDims(0)[1];
+  const int64_t batch = exec.InDims(0)[0], length = exec.InDims(0)[1], v_row = exec.InRow(2),
+                dv_row = exec.OutRow(2);
   const int64_t heads = shape_.heads, kv_heads = shape_.kv_heads, d = shape_.head_dim,
                 group = heads / kv_heads;
   const T scale = T(1) / std::sqrt(static_cast<T>(d));
@@ -77,10 +78,11 @@ void AttentionBackwardOp::RunCpu(const CpuExec<T>& exec) const {
     const int64_t kv_base = (b * length * kv_heads + kv) * d, kv_stride = kv_heads * d,
                   stride = heads * d;
     const T* kh = k + kv_base;
-    const T* vh = v + kv_base;
+    const T* vh = v + b * length * v_row + kv * d;
+    T* dvh = dv + b * length * dv_row + kv * d;
     for (int64_t j = 0; j < length; ++j) {
       std::fill_n(dk + kv_base + j * kv_stride, d, T(0));
-      std::fill_n(dv + kv_base + j * kv_stride, d, T(0));
+      std::fill_n(dvh + j * dv_row, d, T(0));
     }
     T* p = exec.rt.template Scratch<T>(thread, 0, kQueryBlock * length);
     T* dp = exec.rt.template Scratch<T>(thread, 1, kQueryBlock * length);
@@ -92,8 +94,8 @@ void AttentionBackwardOp::RunCpu(const CpuExec<T>& exec) const {
         const T* do_block = d_o + base + i0 * stride;
         CpuRuntime::GemmHere(false, true, rows, cols, d, scale, q_block, stride, kh, kv_stride,
                              T(0), p, cols);
-        CpuRuntime::GemmHere(false, true, rows, cols, d, T(1), do_block, stride, vh, kv_stride,
-                             T(0), dp, cols);
+        CpuRuntime::GemmHere(false, true, rows, cols, d, T(1), do_block, stride, vh, v_row, T(0),
+                             dp, cols);
         for (int64_t i = 0; i < rows; ++i) {
           T* row = p + i * cols;
           T* drow = dp + i * cols;
@@ -110,8 +112,8 @@ void AttentionBackwardOp::RunCpu(const CpuExec<T>& exec) const {
           std::fill(row + valid, row + cols, T(0));
           std::fill(drow + valid, drow + cols, T(0));
         }
-        CpuRuntime::GemmHere(true, false, cols, d, rows, T(1), p, cols, do_block, stride, T(1),
-                             dv + kv_base, kv_stride);
+        CpuRuntime::GemmHere(true, false, cols, d, rows, T(1), p, cols, do_block, stride, T(1), dvh,
+                             dv_row);
         CpuRuntime::GemmHere(true, false, cols, d, rows, T(1), dp, cols, q_block, stride, T(1),
                              dk + kv_base, kv_stride);
         CpuRuntime::GemmHere(false, false, rows, d, cols, T(1), dp, cols, kh, kv_stride, T(0),

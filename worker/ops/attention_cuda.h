@@ -8,7 +8,8 @@
 namespace worker {
 
 // One attention, and the same at every further seat in use; attention.h has the equations.
-// Everything contiguous: q, o, dout, dq (B, T, H, D); k, v, dk, dv (B, T, KV, D); lse (B, H, T).
+// q, o, dout, dq (B, T, H, D); k, v, dk, dv (B, T, KV, D); lse (B, H, T). Contiguous but for v and
+// dv, whose positions lie v_row and dv_row elements apart (multiples of 8).
 struct AttentionSizes {
   int64_t batch = 0, length = 0, heads = 0, kv_heads = 0, head_dim = 0;
 };
@@ -17,6 +18,7 @@ struct AttentionCall {
   const bf16* q = nullptr;
   const bf16* k = nullptr;
   const bf16* v = nullptr;
+  int64_t v_row = 0;
   bf16* o = nullptr;
   float* lse = nullptr;
 };
@@ -25,12 +27,14 @@ struct AttentionBackwardCall {
   const bf16* q = nullptr;
   const bf16* k = nullptr;
   const bf16* v = nullptr;
+  int64_t v_row = 0;
   const bf16* o = nullptr;
   const float* lse = nullptr;
   const bf16* dout = nullptr;
   bf16* dq = nullptr;
   bf16* dk = nullptr;
   bf16* dv = nullptr;
+  int64_t dv_row = 0;
 };
 
 // REQUIRES: HasFusedAttention(head_dim) (attention.h). No planning, no workspace but two floats a

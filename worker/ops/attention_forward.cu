@@ -184,8 +184,9 @@ void Run(CudaContext& context, const AttentionCall& call) {
   const AttentionSizes& n = call.sizes;
   const int64_t items = (n.length + kBlock - 1) / kBlock * n.heads * n.batch;
   LaunchTiles(context, Forward<D>, Layout<D>::kBytes, items, "attention",
-              MapOf<D>(context, n, call.q, n.heads), MapOf<D>(context, n, call.k, n.kv_heads),
-              MapOf<D>(context, n, call.v, n.kv_heads),
+              MapOf<D>(context, n, call.q, n.heads, n.heads * D),
+              MapOf<D>(context, n, call.k, n.kv_heads, n.kv_heads * D),
+              MapOf<D>(context, n, call.v, n.kv_heads, call.v_row),
               Args{SizesOf(context, n), call.o, call.lse});
 }
 

@@ -11,11 +11,11 @@
 
 namespace worker::fused_attention {
 
-// (seats, B, T, heads, D), copied in boxes of 64 positions of one head.
+// (seats, B, T, heads, D), positions `row` elements apart, copied in boxes of 64 of one head.
 template <int D>
 CUtensorMap MapOf(const CudaContext& context, const AttentionSizes& sizes, const bf16* data,
-                  int64_t heads) {
-  const int64_t row = heads * D * 2;
+                  int64_t heads, int64_t row) {
+  row *= 2;  // bytes
   return TensorMapOf(
       data, {D, heads, sizes.length, sizes.batch, context.seats().count},
       {D * 2, row, sizes.length * row,

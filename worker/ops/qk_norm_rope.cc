@@ -1,5 +1,7 @@
 #include "worker/ops/qk_norm_rope.h"
 
+#include "core/check.h"
+
 namespace worker {
 
 HeadsOutputs QkNormRope(Graph& graph, TensorId qkv, TensorId q_gain, TensorId k_gain,
@@ -8,7 +10,8 @@ HeadsOutputs QkNormRope(Graph& graph, TensorId qkv, TensorId q_gain, TensorId k_
   const std::string name = graph.tensor(qkv).name;
   const TensorId q = graph.Activation(name + ".q", {in[0], in[1], shape.heads, shape.head_dim});
   const TensorId k = graph.Activation(name + ".k", {in[0], in[1], shape.kv_heads, shape.head_dim});
-  const TensorId v = graph.Activation(name + ".v", {in[0], in[1], shape.kv_heads, shape.head_dim});
+  const TensorId v = graph.View(name + ".v", qkv, {in[0], in[1], shape.kv_heads, shape.head_dim},
+                                (shape.heads + shape.kv_heads) * shape.head_dim);
   const TensorId rstd =
       q_gain == kNoTensor
           ? kNoTensor
@@ -23,7 +26,8 @@ void QkNormRopeOp::Backward(Graph& graph, const Node& node, std::span<const Tens
                             std::span<TensorId> grad_in) const {
   const bool norm = node.inputs[1] != kNoTensor;
   const TensorId qkv = node.inputs[0];
-  grad_in[0] = graph.Activation("d." + graph.tensor(qkv).name, graph.tensor(qkv).dims);
+  SWEEP_CHECK(grad_out[2] != kNoTensor && graph.tensor(grad_out[2]).view_of != kNoTensor);
+  grad_in[0] = graph.tensor(grad_out[2]).view_of;
   graph.Apply(std::make_unique<QkNormRopeBackwardOp>(shape_),
               {qkv, node.inputs[1], node.inputs[2], node.inputs[3], node.inputs[4], node.outputs[3],
                grad_out[0], grad_out[1], grad_out[2]},

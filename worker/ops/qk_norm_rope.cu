@@ -11,14 +11,14 @@ constexpr int kThreads = 256;
 constexpr int kBackwardBlocks = 3;  // a multiprocessor: what the registers allow
 
 struct Sizes {
-  int64_t units;  // rows * (heads + 2 kv_heads)
+  int64_t units;  // rows * (heads + kv_heads)
   uint32_t length;
   int heads, kv_heads, d;
 };
 
 Sizes SizesOf(const CudaExec& exec, const AttentionShape& shape) {
   const int64_t length = exec.InDims(0)[1], rows = exec.InDims(0)[0] * length;
-  const int64_t units = rows * (shape.heads + 2 * shape.kv_heads);
+  const int64_t units = rows * (shape.heads + shape.kv_heads);
   SWEEP_CHECK(units < int64_t{1} << 28);  // indices of threads are 32 bits
   return {units, static_cast<uint32_t>(length), static_cast<int>(shape.heads),
           static_cast<int>(shape.kv_heads), static_cast<int>(shape.head_dim)};
@@ -26,14 +26,13 @@ Sizes SizesOf(const CudaExec& exec, const AttentionShape& shape) {
 
 // A group of LANES >= D/8 lanes owns one head of one row: a lane holds 4 channels of each half, so
 // that the pairs of the rotation meet in one lane; lanes past D/8 only take part in sums. Heads in
-// the order of qkv: q, k, v.
+// the order of qkv: q, k; those of v are not looked at.
 template <int LANES>
 __global__ void __launch_bounds__(kThreads)
     ForwardKernel(const bf16* __restrict__ qkv, const float* __restrict__ q_gain,
                   const float* __restrict__ k_gain, const float* __restrict__ cosine,
                   const float* __restrict__ sine, float eps, bf16* __restrict__ q,
-                  bf16* __restrict__ k, bf16* __restrict__ v, float* __restrict__ rstd, Sizes size,
-                  int64_t seat_stride) {
+                  bf16* __restrict__ k, float* __restrict__ rstd, Sizes size, int64_t seat_stride) {
   qkv = AtSeat(qkv, seat_stride);
   if (q_gain != nullptr) {
     q_gain = AtSeat(q_gain, seat_stride);
@@ -42,25 +41,25 @@ __global__ void __launch_bounds__(kThreads)
   }
   q = AtSeat(q, seat_stride);
   k = AtSeat(k, seat_stride);
-  v = AtSeat(v, seat_stride);
   const int D = size.d, lane = threadIdx.x % LANES;
-  const int per_row = size.heads + 2 * size.kv_heads;
+  const int per_row = size.heads + size.kv_heads;
   const uint32_t index = (blockIdx.x * kThreads + threadIdx.x) / LANES;
   const bool live = index < size.units && lane * 8 < D;
   const int64_t unit = index, row = live ? index / static_cast<uint32_t>(per_row) : 0;
   const int head = live ? static_cast<int>(unit - row * per_row) : 0;
   float x[8] = {0, 0, 0, 0, 0, 0, 0, 0};
   if (live) {
-    Load4(qkv + unit * D + lane * 4, x);
-    Load4(qkv + unit * D + D / 2 + lane * 4, x + 4);
+    const bf16* from = qkv + (unit + row * size.kv_heads) * D + lane * 4;
+    Load4(from, x);
+    Load4(from + D / 2, x + 4);
   }
   if (q_gain != nullptr) {
     float squares = 0;
 #pragma unroll
     for (int i = 0; i < 8; ++i) squares += x[i] * x[i];
     const float inverse = rsqrtf(GroupSum<LANES>(squares) / static_cast<float>(D) + eps);
-    if (live && head < size.heads + size.kv_heads) {
-      if (lane == 0) rstd[row * (size.heads + size.kv_heads) + head] = inverse;
+    if (live) {
+      if (lane == 0) rstd[unit] = inverse;
       const float* gain = head < size.heads ? q_gain : k_gain;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -70,31 +69,26 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   if (!live) return;
-  bf16* out;
-  if (head < size.heads + size.kv_heads) {
-    const int at = static_cast<int>(static_cast<uint32_t>(row) % size.length) * (D / 2) + lane * 4;
-    const float4 c4 = *reinterpret_cast<const float4*>(cosine + at);
-    const float4 s4 = *reinterpret_cast<const float4*>(sine + at);
-    const float c[4] = {c4.x, c4.y, c4.z, c4.w}, s[4] = {s4.x, s4.y, s4.z, s4.w};
+  const int at = static_cast<int>(static_cast<uint32_t>(row) % size.length) * (D / 2) + lane * 4;
+  const float4 c4 = *reinterpret_cast<const float4*>(cosine + at);
+  const float4 s4 = *reinterpret_cast<const float4*>(sine + at);
+  const float c[4] = {c4.x, c4.y, c4.z, c4.w}, s[4] = {s4.x, s4.y, s4.z, s4.w};
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float x1 = x[i], x2 = x[4 + i];
-      x[i] = x1 * c[i] - x2 * s[i];
-      x[4 + i] = x2 * c[i] + x1 * s[i];
-    }
-    out = head < size.heads ? q + (row * size.heads + head) * D
-                            : k + (row * size.kv_heads + head - size.heads) * D;
-  } else {
-    out = v + (row * size.kv_heads + head - size.heads - size.kv_heads) * D;
+  for (int i = 0; i < 4; ++i) {
+    const float x1 = x[i], x2 = x[4 + i];
+    x[i] = x1 * c[i] - x2 * s[i];
+    x[4 + i] = x2 * c[i] + x1 * s[i];
   }
+  bf16* out = head < size.heads ? q + (row * size.heads + head) * D
+                                : k + (row * size.kv_heads + head - size.heads) * D;
   Store4(out + lane * 4, x);
   Store4(out + D / 2 + lane * 4, x + 4);
 }
 
 // Where the lanes' channels of one head of one row lie, and what the backward reads of them.
 struct Unit {
-  bool live, rotated, key;
-  uint32_t index;
+  bool live, key;
+  int64_t at;        // in qkv
   uint2 d[2], x[2];  // four bf16 channels of each half
   float4 c, s;
   float inverse;
@@ -109,8 +103,8 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
                    const float* __restrict__ k_gain, const float* __restrict__ cosine,
                    const float* __restrict__ sine, const float* __restrict__ rstd,
                    const bf16* __restrict__ dq, const bf16* __restrict__ dk,
-                   const bf16* __restrict__ dv, bf16* __restrict__ dqkv,
-                   float* __restrict__ partial, Sizes size, int64_t seat_stride) {
+                   bf16* __restrict__ dqkv, float* __restrict__ partial, Sizes size,
+                   int64_t seat_stride) {
   qkv = AtSeat(qkv, seat_stride);
   if (q_gain != nullptr) {
     q_gain = AtSeat(q_gain, seat_stride);
@@ -120,37 +114,34 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
   }
   dq = AtSeat(dq, seat_stride);
   dk = AtSeat(dk, seat_stride);
-  dv = AtSeat(dv, seat_stride);
   dqkv = AtSeat(dqkv, seat_stride);
   constexpr int kGroups = kThreads / LANES;
   __shared__ float block_gain[kGroups][2 * LANES * 8];
   const int D = size.d, lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
-  const uint32_t heads = size.heads, kv = size.kv_heads, per_row = heads + 2 * kv;
+  const uint32_t heads = size.heads, kv = size.kv_heads, per_row = heads + kv;
   const uint32_t units = static_cast<uint32_t>(size.units), groups = gridDim.x * kGroups;
   const bool norm = q_gain != nullptr;
   auto fetch = [&](uint32_t index) {
     Unit u;
-    u.index = index;
     u.live = index < units && lane * 8 < D;
     const uint32_t row = u.live ? index / per_row : 0, head = u.live ? index - row * per_row : 0;
-    u.rotated = u.live && head < heads + kv;
     u.key = head >= heads;
+    u.at = (static_cast<int64_t>(index) + row * kv) * D + lane * 4;
     u.inverse = 0;
     if (!u.live) return u;
-    const bf16* from = head < heads ? dq + (static_cast<int64_t>(row) * heads + head) * D
-                       : u.rotated  ? dk + (static_cast<int64_t>(row) * kv + head - heads) * D
-                                    : dv + (static_cast<int64_t>(row) * kv + head - heads - kv) * D;
-    u.d[0] = *reinterpret_cast<const uint2*>(from + lane * 4);
-    u.d[1] = *reinterpret_cast<const uint2*>(from + D / 2 + lane * 4);
-    if (!u.rotated) return u;
+    const bf16* from = (u.key ? dk + (static_cast<int64_t>(row) * kv + head - heads) * D
+                              : dq + (static_cast<int64_t>(row) * heads + head) * D) +
+                       lane * 4;
+    u.d[0] = *reinterpret_cast<const uint2*>(from);
+    u.d[1] = *reinterpret_cast<const uint2*>(from + D / 2);
     const int at = static_cast<int>(row % size.length) * (D / 2) + lane * 4;
     u.c = *reinterpret_cast<const float4*>(cosine + at);
     u.s = *reinterpret_cast<const float4*>(sine + at);
     if (!norm) return u;
-    const bf16* x = qkv + static_cast<int64_t>(index) * D + lane * 4;
+    const bf16* x = qkv + u.at;
     u.x[0] = *reinterpret_cast<const uint2*>(x);
     u.x[1] = *reinterpret_cast<const uint2*>(x + D / 2);
-    u.inverse = rstd[static_cast<int64_t>(row) * (heads + kv) + head];
+    u.inverse = rstd[index];
     return u;
   };
   float q_gains[8] = {}, k_gains[8] = {};
@@ -166,8 +157,6 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
     if (u.live) {
       Unpack4(u.d[0], d);
       Unpack4(u.d[1], d + 4);
-    }
-    if (u.rotated) {
       const float c[4] = {u.c.x, u.c.y, u.c.z, u.c.w}, s[4] = {u.s.x, u.s.y, u.s.z, u.s.w};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -178,7 +167,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
     }
     if (norm) {
       float x[8], dot = 0;
-      if (u.rotated) {
+      if (u.live) {
         Unpack4(u.x[0], x);
         Unpack4(u.x[1], x + 4);
         const float* gain = u.key ? k_gain : q_gain;
@@ -192,14 +181,14 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
         }
       }
       dot = GroupSum<LANES>(dot);
-      if (u.rotated) {
+      if (u.live) {
         const float k = dot * u.inverse * u.inverse * u.inverse / static_cast<float>(D);
 #pragma unroll
         for (int i = 0; i < 8; ++i) d[i] = u.inverse * d[i] - x[i] * k;
       }
     }
     if (u.live) {
-      bf16* out = dqkv + static_cast<int64_t>(u.index) * D + lane * 4;
+      bf16* out = dqkv + u.at;
       Store4(out, d);
       Store4(out + D / 2, d + 4);
     }
@@ -242,7 +231,7 @@ void QkNormRopeOp::RunCuda(const CudaExec& exec) const {
         <<<exec.Grid((size.units + kUnits - 1) / kUnits), kThreads, 0, exec.stream>>>(
             exec.In(0), norm ? exec.Master(1) : nullptr, norm ? exec.Master(2) : nullptr,
             exec.InF32(3), exec.InF32(4), static_cast<float>(eps_), exec.Out(0), exec.Out(1),
-            exec.Out(2), norm ? exec.OutF32(3) : nullptr, size, exec.seat_stride);
+            norm ? exec.OutF32(3) : nullptr, size, exec.seat_stride);
   });
   CUDA_LAUNCHED("qk_norm_rope");
 }
@@ -258,8 +247,8 @@ void QkNormRopeBackwardOp::RunCuda(const CudaExec& exec) const {
     float* partial = norm ? exec.Partial(blocks * 2 * shape_.head_dim) : nullptr;
     BackwardKernel<lanes.value><<<exec.Grid(blocks), kThreads, 0, exec.stream>>>(
         exec.In(0), norm ? exec.Master(1) : nullptr, norm ? exec.Master(2) : nullptr, exec.InF32(3),
-        exec.InF32(4), norm ? exec.InF32(5) : nullptr, exec.In(6), exec.In(7), exec.In(8),
-        exec.Out(0), partial, size, exec.seat_stride);
+        exec.InF32(4), norm ? exec.InF32(5) : nullptr, exec.In(6), exec.In(7), exec.Out(0), partial,
+        size, exec.seat_stride);
     CUDA_LAUNCHED("qk_norm_rope_backward");
     if (!norm) return;
     const int64_t d = shape_.head_dim;

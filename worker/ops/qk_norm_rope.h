@@ -3,8 +3,8 @@
 //   inputs  qkv (B, T, (H + 2 KV) D): H query heads, KV key heads, KV value heads; q_gain (D),
 //   k_gain (D), both absent
 //           without QK-norm; cosine and sine (T, D/2) constants
-//   outputs q (B, T, H, D); k (B, T, KV, D); v (B, T, KV, D); rstd (B, T, H + KV), absent without
-//   QK-norm
+//   outputs q (B, T, H, D); k (B, T, KV, D); v (B, T, KV, D), a view of qkv; rstd (B, T, H + KV),
+//   absent without QK-norm
 // Rotary layout is Hugging Face's: the halves x1 = x[0:D/2], x2 = x[D/2:D] become (x1 cos - x2 sin,
 // x2 cos + x1 sin). Sources: Su et al., "RoFormer", 2021, eq. 34; Henry et al., "Query-key
 // normalization", 2020; Qwen3 for the order.
@@ -39,8 +39,8 @@ class QkNormRopeOp : public Op {
   double eps_;
 };
 
-// inputs  qkv, q_gain, k_gain, cosine, sine, rstd, dq, dk, dv
-// outputs dqkv; dq_gain, dk_gain (added to; absent without QK-norm)
+// inputs  qkv, q_gain, k_gain, cosine, sine, rstd, dq, dk, dv: a view of dqkv that is there already
+// outputs dqkv, the heads of q and k; dq_gain, dk_gain (added to; absent without QK-norm)
 class QkNormRopeBackwardOp : public Op {
  public:
   explicit QkNormRopeBackwardOp(const AttentionShape& shape) : shape_(shape) {}

@@ -13,7 +13,6 @@ void QkNormRopeOp::RunCpu(const CpuExec<T>& exec) const {
   const T* cosine = exec.In(3);
   const T* sine = exec.In(4);
   T* outs[2] = {exec.Out(0), exec.Out(1)};
-  T* v = exec.Out(2);
   T* rstd = norm ? exec.Out(3) : nullptr;
   const int64_t length = exec.InDims(0)[1], rows = exec.InDims(0)[0] * length;
   const int64_t d = shape_.head_dim, half = d / 2, width = shape_.qkv_width();
@@ -48,7 +47,6 @@ void QkNormRopeOp::RunCpu(const CpuExec<T>& exec) const {
           }
         }
       }
-      std::copy_n(in, heads[1] * d, v + r * heads[1] * d);
     }
   });
 }
@@ -64,7 +62,6 @@ void QkNormRopeBackwardOp::RunCpu(const CpuExec<T>& exec) const {
   const T* sine = exec.In(4);
   const T* rstd = norm ? exec.In(5) : nullptr;
   const T* grads[2] = {exec.In(6), exec.In(7)};
-  const T* dv = exec.In(8);
   T* dqkv = exec.Out(0);
   const int64_t length = exec.InDims(0)[1], rows = exec.InDims(0)[0] * length;
   const int64_t d = shape_.head_dim, half = d / 2, width = shape_.qkv_width();
@@ -101,7 +98,6 @@ void QkNormRopeBackwardOp::RunCpu(const CpuExec<T>& exec) const {
           for (int64_t i = 0; i < d; ++i) out[i] = inverse * g[i] * rotated[i] - in[i] * k;
         }
       }
-      std::copy_n(dv + r * heads[1] * d, heads[1] * d, out);
     }
   });
   if (!norm) return;

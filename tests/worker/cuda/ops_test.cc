@@ -146,13 +146,16 @@ TEST_P(ByHeads, QkNormRopeAndItsBackward) {
   const TensorId q_gain = p.Param("q_gain", d, 1, 0.1, 1), k_gain = p.Param("k_gain", d, 1, 0.1, 1);
   const TensorId cosine = p.Const("cos", {t, d / 2}), sine = p.Const("sin", {t, d / 2});
   const TensorId in = p.Input("qkv", qkv);
+  const int64_t v_at = (heads + kv) * d;
   p.graph.Apply(std::make_unique<QkNormRopeOp>(shape, 1e-5), {in, q_gain, k_gain, cosine, sine},
-                {p.Output("q", q), p.Output("k", k), p.Output("v", k),
+                {p.Output("q", q), p.Output("k", k), p.graph.View("v", in, k, v_at),
                  p.Output("rstd", {b, t, heads + kv}, Element::kAccum)});
+  const TensorId dqkv = p.Output("dqkv", qkv);
+  p.OnlyColumns(dqkv, shape.qkv_width(), 0, v_at);
   p.graph.Apply(std::make_unique<QkNormRopeBackwardOp>(shape),
                 {in, q_gain, k_gain, cosine, sine, p.Positive("r", {b, t, heads + kv}),
-                 p.Input("dq", q), p.Input("dk", k), p.Input("dv", k)},
-                {p.Output("dqkv", qkv), p.graph.GradOf(q_gain), p.graph.GradOf(k_gain)});
+                 p.Input("dq", q), p.Input("dk", k), p.graph.View("dv", dqkv, k, v_at)},
+                {dqkv, p.graph.GradOf(q_gain), p.graph.GradOf(k_gain)});
   p.Check();
 }
 
@@ -163,27 +166,46 @@ TEST_P(ByHeads, QkNormRopeWithoutNorm) {
   const Dims qkv = {b, t, shape.qkv_width()}, q = {b, t, heads, d}, k = {b, t, kv, d};
   const TensorId cosine = p.Const("cos", {t, d / 2}), sine = p.Const("sin", {t, d / 2});
   const TensorId in = p.Input("qkv", qkv);
+  const int64_t v_at = (heads + kv) * d;
   p.graph.Apply(std::make_unique<QkNormRopeOp>(shape, 1e-5),
                 {in, kNoTensor, kNoTensor, cosine, sine},
-                {p.Output("q", q), p.Output("k", k), p.Output("v", k), kNoTensor});
+                {p.Output("q", q), p.Output("k", k), p.graph.View("v", in, k, v_at), kNoTensor});
+  const TensorId dqkv = p.Output("dqkv", qkv);
+  p.OnlyColumns(dqkv, shape.qkv_width(), 0, v_at);
   p.graph.Apply(std::make_unique<QkNormRopeBackwardOp>(shape),
                 {in, kNoTensor, kNoTensor, cosine, sine, kNoTensor, p.Input("dq", q),
-                 p.Input("dk", k), p.Input("dv", k)},
-                {p.Output("dqkv", qkv), kNoTensor, kNoTensor});
+                 p.Input("dk", k), p.graph.View("dv", dqkv, k, v_at)},
+                {dqkv, kNoTensor, kNoTensor});
   p.Check();
 }
 
+// v and its gradient by themselves, and as the last columns of qkv and its gradient.
 TEST_P(ByHeads, AttentionAndItsBackward) {
   const auto [b, t, heads, kv, d] = GetParam();
   const AttentionShape shape{heads, kv, d};
-  Parity p;
-  const Dims qd = {b, t, heads, d}, kd = {b, t, kv, d}, od = {b, t, heads * d};
-  const TensorId q = p.Input("q", qd), k = p.Input("k", kd), v = p.Input("v", kd);
-  const TensorId o = p.Output("o", od), lse = p.Output("lse", {b, heads, t}, Element::kAccum);
-  p.graph.Apply(std::make_unique<AttentionOp>(shape), {q, k, v}, {o, lse});
-  p.graph.Apply(std::make_unique<AttentionBackwardOp>(shape), {q, k, v, o, lse, p.Input("do", od)},
-                {p.Output("dq", qd), p.Output("dk", kd), p.Output("dv", kd)});
-  p.Check();
+  for (const bool view : {false, true}) {
+    Parity p;
+    const Dims qd = {b, t, heads, d}, kd = {b, t, kv, d}, od = {b, t, heads * d},
+               qkv = {b, t, shape.qkv_width()};
+    const int64_t v_at = (heads + kv) * d;
+    const TensorId q = p.Input("q", qd), k = p.Input("k", kd);
+    TensorId v, dv;
+    if (view) {
+      v = p.graph.View("v", p.Input("qkv", qkv), kd, v_at);
+      const TensorId dqkv = p.Output("dqkv", qkv);
+      p.OnlyColumns(dqkv, shape.qkv_width(), v_at, shape.qkv_width());
+      dv = p.graph.View("dv", dqkv, kd, v_at);
+    } else {
+      v = p.Input("v", kd);
+      dv = p.Output("dv", kd);
+    }
+    const TensorId o = p.Output("o", od), lse = p.Output("lse", {b, heads, t}, Element::kAccum);
+    p.graph.Apply(std::make_unique<AttentionOp>(shape), {q, k, v}, {o, lse});
+    p.graph.Apply(std::make_unique<AttentionBackwardOp>(shape),
+                  {q, k, v, o, lse, p.Input("do", od)},
+                  {p.Output("dq", qd), p.Output("dk", kd), dv});
+    p.Check();
+  }
 }
 
 // Two views in one block and one in another; hyper and gradients come from inputs.

@@ -49,6 +49,10 @@ CpuProgram<T>::CpuProgram(const Graph* graph, CpuParameters<T>* parameters, CpuR
       arena_(std::make_unique<AlignedArray<std::byte>>(plan_.arena_bytes)) {
   for (TensorId id = 0; id < static_cast<TensorId>(graph->tensors().size()); ++id) {
     const Tensor& t = graph->tensor(id);
+    if (t.view_of != kNoTensor) {
+      base_.push_back(static_cast<T*>(base_[t.view_of]) + t.view_offset);
+      continue;
+    }
     switch (t.storage) {
       case Storage::kActivation:
         base_.push_back(plan_.offset[id] < 0 ? nullptr : arena_->data() + plan_.offset[id]);

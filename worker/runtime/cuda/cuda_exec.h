@@ -93,6 +93,8 @@ class CudaExec {
   float* OutMaster(int i) const { return At<float>(master_[node_.outputs[i]]); }
   const Dims& InDims(int i) const { return graph_.tensor(node_.inputs[i]).dims; }
   const Dims& OutDims(int i) const { return graph_.tensor(node_.outputs[i]).dims; }
+  int64_t InRow(int i) const { return graph_.RowElements(node_.inputs[i]); }
+  int64_t OutRow(int i) const { return graph_.RowElements(node_.outputs[i]); }
 
   // Whether gradient output i already holds a sum to add to; else it is overwritten. The first op
   // that writes a gradient in the first micro-step of a step overwrites, so nobody sets gradients

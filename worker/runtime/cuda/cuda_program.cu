@@ -133,6 +133,12 @@ std::unique_ptr<CudaProgram> CudaProgram::Create(const Graph* graph, CudaParamet
   for (TensorId id = 0; id < static_cast<TensorId>(graph->tensors().size()); ++id) {
     const Tensor& t = graph->tensor(id);
     void *base = nullptr, *master = nullptr;
+    if (t.view_of != kNoTensor) {
+      p->base_.push_back(static_cast<std::byte*>(p->base_[t.view_of]) +
+                         t.view_offset * (t.element == Element::kReal ? 2 : 4));
+      p->master_.push_back(nullptr);
+      continue;
+    }
     switch (t.storage) {
       case Storage::kActivation:
         base = p->plan_.offset[id] < 0 ? nullptr : arena + p->plan_.offset[id];
