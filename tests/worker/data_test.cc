@@ -168,6 +168,34 @@ TEST(PrepareTest, TwinsOfHeldoutDocumentsLeaveTheTrainingData) {
   }
 }
 
+TEST(PrepareTest, MoreThreadsGiveTheSameBytes) {
+  TempDir dir;
+  core::Rng rng(5);
+  for (int i = 0; i < 40; ++i) {
+    std::string text;
+    for (int w = 0; w < 2000; ++w)
+      text += "word" + std::to_string(rng.Below(300)) + (w % 9 ? " " : "\n");
+    Write(dir.path() + "/text/" + std::to_string(i) + ".txt", text);
+  }
+  std::vector<std::string> hashes;
+  for (const int threads : {1, 2, 7}) {
+    PrepareOptions options;
+    options.root = dir.path() + "/text";
+    options.sources = {{"prose", {"*.txt"}}};
+    options.vocab_size = 280;
+    options.holdout_fraction = 0.1;
+    options.threads = threads;
+    const auto report = PrepareData(options, dir.path() + "/data" + std::to_string(threads),
+                                    [](const std::string&, double) {});
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_FALSE(report->reused);
+    hashes.push_back(report->manifest.sources[0].shards[0].sha256 +
+                     report->manifest.heldout.shards[0].sha256);
+  }
+  EXPECT_EQ(hashes[1], hashes[0]);
+  EXPECT_EQ(hashes[2], hashes[0]);
+}
+
 TEST(PrepareTest, TokenShardsArePreparedAsTheyAre) {
   TempDir dir;
   const PrepareReport text = PrepareSynthetic(dir.path());

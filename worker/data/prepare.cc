@@ -1,14 +1,17 @@
 #include "worker/data/prepare.h"
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "core/canonical_json.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/machine.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "worker/data/documents.h"
@@ -115,6 +118,43 @@ absl::Status ForEach(const PrepareOptions& options, const Plan& plan,
     }
   }
   return absl::OkStatus();
+}
+
+// ForEach with what `make` says of each document. Cores share the documents of a batch; `fn` sees
+// them one after the other in their order.
+template <typename T>
+absl::Status ForEachMade(
+    const PrepareOptions& options, const Plan& plan, const std::function<T(const Document&)>& make,
+    const std::function<absl::Status(int source, const Document&, const T&)>& fn) {
+  constexpr int64_t kBatchBytes = 32 << 20;
+  struct Item {
+    int source;
+    Document document;
+    T made;
+  };
+  const int threads = options.threads > 0 ? options.threads : core::ReadMachine().cores;
+  std::vector<Item> batch;
+  int64_t bytes = 0;
+  const auto flush = [&]() -> absl::Status {
+    std::atomic<size_t> next = 0;
+    const auto work = [&] {
+      for (size_t i; (i = next++) < batch.size();) batch[i].made = make(batch[i].document);
+    };
+    std::vector<std::thread> helpers;
+    for (int i = 1; i < threads; ++i) helpers.emplace_back(work);
+    work();
+    for (std::thread& helper : helpers) helper.join();
+    for (const Item& item : batch) RETURN_IF_ERROR(fn(item.source, item.document, item.made));
+    batch.clear();
+    bytes = 0;
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(ForEach(options, plan, [&](int s, const Document& document) -> absl::Status {
+    bytes += static_cast<int64_t>(document.text.size());
+    batch.push_back({s, document, T()});
+    return bytes < kBatchBytes ? absl::OkStatus() : flush();
+  }));
+  return flush();
 }
 
 absl::StatusOr<Plan> MakePlan(const PrepareOptions& options, const Tokenizer* tokenizer,
@@ -266,16 +306,17 @@ absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const s
   report.heldout_documents = static_cast<int64_t>(plan.heldout.size());
 
   std::set<std::string> dropped;
-  RETURN_IF_ERROR(ForEach(options, plan, [&](int s, const Document& document) {
-    const std::string key = Key(options.sources[s], document);
-    if (plan.heldout.count(key) == 0 &&
-        plan.heldout_sketches.ContainsNear(MakeSketch(document.text),
-                                           options.near_duplicate_threshold)) {
-      dropped.insert(key);
-      report.dropped_bytes += static_cast<int64_t>(document.text.size());
-    }
-    return absl::OkStatus();
-  }));
+  RETURN_IF_ERROR(ForEachMade<Sketch>(
+      options, plan, [](const Document& document) { return MakeSketch(document.text); },
+      [&](int s, const Document& document, const Sketch& sketch) {
+        const std::string key = Key(options.sources[s], document);
+        if (plan.heldout.count(key) == 0 &&
+            plan.heldout_sketches.ContainsNear(sketch, options.near_duplicate_threshold)) {
+          dropped.insert(key);
+          report.dropped_bytes += static_cast<int64_t>(document.text.size());
+        }
+        return absl::OkStatus();
+      }));
   report.dropped_near_duplicates = static_cast<int64_t>(dropped.size());
 
   Manifest& manifest = report.manifest;
@@ -306,14 +347,16 @@ absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const s
     return fmt::format("{}-{:03d}.bin", options.sources[s].name, manifest.sources[s].shards.size());
   };
   int64_t done_bytes = 0, tokens = 0;
-  RETURN_IF_ERROR(ForEach(options, plan, [&](int s, const Document& document) -> absl::Status {
+  using Ids = std::vector<int32_t>;
+  const auto encode = [&](const Document& document) {
+    Ids ids = document.ids.empty() ? tokenizer->Encode(document.text) : document.ids;
+    ids.insert(ids.begin(), tokenizer->separator());
+    return ids;
+  };
+  const auto append = [&](int s, const Document& document, const Ids& ids) -> absl::Status {
     const std::string key = Key(options.sources[s], document);
     done_bytes += static_cast<int64_t>(document.text.size());
     if (dropped.count(key) > 0) return absl::OkStatus();
-    std::vector<int32_t> ids = {tokenizer->separator()};
-    const std::vector<int32_t> text_ids =
-        document.ids.empty() ? tokenizer->Encode(document.text) : document.ids;
-    ids.insert(ids.end(), text_ids.begin(), text_ids.end());
     const bool is_heldout = plan.heldout.count(key) > 0;
     SourceEntry& entry = is_heldout ? manifest.heldout : manifest.sources[s];
     entry.tokens += static_cast<int64_t>(ids.size());
@@ -332,7 +375,8 @@ absl::StatusOr<PrepareReport> PrepareData(const PrepareOptions& options, const s
       ASSIGN_OR_RETURN(writers[s], ShardWriter::Create(out_dir + "/" + shard_name(s), wide));
     }
     return writers[s]->Append(ids);
-  }));
+  };
+  RETURN_IF_ERROR(ForEachMade<Ids>(options, plan, encode, append));
   for (size_t s = 0; s < writers.size(); ++s) {
     if (writers[s] == nullptr) {
       return absl::InvalidArgumentError(fmt::format(

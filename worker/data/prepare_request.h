@@ -30,6 +30,7 @@ struct PrepareOptions {
   double near_duplicate_threshold = 0.6;  // estimated Jaccard similarity of 5-word shingles
   int64_t tokenizer_sample_bytes = 8 << 20;
   int64_t shard_tokens = 100'000'000;
+  int threads = 0;  // 0: all cores; changes no byte
 };
 
 struct PrepareReport {
