@@ -41,6 +41,18 @@ FrontierFit OneResample(const FrontierEstimate& estimate, core::Rng& rng) {
 
 }  // namespace
 
+FrontierFit LawsOf(const FrontierEstimate& estimate, size_t resample) {
+  const double* c = estimate.draws.row(resample);
+  FrontierFit laws;
+  laws.relation = estimate.laws.relation;
+  laws.params_law = PowerLaw{c[kLogAN], c[kAlphaN]};
+  laws.tokens_law = PowerLaw{c[kLogAD], c[kAlphaD]};
+  if (std::isfinite(c[kH])) laws.sizes = OptimalSizes{c[kLogG], c[kAlpha], c[kH]};
+  laws.loss_law.emplace();
+  laws.loss_law->E = c[kE], laws.loss_law->A = c[kA], laws.loss_law->p = c[kP];
+  return laws;
+}
+
 void ResampleFrontier(FrontierEstimate& estimate) {
   const LawOptions& options = estimate.options;
   // Without a single residual every resample would equal the data: no interval is the truth.
@@ -70,6 +82,8 @@ void ResampleFrontier(FrontierEstimate& estimate) {
     row[kLogAD] = refit.tokens_law->log_coefficient, row[kAlphaD] = refit.tokens_law->exponent;
     if (estimate.with_loss())
       row[kE] = refit.loss_law->E, row[kA] = refit.loss_law->A, row[kP] = refit.loss_law->p;
+    if (refit.sizes.has_value())
+      row[kLogG] = refit.sizes->log_G, row[kAlpha] = refit.sizes->alpha, row[kH] = refit.sizes->h;
     return true;
   };
   estimate.draws = RunBootstrap(options.bootstrap, kFrontierColumns, one);

@@ -8,7 +8,22 @@
 namespace fit {
 
 // A row of FrontierEstimate::draws.
-enum FrontierColumn { kLogAN, kAlphaN, kLogAD, kAlphaD, kE, kA, kP, kFrontierColumns };
+enum FrontierColumn {
+  kLogAN,
+  kAlphaN,
+  kLogAD,
+  kAlphaD,
+  kE,
+  kA,
+  kP,
+  kLogG,  // this and the next two: of OptimalSizes
+  kAlpha,
+  kH,
+  kFrontierColumns
+};
+
+// The laws of resample number `resample`, without the minima they go through.
+FrontierFit LawsOf(const FrontierEstimate& estimate, size_t resample);
 
 // Fills draws and minima; none where runs leave no residual to redraw. REQUIRES: laws, pool.
 void ResampleFrontier(FrontierEstimate& estimate);

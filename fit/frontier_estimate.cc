@@ -76,7 +76,7 @@ void CollectNoise(FrontierEstimate& estimate) {
   const double k = estimate.options.pinned_E.has_value() ? 2 : 3;
   if (n <= k) return;
   for (size_t i = 0; i < laws.flops.size(); ++i)
-    lack.push_back(std::log(laws.losses[i] / laws.loss_law->At(laws.flops[i])) *
+    lack.push_back(std::log(laws.losses[i] / laws.loss_law->At(laws.Effective(laws.flops[i]))) *
                    std::sqrt(n / (n - k)));
   // As uncertain as its few degrees of freedom, so what is known of the minima joins it.
   const double own = RootMeanSquare(lack), known = asymptotic.known_dof;
@@ -91,18 +91,21 @@ void CollectNoise(FrontierEstimate& estimate) {
 std::optional<AsymptoteProfile> ProfileOfE(const FrontierEstimate& estimate) {
   const double level = estimate.options.bootstrap.level;
   if (estimate.kind != FrontierKind::kEnvelope)
-    return ProfileAsymptote(estimate.laws.flops, estimate.laws.losses, estimate.asymptotic, level);
+    return ProfileAsymptote(estimate.laws.effective, estimate.laws.losses, estimate.asymptotic,
+                            level, estimate.laws.excess);
   // Neighbours on one run's curve are one fact: its middle stands for them.
   const std::vector<EnvelopePoint>& envelope = estimate.envelope;
-  std::vector<double> flops, losses;
+  std::vector<double> flops, losses, excess;
   for (size_t i = 0; i < envelope.size();) {
     size_t end = i;
     while (end < envelope.size() && envelope[end].params == envelope[i].params) ++end;
     const EnvelopePoint& middle = envelope[(i + end) / 2];
-    flops.push_back(middle.flops), losses.push_back(middle.loss);
+    const EffectiveCompute compute = estimate.laws.Effective(middle.flops);
+    flops.push_back(compute.flops), excess.push_back(compute.excess);
+    losses.push_back(middle.loss);
     i = end;
   }
-  return ProfileAsymptote(flops, losses, estimate.asymptotic, level);
+  return ProfileAsymptote(flops, losses, estimate.asymptotic, level, excess);
 }
 
 // With one or two degrees of freedom the optima can lie on a curve by luck and the profile is far
@@ -115,7 +118,8 @@ void WidenProfile(FrontierEstimate& estimate) {
   const auto widen = [&](AsymptoticLaw& end, double e) {
     AsymptoticOptions held = estimate.asymptotic;
     held.pinned_E = e;
-    const auto law = FitAsymptotic(estimate.laws.flops, estimate.laws.losses, held);
+    const auto law =
+        FitAsymptotic(estimate.laws.effective, estimate.laws.losses, held, estimate.laws.excess);
     if (law.has_value()) end = *law;
   };
   AsymptoteProfile& profile = *estimate.profile;
@@ -159,13 +163,34 @@ FrontierFit LawsThrough(const FrontierEstimate& estimate, const std::vector<Isof
     if (!m.ok()) continue;
     const double n = estimate.budget_weights[0].at(m.budget_flops);
     const double d = estimate.budget_weights[1].at(m.budget_flops);
+    fit.size_weights.push_back(n);
     if (!(n > 0 && d > 0)) continue;
     flops.push_back(m.budget_flops), params.push_back(m.params), tokens.push_back(m.tokens);
     of_params.push_back(n), of_tokens.push_back(d);
   }
   fit.params_law = FitPowerLaw(flops, params, of_params);
   fit.tokens_law = FitPowerLaw(flops, tokens, of_tokens);
+  // Only where it goes through sizes does the loss law depend on these weights.
+  if (fit.sizes.has_value() && fit.params_law.has_value()) FitLossLaw(estimate.asymptotic, &fit);
   return fit;
+}
+
+std::vector<IsoflopGroup> MovedOntoRelation(const FrontierFit& laws,
+                                            std::vector<IsoflopGroup> groups, double* rms) {
+  if (laws.relation.exact() || !laws.loss_law.has_value()) return groups;
+  std::vector<double> changes;
+  for (IsoflopGroup& group : groups) {
+    const double above_E = laws.loss_law->At(laws.Effective(group.budget_flops)) - laws.loss_law->E;
+    for (IsoflopPoint& p : group.points) {
+      // What the run would have had to stop short of, in ln D.
+      const double more = p.log_tokens - laws.relation.LogTokens(p.log_params, group.budget_flops);
+      const double change = laws.loss_law->p * above_E * more;
+      p.log_tokens -= more, p.loss += change;
+      changes.push_back(change / p.loss);
+    }
+  }
+  if (rms != nullptr) *rms = RootMeanSquare(changes);
+  return groups;
 }
 
 absl::StatusOr<FrontierEstimate> EstimateFrontier(FrontierKind kind, const LawOptions& options,
@@ -175,6 +200,9 @@ absl::StatusOr<FrontierEstimate> EstimateFrontier(FrontierKind kind, const LawOp
   AsymptoticOptions& asymptotic = estimate.asymptotic;
   asymptotic.pinned_E = options.pinned_E;
   asymptotic.residual = options.loss.residual;
+  // isoflop is the published procedure, through the runs as they are; and a table of optima is
+  // fitted as its authors do: its N and D are rounded, and each is a fit of its own.
+  if (estimate.with_loss() && !options.observations_are_optima) asymptotic.flops = options.flops;
   for (const Observation& o : observations)
     if (asymptotic.lowest_loss <= 0 || o.loss < asymptotic.lowest_loss)
       asymptotic.lowest_loss = o.loss;
@@ -186,6 +214,10 @@ absl::StatusOr<FrontierEstimate> EstimateFrontier(FrontierKind kind, const LawOp
   } else {
     estimate.groups = GroupByBudget(observations).groups;
     estimate.laws = LawsThrough(estimate, estimate.groups, {});
+    if (!estimate.laws.relation.exact()) {
+      estimate.groups = MovedOntoRelation(estimate.laws, estimate.groups, &estimate.moved);
+      estimate.laws = LawsThrough(estimate, estimate.groups, {});
+    }
   }
   RETURN_IF_ERROR(CheckLaws(estimate));
   CollectNoise(estimate);

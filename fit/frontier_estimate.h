@@ -33,7 +33,10 @@ struct FrontierEstimate {
   std::vector<Observation> observations;  // envelope
   std::vector<RunRows> runs;
   std::vector<EnvelopePoint> envelope;
-  std::vector<IsoflopGroup> groups;  // isoflop and frontier
+  // isoflop and frontier; moved onto the relation where runs do not all spend what it says: a run
+  // of N and D at a budget C has the loss that N and C / (k(N) N) tokens would have had.
+  std::vector<IsoflopGroup> groups;
+  double moved = 0;  // root mean square of what that changed in ln L
   FrontierFit laws;
   // Of ln N* and of ln D*, by budget, where budgets do not weigh alike; empty: all alike.
   std::array<std::map<double, double>, 2> budget_weights;
@@ -57,6 +60,12 @@ struct FrontierEstimate {
 // weighing as the estimate says.
 FrontierFit LawsThrough(const FrontierEstimate& estimate, const std::vector<IsoflopGroup>& groups,
                         const std::vector<std::vector<double>>& weights);
+
+// The groups moved onto the relation by the loss law of `laws`, whose slope in ln C at a budget is
+// that of L in ln D, at the optimum exactly and elsewhere nearly. `rms`, if not null: as
+// FrontierEstimate::moved.
+std::vector<IsoflopGroup> MovedOntoRelation(const FrontierFit& laws,
+                                            std::vector<IsoflopGroup> groups, double* rms);
 
 // FAILED_PRECONDITION when too few budgets have a minimum; the message says why they have none.
 // Deterministic. REQUIRES: valid observations, not empty.

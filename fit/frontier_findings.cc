@@ -136,8 +136,13 @@ void WarnOfResamples(const FrontierEstimate& estimate, LawFit& out) {
 LawFit FindingsOf(const FrontierEstimate& estimate) {
   LawFit out;
   out.law = Text(estimate.kind);
-  out.equation = estimate.with_loss() ? "L* = E + A C^-p; N* = a_N C^alpha_N; D* = a_D C^alpha_D"
-                                      : "N* = a_N C^alpha_N; D* = a_D C^alpha_D";
+  out.equation = "N* = a_N C^alpha_N; D* = a_D C^alpha_D";
+  if (estimate.with_loss())
+    out.equation = (estimate.laws.sizes.has_value()
+                        ? "L* = E + A F X^-p, N* g^h = G X^alpha, X = 6 N* D*; about "
+                        : "L* = E + A C^-p; ") +
+                   out.equation;
+  if (estimate.with_loss()) out.compute = FrontierCompute{estimate.laws.sizes, estimate.moved};
   out.loss = "l2";
   out.residual = estimate.with_loss() ? Name(estimate.asymptotic.residual) : "log";
   out.n = estimate.budgets();

@@ -28,12 +28,16 @@ double RelativeCurvature(const FrontierEstimate& estimate) {
 std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTarget& target) {
   if (!estimate.with_loss()) return std::nullopt;
   const LawOptions& options = estimate.options;
-  const double flops = target.flops;
+  const FlopsRelation& relation = estimate.laws.relation;
+  // A run is judged by the budget that would buy its N and D by the relation.
+  const bool own = target.params > 0 && !relation.exact();
+  const double flops =
+      own ? relation.PerParamToken(target.params) * target.params * target.tokens : target.flops;
   Forecast forecast;
   forecast.law = Text(estimate.kind);
-  forecast.flops = flops;
-  forecast.params = estimate.laws.params_law->At(flops);
-  forecast.tokens = estimate.laws.tokens_law->At(flops);
+  forecast.flops = target.flops;
+  forecast.params = estimate.laws.ParamsAt(flops);
+  forecast.tokens = estimate.laws.TokensAt(flops);
   forecast.run_params = target.params, forecast.run_tokens = target.tokens;
   // What a run loses by its shape: the parabolas know how steep a budget's curve is.
   const double curvature = target.params > 0 ? RelativeCurvature(estimate) : 0;
@@ -50,10 +54,10 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   const std::vector<double>& noise = estimate.noise;
   std::vector<double> mean, best, params, tokens, draws;
   for (size_t i = 0; i < estimate.draws.size(); ++i) {
-    const double* c = estimate.draws.row(i);
-    params.push_back(std::exp(c[kLogAN] + c[kAlphaN] * std::log(flops)));
-    tokens.push_back(std::exp(c[kLogAD] + c[kAlphaD] * std::log(flops)));
-    best.push_back(LossAt(estimate, flops, i));
+    const FrontierFit laws = LawsOf(estimate, i);
+    params.push_back(laws.ParamsAt(flops));
+    tokens.push_back(laws.TokensAt(flops));
+    best.push_back(laws.loss_law->At(laws.Effective(flops)));
     const double loss = best.back() * shape(params.back(), tokens.back());
     mean.push_back(loss);
     core::Rng rng(options.bootstrap.seed, kNoiseStream + i);
@@ -70,8 +74,9 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, method);
   forecast.joint = JointRegionOf(params, tokens, best, level, method);
   if (estimate.profile.has_value()) {
-    const double at_lo = estimate.profile->lo.At(flops) * penalty;
-    const double at_hi = estimate.profile->hi.At(flops) * penalty;
+    const EffectiveCompute compute = estimate.laws.Effective(flops);
+    const double at_lo = estimate.profile->lo.At(compute) * penalty;
+    const double at_hi = estimate.profile->hi.At(compute) * penalty;
     forecast.asymptote = AsymptoteSpan{estimate.AsymptoteInterval(), at_lo, at_hi};
     // Few ready-made optima leave hardly a resample that determines the law; their profile does.
     if (std::isfinite(forecast.mean_interval.lo) ||
@@ -86,9 +91,8 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
 
 double LossAt(const FrontierEstimate& estimate, double flops, std::optional<size_t> resample) {
   if (!estimate.with_loss()) return std::numeric_limits<double>::quiet_NaN();
-  if (!resample) return estimate.laws.loss_law->At(flops);
-  const double* c = estimate.draws.row(*resample);
-  return c[kE] + c[kA] * std::pow(flops, -c[kP]);
+  const FrontierFit laws = resample ? LawsOf(estimate, *resample) : estimate.laws;
+  return laws.loss_law->At(laws.Effective(flops));
 }
 
 std::optional<TestPoint> TestAt(const FrontierEstimate& estimate, double flops, double actual) {
@@ -112,8 +116,8 @@ std::vector<TestPoint> TestOptima(const FrontierEstimate& estimate,
     if (!runs.ok()) return tests;
     truth = FitEnvelope(LowerEnvelope(later, *runs), {});
   } else {
-    truth = FitFrontier(GroupByBudget(later).groups, estimate.options.isoflop, {},
-                        estimate.options.observations_are_optima);
+    truth = FitFrontier(MovedOntoRelation(estimate.laws, GroupByBudget(later).groups, nullptr),
+                        estimate.options.isoflop, {}, estimate.options.observations_are_optima);
   }
   for (size_t i = 0; i < truth.flops.size(); ++i)
     if (auto test = TestAt(estimate, truth.flops[i], truth.losses[i])) tests.push_back(*test);

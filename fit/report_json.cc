@@ -85,6 +85,17 @@ Json FlopsJson(const FitSummary& summary) {
           {"source", summary.flops_source}};
 }
 
+Json ComputeJson(const FrontierCompute& compute) {
+  Json json = {{"of", compute.sizes.has_value() ? "6 N* D*" : "C"},
+               {"moved_rms", Number(compute.moved_rms)}};
+  if (compute.sizes.has_value()) {
+    json["G"] = Number(std::exp(compute.sizes->log_G));
+    json["alpha"] = Number(compute.sizes->alpha);
+    json["h"] = Number(compute.sizes->h);
+  }
+  return json;
+}
+
 Json LawJson(const LawFit& fit, const std::string& cohort) {
   Json params = Json::object(), intervals = Json::object(), budgets = Json::array();
   Json profiles = Json::object(), optima = Json::array();
@@ -122,6 +133,7 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
           {"intervals", intervals},
           {"profiles", profiles},
           {"other_optima", optima},
+          {"compute", fit.compute.has_value() ? ComputeJson(*fit.compute) : Json(nullptr)},
           {"budgets", budgets},
           {"cohort", cohort},
           {"warnings", WarningsJson(fit.warnings)},

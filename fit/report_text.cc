@@ -58,6 +58,21 @@ std::string CohortText(const Cohort& cohort) {
   return shown.Text();
 }
 
+// Where a frontier is not the plain power law of C.
+void AppendCompute(const FrontierCompute& compute, std::string& out) {
+  if (compute.sizes.has_value())
+    out += fmt::format(
+        "  k = C / (N D) bends, so optima are forecast by X = 6 N* D* instead of C: N* g^h = G "
+        "X^alpha,\n  G {:.4g}, alpha {:.4g}, h {:.3g}; g = 1 + d ln k / d ln N, F = alpha "
+        "g^(1-alpha) + (1-alpha) g^-alpha\n",
+        std::exp(compute.sizes->log_G), compute.sizes->alpha, compute.sizes->h);
+  if (compute.moved_rms > 0)
+    out += fmt::format(
+        "  runs moved to what C / (N D) as counted gives their budget: {:.2g} % of the loss "
+        "(rms)\n",
+        100 * compute.moved_rms);
+}
+
 void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
   out += fmt::format("\n{}   {}\n", fit.law, fit.equation);
   out += fmt::format("  {} on {} residuals{}{}, n = {}, objective {:.10g}", fit.loss, fit.residual,
@@ -82,6 +97,7 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
         out += fmt::format("  {:<8} {:>12}   {} .. {} ({})\n", "", "", Constant(interval.lo),
                            Constant(interval.hi), interval.method);
   }
+  if (fit.compute.has_value()) AppendCompute(*fit.compute, out);
   if (fit.noise.has_value())
     out += fmt::format(
         "  runs weighted by their noise: sd of ln L {:.3g} at {} times (C/C0)^{:.3f} (se {:.3f}), "
@@ -240,10 +256,11 @@ std::string FitText(const FitSummary& summary) {
   AppendWarnings(summary.warnings, out);
   for (const Forecast& f : summary.predictions)
     if (f.primary) AppendForecast(f, summary.input, out);
-  // isoflop and frontier share their budgets: one table is enough.
+  // isoflop and frontier share their budgets, unless runs were moved: one table is enough.
   bool shown = false;
   for (const LawFit& fit : summary.fits) {
-    AppendLaw(fit, !shown, out);
+    const bool moved = fit.compute.has_value() && fit.compute->moved_rms > 0;
+    AppendLaw(fit, !shown || moved, out);
     shown = shown || !fit.budgets.empty();
   }
   if (!summary.backtest.empty()) {

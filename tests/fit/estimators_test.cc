@@ -256,14 +256,15 @@ TEST(SensitivityTest, WhatChangesNothingIsNotApplicable) {
     EXPECT_NE(s.loss, 0);
   }
   EXPECT_TRUE(frontier);
-  // Small models spend more a parameter: that moves what a surface buys, and no law in C alone.
+  // Small models spend more a parameter: that moves what a budget buys, and no law in C alone.
   for (Observation& o : runs) o.tokens /= 1 + std::pow(o.params / 1e7, -.5);
-  options.laws = {"chinchilla", "envelope"};
+  options.laws = {"chinchilla", "envelope", "bnsl"};
   const auto bent = RunFit(runs, options);
   ASSERT_TRUE(bent.ok()) << bent.status();
-  EXPECT_THAT(FitText(*bent),
-              HasSubstr("with C / (N D) held at that of the largest model counted, envelope: not "
-                        "applicable: it derives no size from C"));
+  const std::string text = FitText(*bent), held = "held at that of the largest model counted, ";
+  EXPECT_THAT(text, HasSubstr(held + "chinchilla: 2."));
+  EXPECT_THAT(text, HasSubstr(held + "envelope: 2."));
+  EXPECT_THAT(text, HasSubstr("envelope   L* = E + A F X^-p"));
 }
 
 // Runs without budgets are no budgets of one run each.
