@@ -92,6 +92,8 @@ struct LawFit {
   // among `intervals`.
   std::vector<std::pair<std::string, Interval>> profiles;
   std::vector<OtherOptimum> other_optima;
+  // Different constants whose objective is the best one's within rounding, this fit not counted.
+  int equal_optima = 0;
   std::optional<FrontierCompute> compute;  // frontier and envelope
   std::vector<BudgetOptimum> budgets;      // isoflop and frontier: one a budget, refused ones too
   std::vector<Warning> warnings;

@@ -133,6 +133,7 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
           {"intervals", intervals},
           {"profiles", profiles},
           {"other_optima", optima},
+          {"equal_optima", fit.equal_optima},
           {"compute", fit.compute.has_value() ? ComputeJson(*fit.compute) : Json(nullptr)},
           {"budgets", budgets},
           {"cohort", cohort},

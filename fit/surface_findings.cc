@@ -121,6 +121,12 @@ void WarnOfSolution(const SurfaceFit& fit, LawFit& out) {
     warn(kFewStartsAgree,
          fmt::format("only {} of {} starts reach the best objective; there may be a better optimum",
                      best.starts_at_best, best.starts));
+  if (!best.equals.empty())
+    warn(kEqualOptima,
+         fmt::format(
+             "{} other sets of constants have this objective to rounding: the printed one is "
+             "no better than they",
+             best.equals.size()));
   for (const size_t i : best.at_bound) {
     const Coordinate& c = fit.law->coordinates()[i];
     if (!c.bound_warning.empty())
@@ -203,6 +209,7 @@ LawFit FindingsOf(const SurfaceFit& fit) {
   if (std::isfinite(referee.objective)) out.referee_objective = referee.objective;
   out.resamples = fit.options.bootstrap.resamples;
   out.resamples_failed = fit.draws.failed;
+  out.equal_optima = static_cast<int>(fit.best.equals.size());
   for (const LocalOptimum& other : fit.best.others)
     out.other_optima.push_back({fit.law->Report(other.theta), other.objective, other.starts});
   DescribeIntervals(fit, out);

@@ -85,6 +85,30 @@ void FlatRange(const SurfaceFit& fit, const Optimum& optimum, double flops, Fore
     forecast->flat_params_lo = forecast->flat_params_hi = 0;
 }
 
+// What equally good constants forecast, where that differs by more than anyone would round off.
+template <typename LossOf>
+void WarnOfEquals(const SurfaceFit& fit, const LossOf& loss_of, Forecast* forecast) {
+  constexpr double kTolerated = 1e-3;
+  double low = forecast->loss, high = forecast->loss;
+  size_t without = 0;
+  for (const LocalOptimum& equal : fit.best.equals) {
+    const Optimum optimum = OptimumOf(fit, equal.theta, forecast->flops);
+    if (!optimum.found) {
+      ++without;
+      continue;
+    }
+    const double loss = loss_of(equal.theta, optimum);
+    low = std::min(low, loss), high = std::max(high, loss);
+  }
+  if (without == 0 && high - low <= kTolerated * forecast->loss) return;
+  forecast->warnings.push_back(
+      Warn(kEqualOptima,
+           fmt::format("{} sets of constants with one objective to rounding forecast {:.4f} to "
+                       "{:.4f} here{}: which is printed is chance",
+                       fit.best.equals.size() + 1, low, high,
+                       without > 0 ? fmt::format(", {} of them no optimum", without) : "")));
+}
+
 }  // namespace
 
 Optimum OptimumOf(const SurfaceFit& fit, const std::vector<double>& theta, double flops) {
@@ -134,6 +158,7 @@ std::optional<Forecast> ForecastOf(const SurfaceFit& fit, const RunTarget& targe
   forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, method);
   if (!law.in_compute()) forecast.joint = JointRegionOf(params, tokens, best, level, method);
   FlatRange(fit, optimum, flops, &forecast);
+  WarnOfEquals(fit, loss_of, &forecast);
   if (fit.HasHeldEnds()) {
     const Optimum low = OptimumOf(fit, fit.held[0], flops);
     const Optimum high = OptimumOf(fit, fit.held[1], flops);
