@@ -28,29 +28,31 @@ double RelativeCurvature(const FrontierEstimate& estimate) {
 std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTarget& target) {
   if (!estimate.with_loss()) return std::nullopt;
   const LawOptions& options = estimate.options;
+  const double flops = target.flops;
   const FlopsRelation& relation = estimate.laws.relation;
   // A run is judged by the budget that would buy its N and D by the relation.
   const bool own = target.params > 0 && !relation.exact();
-  const double flops =
-      own ? relation.PerParamToken(target.params) * target.params * target.tokens : target.flops;
+  const double bought =
+      own ? relation.PerParamToken(target.params) * target.params * target.tokens : flops;
+  // What a run loses by its shape: the parabolas know how steep a budget's curve is.
+  const double curvature = target.params > 0 ? RelativeCurvature(estimate) : 0;
+  const auto shape = [&](const FrontierFit& laws) {
+    if (curvature == 0) return 1.0;
+    const double off = options.isoflop.axis == IsoflopAxis::kParams
+                           ? std::log(target.params / laws.ParamsAt(bought))
+                           : std::log(target.tokens / laws.TokensAt(bought));
+    return 1 + curvature * off * off;
+  };
   Forecast forecast;
   forecast.law = Text(estimate.kind);
-  forecast.flops = target.flops;
+  forecast.flops = flops;
   forecast.params = estimate.laws.ParamsAt(flops);
   forecast.tokens = estimate.laws.TokensAt(flops);
   forecast.run_params = target.params, forecast.run_tokens = target.tokens;
-  // What a run loses by its shape: the parabolas know how steep a budget's curve is.
-  const double curvature = target.params > 0 ? RelativeCurvature(estimate) : 0;
-  const auto shape = [&](double params, double tokens) {
-    if (curvature == 0) return 1.0;
-    const double off = options.isoflop.axis == IsoflopAxis::kParams
-                           ? std::log(target.params / params)
-                           : std::log(target.tokens / tokens);
-    return 1 + curvature * off * off;
-  };
-  const double penalty = shape(forecast.params, forecast.tokens);
-  forecast.off_optimum = penalty - 1;
-  forecast.loss = LossAt(estimate, flops, std::nullopt) * penalty;
+  const double penalty = shape(estimate.laws);
+  forecast.loss = LossAt(estimate, bought, std::nullopt) * penalty;
+  forecast.off_optimum =
+      own ? forecast.loss / LossAt(estimate, flops, std::nullopt) - 1 : penalty - 1;
   const std::vector<double>& noise = estimate.noise;
   std::vector<double> mean, best, params, tokens, draws;
   for (size_t i = 0; i < estimate.draws.size(); ++i) {
@@ -58,7 +60,8 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
     params.push_back(laws.ParamsAt(flops));
     tokens.push_back(laws.TokensAt(flops));
     best.push_back(laws.loss_law->At(laws.Effective(flops)));
-    const double loss = best.back() * shape(params.back(), tokens.back());
+    const double loss =
+        (own ? laws.loss_law->At(laws.Effective(bought)) : best.back()) * shape(laws);
     mean.push_back(loss);
     core::Rng rng(options.bootstrap.seed, kNoiseStream + i);
     draws.push_back(loss * (noise.empty() ? 1 : std::exp(noise[rng.Below(noise.size())])));
@@ -74,7 +77,7 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, method);
   forecast.joint = JointRegionOf(params, tokens, best, level, method);
   if (estimate.profile.has_value()) {
-    const EffectiveCompute compute = estimate.laws.Effective(flops);
+    const EffectiveCompute compute = estimate.laws.Effective(bought);
     const double at_lo = estimate.profile->lo.At(compute) * penalty;
     const double at_hi = estimate.profile->hi.At(compute) * penalty;
     forecast.asymptote = AsymptoteSpan{estimate.AsymptoteInterval(), at_lo, at_hi};
@@ -91,7 +94,8 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
 
 double LossAt(const FrontierEstimate& estimate, double flops, std::optional<size_t> resample) {
   if (!estimate.with_loss()) return std::numeric_limits<double>::quiet_NaN();
-  const FrontierFit laws = resample ? LawsOf(estimate, *resample) : estimate.laws;
+  if (!resample) return estimate.laws.loss_law->At(estimate.laws.Effective(flops));
+  const FrontierFit laws = LawsOf(estimate, *resample);
   return laws.loss_law->At(laws.Effective(flops));
 }
 
