@@ -105,14 +105,14 @@ std::vector<EnvelopePoint> LowerEnvelope(const std::vector<Observation>& observa
 FrontierFit FitEnvelope(const std::vector<EnvelopePoint>& envelope,
                         const AsymptoticOptions& asymptotic) {
   FrontierFit fit;
-  std::vector<double> params, tokens;
+  std::vector<double> tokens;
   for (const EnvelopePoint& p : envelope) {
     fit.flops.push_back(p.flops), fit.losses.push_back(p.loss);
-    params.push_back(p.params), tokens.push_back(p.tokens);
+    fit.params.push_back(p.params), tokens.push_back(p.tokens);
   }
-  fit.params_law = FitPowerLaw(fit.flops, params);
+  fit.params_law = FitPowerLaw(fit.flops, fit.params);
   fit.tokens_law = FitPowerLaw(fit.flops, tokens);
-  if (!fit.flops.empty()) fit.loss_law = FitAsymptotic(fit.flops, fit.losses, asymptotic);
+  FitLossLaw(asymptotic, &fit);
   return fit;
 }
 

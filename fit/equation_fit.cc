@@ -217,8 +217,10 @@ bool Solve(const Equation& law, const std::vector<Coordinate>& box,
 
 bool SameObjective(double value, double best) { return value - best <= 1e-9 * best + 1e-25; }
 
-std::vector<LocalOptimum> OtherOptima(std::vector<LocalOptimum> ends, const EquationFit& best) {
-  constexpr double kNearlyAsGood = 0.01, kSamePlace = 1e-3;
+// The ends that are neither at `theta` nor at one another's place, lowest first.
+std::vector<LocalOptimum> Elsewhere(std::vector<LocalOptimum> ends,
+                                    const std::vector<double>& theta) {
+  constexpr double kSamePlace = 1e-3;
   const auto same = [&](const std::vector<double>& a, const std::vector<double>& b) {
     for (size_t i = 0; i < a.size(); ++i)
       if (std::fabs(a[i] - b[i]) > kSamePlace * (1 + std::fabs(b[i]))) return false;
@@ -227,21 +229,34 @@ std::vector<LocalOptimum> OtherOptima(std::vector<LocalOptimum> ends, const Equa
   std::stable_sort(ends.begin(), ends.end(), [](const LocalOptimum& a, const LocalOptimum& b) {
     return a.objective < b.objective;
   });
-  std::vector<LocalOptimum> others;
+  std::vector<LocalOptimum> places;
   for (const LocalOptimum& end : ends) {
-    if (end.starts == 0 || SameObjective(end.objective, best.objective) ||
-        end.objective > (1 + kNearlyAsGood) * best.objective || same(end.theta, best.theta))
-      continue;
-    const auto known = std::find_if(others.begin(), others.end(), [&](const LocalOptimum& other) {
+    if (same(end.theta, theta)) continue;
+    const auto known = std::find_if(places.begin(), places.end(), [&](const LocalOptimum& other) {
       return same(end.theta, other.theta);
     });
-    if (known == others.end()) {
-      others.push_back(end);
+    if (known == places.end()) {
+      places.push_back(end);
     } else {
       ++known->starts;
     }
   }
-  return others;
+  return places;
+}
+
+std::vector<LocalOptimum> OtherOptima(std::vector<LocalOptimum> ends, const EquationFit& best) {
+  constexpr double kNearlyAsGood = 0.01;
+  std::erase_if(ends, [&](const LocalOptimum& end) {
+    return end.starts == 0 || SameObjective(end.objective, best.objective) ||
+           end.objective > (1 + kNearlyAsGood) * best.objective;
+  });
+  return Elsewhere(std::move(ends), best.theta);
+}
+
+std::vector<LocalOptimum> EqualOptima(std::vector<LocalOptimum> ends, const EquationFit& best) {
+  std::erase_if(
+      ends, [&](const LocalOptimum& end) { return !SameObjective(end.objective, best.objective); });
+  return Elsewhere(std::move(ends), best.theta);
 }
 
 // Condition number of J'J with J = d(ln Lhat)/d(coordinate); a positive "E" counts as lnE so that
@@ -309,6 +324,7 @@ EquationFit FitEquation(const Equation& law, const std::vector<FitPoint>& points
   for (const LocalOptimum& end : ends)
     if (SameObjective(end.objective, fit.objective)) ++fit.starts_at_best;
   fit.others = OtherOptima(ends, fit);
+  fit.equals = EqualOptima(ends, fit);
   for (size_t i = 0; i < fit.theta.size(); ++i) {
     const Coordinate& c = box[i];
     if (c.lower == c.upper) continue;  // pinned, not found on a bound
@@ -379,6 +395,10 @@ EquationFit FitGlobally(const Equation& law, const std::vector<FitPoint>& points
       best = std::move(found);
     } else if (SameObjective(found.objective, best.objective)) {
       best.starts_at_best += found.starts_at_best;
+      std::vector<LocalOptimum> ends = best.equals;
+      ends.push_back({found.theta, found.objective, 1});
+      ends.insert(ends.end(), found.equals.begin(), found.equals.end());
+      best.equals = EqualOptima(std::move(ends), best);
     }
     best.starts = all;
     if (!better) break;

@@ -34,6 +34,9 @@ struct EquationFit {
   // Other converged ends with an objective at most 1 % above the best, different from it and from
   // one another by more than 1e-3 of a coordinate; best first.
   std::vector<LocalOptimum> others;
+  // Ends elsewhere in the same sense whose objective is the best one within 1e-9, converged or not:
+  // a flat valley has many, and which of them is theta hangs on the last digits.
+  std::vector<LocalOptimum> equals;
   std::vector<double> residuals;  // of the loss' kind, fitted minus measured, one a point
 };
 

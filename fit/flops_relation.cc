@@ -54,6 +54,11 @@ double FlopsRelation::PerParamToken(double params) const {
   return limit + slope * std::pow(std::clamp(params, params_lo, top), -gamma);
 }
 
+double FlopsRelation::LogSlope(double params) const {
+  if (slope == 0 || params < params_lo || (held && params > params_hi)) return 0;
+  return -gamma * slope * std::pow(params, -gamma) / PerParamToken(params);
+}
+
 double FlopsRelation::LogTokens(double log_params, double flops) const {
   const double k = slope == 0 ? limit : PerParamToken(std::exp(log_params));
   return std::log(flops / k) - log_params;
@@ -98,8 +103,7 @@ FlopsRelation LearnFlops(const std::vector<FlopsSample>& samples) {
   int different = 1;
   for (size_t i = 1; i < sizes.size(); ++i) different += sizes[i] > sizes[i - 1] * (1 + kSame);
   constexpr int kFewest = 4;
-  constexpr double kExact = 2e-3;  // nothing to gain below
-  if (different < kFewest || constant.scatter < kExact) return constant;
+  if (different < kFewest || constant.exact()) return constant;
 
   const auto scatter_at = [&](double log_gamma) {
     const FlopsRelation curve = CurveAt(samples, std::exp(log_gamma), constant);

@@ -3,7 +3,8 @@
 //   k(N) = limit + slope N^-gamma      between the smallest and the largest model that was counted;
 //   below the smallest it stays what it is there, above the largest it follows the curve, whose
 //   limit lies within a factor of 1.5 of the value at the largest.
-// A law of (N, D) turns a budget into its optimum with it (surface_law.h).
+// A law of (N, D) turns a budget into its optimum with it (surface_law.h), a law through optima
+// finds with it the compute they follow (effective_compute.h).
 #pragma once
 
 #include <limits>
@@ -25,6 +26,10 @@ struct FlopsRelation {
   // k. REQUIRES: params > 0.
   double PerParamToken(double params) const;
   bool proportional() const { return slope == 0; }
+  // Whether every run counted spends what the curve says, but for rounding.
+  bool exact() const { return scatter < 2e-3; }
+  // d ln k / d ln N. REQUIRES: params > 0.
+  double LogSlope(double params) const;
   // ln D with k(N) N D = flops.
   double LogTokens(double log_params, double flops) const;
   // The same relation with k held at its value at the largest model counted from there on.

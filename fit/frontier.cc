@@ -22,11 +22,12 @@ double CeilingOf(const AsymptoticOptions& options) {
 class Projection {
  public:
   Projection(const std::vector<double>& flops, const std::vector<double>& losses,
-             const AsymptoticOptions& options)
+             const AsymptoticOptions& options, const std::vector<double>& excess)
       : losses_(losses), pinned_(options.pinned_E), ceiling_(CeilingOf(options)) {
     double mean = 0;
     for (const double c : flops) mean += std::log(c);
     log_origin_ = mean / static_cast<double>(flops.size());
+    excess_ = excess.empty() ? std::vector<double>(flops.size(), 1) : excess;
     for (size_t i = 0; i < flops.size(); ++i) {
       log_x_.push_back(std::log(flops[i]) - log_origin_);
       weight_.push_back(options.residual == ResidualKind::kLog ? 1 / (losses[i] * losses[i]) : 1);
@@ -36,7 +37,7 @@ class Projection {
   AsymptoticLaw At(double p) const {
     double s0 = 0, s1 = 0, s2 = 0, y0 = 0, y1 = 0;
     for (size_t i = 0; i < losses_.size(); ++i) {
-      const double w = weight_[i], x = std::exp(-p * log_x_[i]);
+      const double w = weight_[i], x = Term(i, p);
       s0 += w, s1 += w * x, s2 += w * x * x, y0 += w * losses_[i], y1 += w * losses_[i] * x;
     }
     AsymptoticLaw law;
@@ -51,7 +52,7 @@ class Projection {
       const double mean_x = s1 / s0, mean_y = y0 / s0;
       double xx = 0, xy = 0;
       for (size_t i = 0; i < losses_.size(); ++i) {
-        const double x = std::exp(-p * log_x_[i]) - mean_x;
+        const double x = Term(i, p) - mean_x;
         xx += weight_[i] * x * x;
         xy += weight_[i] * x * (losses_[i] - mean_y);
       }
@@ -69,7 +70,7 @@ class Projection {
       }
     }
     for (size_t i = 0; i < losses_.size(); ++i) {
-      const double r = law.E + a * std::exp(-p * log_x_[i]) - losses_[i];
+      const double r = law.E + a * Term(i, p) - losses_[i];
       law.objective += 0.5 * weight_[i] * r * r;
     }
     law.A = a * std::exp(p * log_origin_);
@@ -107,10 +108,12 @@ class Projection {
   }
 
  private:
+  double Term(size_t i, double p) const { return excess_[i] * std::exp(-p * log_x_[i]); }
+
   const std::vector<double>& losses_;
   std::optional<double> pinned_;
   const double ceiling_;
-  std::vector<double> log_x_, weight_;
+  std::vector<double> log_x_, weight_, excess_;
   double log_origin_ = 0;
 };
 
@@ -125,6 +128,10 @@ double PowerLaw::At(double flops) const {
 }
 
 double AsymptoticLaw::At(double flops) const { return E + A * std::pow(flops, -p); }
+
+double AsymptoticLaw::At(const EffectiveCompute& compute) const {
+  return E + A * std::pow(compute.flops, -p) * compute.excess;
+}
 
 std::optional<PowerLaw> FitPowerLaw(const std::vector<double>& flops,
                                     const std::vector<double>& values,
@@ -151,26 +158,29 @@ std::optional<PowerLaw> FitPowerLaw(const std::vector<double>& flops,
 
 std::optional<AsymptoticLaw> FitAsymptotic(const std::vector<double>& flops,
                                            const std::vector<double>& losses,
-                                           const AsymptoticOptions& options) {
+                                           const AsymptoticOptions& options,
+                                           const std::vector<double>& excess) {
   SWEEP_CHECK(flops.size() == losses.size());
+  SWEEP_CHECK(excess.empty() || excess.size() == flops.size());
   if (Distinct(flops) < (options.pinned_E.has_value() ? 2u : 3u)) return std::nullopt;
   if (options.pinned_E.has_value() &&
       *options.pinned_E >= *std::min_element(losses.begin(), losses.end()))
     return std::nullopt;
-  return Projection(flops, losses, options).Best();
+  return Projection(flops, losses, options, excess).Best();
 }
 
 std::optional<AsymptoteProfile> ProfileAsymptote(const std::vector<double>& flops,
                                                  const std::vector<double>& losses,
-                                                 const AsymptoticOptions& options, double level) {
+                                                 const AsymptoticOptions& options, double level,
+                                                 const std::vector<double>& excess) {
   AsymptoticOptions free = options;
   free.pinned_E.reset();
-  const std::optional<AsymptoticLaw> best = FitAsymptotic(flops, losses, free);
+  const std::optional<AsymptoticLaw> best = FitAsymptotic(flops, losses, free, excess);
   if (!best.has_value()) return std::nullopt;
   const auto at = [&](double e) {
     AsymptoticOptions pinned = options;
     pinned.pinned_E = e;
-    return Projection(flops, losses, pinned).Best();
+    return Projection(flops, losses, pinned, excess).Best();
   };
   const int dof = static_cast<int>(flops.size()) - 3;
   double limit = std::numeric_limits<double>::infinity();
@@ -200,14 +210,54 @@ std::optional<AsymptoteProfile> ProfileAsymptote(const std::vector<double>& flop
   return profile;
 }
 
+double FrontierFit::ParamsAt(double at_flops) const {
+  return sizes.has_value() ? sizes->At(relation, at_flops) : params_law->At(at_flops);
+}
+
+double FrontierFit::TokensAt(double at_flops) const {
+  if (!sizes.has_value()) return tokens_law->At(at_flops);
+  return std::exp(relation.LogTokens(std::log(ParamsAt(at_flops)), at_flops));
+}
+
+EffectiveCompute FrontierFit::Effective(double at_flops) const {
+  if (!sizes.has_value()) return {at_flops, 1};
+  return EffectiveComputeAt(relation, at_flops, ParamsAt(at_flops), sizes->alpha);
+}
+
+void FitLossLaw(const AsymptoticOptions& options, FrontierFit* fit) {
+  fit->relation = options.flops;
+  fit->sizes.reset(), fit->loss_law.reset();
+  if (fit->flops.empty()) return;
+  const auto fit_loss = [&] {
+    fit->effective.clear(), fit->excess.clear();
+    for (const double flops : fit->flops) {
+      const EffectiveCompute compute = fit->Effective(flops);
+      fit->effective.push_back(compute.flops), fit->excess.push_back(compute.excess);
+    }
+    fit->loss_law = FitAsymptotic(fit->effective, fit->losses, options, fit->excess);
+  };
+  fit_loss();
+  if (fit->relation.proportional()) return;
+  // Sizes want the loss law's p, and the loss law the sizes; p hardly changes.
+  constexpr int kRounds = 3;
+  double h = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    fit->sizes = FitOptimalSizes(fit->relation, fit->flops, fit->params, h, fit->size_weights);
+    if (!fit->sizes.has_value()) return;
+    fit_loss();
+    if (!fit->loss_law.has_value()) return;
+    h = PricePower(fit->sizes->alpha, fit->loss_law->p);
+  }
+}
+
 FrontierFit FitFrontier(const std::vector<IsoflopGroup>& groups, const IsoflopOptions& isoflop,
                         const AsymptoticOptions& asymptotic, bool points_are_optima,
                         const std::vector<std::vector<double>>& weights) {
   FrontierFit fit;
-  std::vector<double> params, tokens;
+  std::vector<double> tokens;
   const auto add = [&](double flops, double n, double d, double loss) {
     fit.flops.push_back(flops), fit.losses.push_back(loss);
-    params.push_back(n), tokens.push_back(d);
+    fit.params.push_back(n), tokens.push_back(d);
   };
   for (size_t g = 0; g < groups.size(); ++g) {
     if (points_are_optima) {
@@ -224,9 +274,9 @@ FrontierFit FitFrontier(const std::vector<IsoflopGroup>& groups, const IsoflopOp
     const IsoflopMinimum& m = fit.minima.back();
     if (m.ok() && m.loss > 0) add(m.budget_flops, m.params, m.tokens, m.loss);
   }
-  fit.params_law = FitPowerLaw(fit.flops, params);
+  fit.params_law = FitPowerLaw(fit.flops, fit.params);
   fit.tokens_law = FitPowerLaw(fit.flops, tokens);
-  if (!fit.flops.empty()) fit.loss_law = FitAsymptotic(fit.flops, fit.losses, asymptotic);
+  FitLossLaw(asymptotic, &fit);
   return fit;
 }
 

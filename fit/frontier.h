@@ -1,6 +1,8 @@
 // Approach 2, second step: how the optimum moves with compute.
 //   N*(C) = a_N C^alpha_N,   D*(C) = a_D C^alpha_D     ordinary least squares in ln-ln
 //   L*(C) = E + A C^-p                                 E >= 0 nats, A >= 0, p in (0, 3]
+// Where the FLOPs of a parameter and token change with N, the optima forecast are those of
+// effective_compute.h, and N*(C), D*(C) describe the minima found.
 // E is free or pinned. For fixed p the loss law is linear in (E, A), so only p is searched: over a
 // grid of the whole range, then by golden section in the best cell (variable projection).
 // **Source:** Hoffmann et al. 2022 (arXiv:2203.15556) section 3.2; the asymptotic power law of
@@ -10,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "fit/effective_compute.h"
 #include "fit/isoflop.h"
 #include "fit/loss_spec.h"
 
@@ -33,6 +36,7 @@ struct AsymptoticLaw {
   bool E_at_bound = false;     // free, and the optimum is E = 0
   bool p_at_bound = false;     // p at the end of its range: the losses are not a decaying power law
   double At(double flops) const;
+  double At(const EffectiveCompute& compute) const;
 };
 
 struct AsymptoticOptions {
@@ -46,13 +50,16 @@ struct AsymptoticOptions {
   // What is known of the variance of a loss (of the kind of `residual`) beside the law's own
   // residuals, and how many degrees of freedom that is worth; for ProfileAsymptote.
   double known_variance = 0, known_dof = 0;
+  FlopsRelation flops;  // what a budget buys; for FitFrontier and FitEnvelope
 };
 
 // nullopt when unidentified: fewer than 3 different flops with free E, 2 with pinned E, or pinned E
-// not below every loss. REQUIRES: flops and losses > 0, of equal size.
+// not below every loss. `excess`: as of EffectiveCompute, empty for ones. REQUIRES: flops, losses
+// and excess > 0, of equal size.
 std::optional<AsymptoticLaw> FitAsymptotic(const std::vector<double>& flops,
                                            const std::vector<double>& losses,
-                                           const AsymptoticOptions& options);
+                                           const AsymptoticOptions& options,
+                                           const std::vector<double>& excess = {});
 
 // Profile interval of E: {E : RSS(E) <= RSS_min + t^2 s^2}, s^2 = (RSS_min + m v) / (n - 3 + m)
 // with v the known variance, worth m degrees of freedom, and t the two-sided Student quantile of
@@ -65,7 +72,8 @@ struct AsymptoteProfile {
 };
 std::optional<AsymptoteProfile> ProfileAsymptote(const std::vector<double>& flops,
                                                  const std::vector<double>& losses,
-                                                 const AsymptoticOptions& options, double level);
+                                                 const AsymptoticOptions& options, double level,
+                                                 const std::vector<double>& excess = {});
 
 // Both steps on a set of budgets.
 struct FrontierFit {
@@ -73,7 +81,20 @@ struct FrontierFit {
   std::vector<double> flops, losses;   // of the interior minima
   std::optional<PowerLaw> params_law, tokens_law;
   std::optional<AsymptoticLaw> loss_law;
+  // Where the relation of the options bends; the loss law is one of the effective compute then.
+  FlopsRelation relation;
+  std::vector<double> params, size_weights;  // N* of the interior minima; as of FitPowerLaw
+  std::optional<OptimalSizes> sizes;
+  std::vector<double> effective, excess;  // EffectiveCompute of the interior minima
+
+  // The optimum of a budget; each REQUIRES the laws that it takes, and the loss law sizes.
+  double ParamsAt(double at_flops) const;
+  double TokensAt(double at_flops) const;
+  EffectiveCompute Effective(double at_flops) const;
 };
+
+// Fits sizes and the loss law anew through flops, params and losses.
+void FitLossLaw(const AsymptoticOptions& options, FrontierFit* fit);
 
 // `weights[g]` as in FitMinimum, empty for all ones. With `points_are_optima` every observation is
 // itself an optimum (published tables of optima) and no parabola is fitted.

@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "fit/bootstrap.h"
+#include "fit/effective_compute.h"
 #include "fit/isoflop.h"
 #include "fit/joint_region.h"
 #include "fit/loss_spec.h"
@@ -64,6 +65,12 @@ struct OtherOptimum {
   int starts = 0;  // that ended there
 };
 
+// In what compute a frontier's losses are a power law: C, or 6 N* D* where C / (N D) bends.
+struct FrontierCompute {
+  std::optional<OptimalSizes> sizes;  // where it bends
+  double moved_rms = 0;  // of ln L, by which runs were moved to what the relation gives a budget
+};
+
 // A law as fitted, for reports.
 struct LawFit {
   std::string law, equation;
@@ -85,7 +92,10 @@ struct LawFit {
   // among `intervals`.
   std::vector<std::pair<std::string, Interval>> profiles;
   std::vector<OtherOptimum> other_optima;
-  std::vector<BudgetOptimum> budgets;  // isoflop and frontier: one a budget, refused ones too
+  // Different constants whose objective is the best one's within rounding, this fit not counted.
+  int equal_optima = 0;
+  std::optional<FrontierCompute> compute;  // frontier and envelope
+  std::vector<BudgetOptimum> budgets;      // isoflop and frontier: one a budget, refused ones too
   std::vector<Warning> warnings;
   double elapsed_s = 0;
 };

@@ -14,7 +14,6 @@ struct Change {
   std::vector<Observation> observations;
   LawOptions options;
   std::string not_applicable;
-  bool of_surfaces = false;  // touches surfaces alone
 };
 
 // C = 6 N D for every run; a budget is then the geometric mean of its runs.
@@ -121,7 +120,6 @@ std::vector<Change> Changes(const std::vector<Observation>& observations, const 
   if (!quick.rows_are_curve && !quick.flops.proportional()) {
     Change held{"with C / (N D) held at that of the largest model counted", observations, quick};
     held.options.flops = quick.flops.HeldBeyond();
-    held.of_surfaces = true;
     changes.push_back(std::move(held));
   }
   Change free{"", {}, quick};
@@ -150,8 +148,6 @@ void Compare(const Law& law, const FittedLaw& before, const Change& change,
   base.change = change.text;
   base.law = before.fit().law;
   base.not_applicable = change.not_applicable;
-  if (change.of_surfaces && law.surface() == nullptr)
-    base.not_applicable = "it derives no size from C";
   if (!base.not_applicable.empty()) {
     list.push_back(std::move(base));
     return;

@@ -37,6 +37,7 @@ inline constexpr std::string_view kUndercoverage = "backtest-undercoverage";
 inline constexpr std::string_view kNotConverged = "not-converged";
 inline constexpr std::string_view kFewStartsAgree = "few-starts-agree";
 inline constexpr std::string_view kOtherOptimum = "other-optimum";
+inline constexpr std::string_view kEqualOptima = "equal-optima";
 inline constexpr std::string_view kWeaklyIdentified = "weakly-identified";
 inline constexpr std::string_view kNoAsymptote = "no-asymptote";
 inline constexpr std::string_view kRepeatedData = "repeated-data";

@@ -163,13 +163,22 @@ class Applier {
       default:
         break;
     }
+    if (cell.find_first_not_of(" \t") == std::string::npos) return false;
     const auto number = core::ParseNumber(cell);
     if (!number.ok())
       return Error(row, fmt::format("column '{}' holds '{}', not a number, and the condition '{}' "
                                     "needs one",
                                     table_.header[column], fit::ShownCell(cell), filter.Text()));
-    return filter.kind == Filter::Kind::kAtLeast ? *number >= filter.bound
-                                                 : *number <= filter.bound;
+    switch (filter.kind) {
+      case Filter::Kind::kBelow:
+        return *number < filter.bound;
+      case Filter::Kind::kAtMost:
+        return *number <= filter.bound;
+      case Filter::Kind::kAbove:
+        return *number > filter.bound;
+      default:
+        return *number >= filter.bound;
+    }
   }
 
   absl::StatusOr<bool> MeetsAll(const std::vector<Filter>& filters, size_t row) const {

@@ -28,8 +28,10 @@ Form FilterForm() {
   return Object({{"column", "the column that decides, or the first of these", TextOrTexts(), true},
                  {"is", "its text is one of these", TextOrTexts()},
                  {"is_not", "its text is none of these", TextOrTexts()},
-                 {"at_least", "its number is this or more", {Positive()}},
+                 {"below", "its number is less than this", {Positive()}},
                  {"at_most", "its number is this or less", {Positive()}},
+                 {"above", "its number is more than this", {Positive()}},
+                 {"at_least", "its number is this or more", {Positive()}},
                  {"filled", "whether the cell must hold something", {sweeps::Bool()}}});
 }
 

@@ -57,18 +57,18 @@ absl::StatusOr<Filter> ReadFilter(const Value& value, const std::string& file) {
   Filter filter;
   filter.columns = Texts(*value.Find("column"));
   if (filter.columns[0].empty()) return ErrorAt(file, value.position, "column lists nothing");
-  const std::pair<const char*, Filter::Kind> kinds[] = {{"is", Filter::Kind::kIs},
-                                                        {"is_not", Filter::Kind::kIsNot},
-                                                        {"at_least", Filter::Kind::kAtLeast},
-                                                        {"at_most", Filter::Kind::kAtMost},
-                                                        {"filled", Filter::Kind::kFilled}};
+  const std::pair<const char*, Filter::Kind> kinds[] = {
+      {"is", Filter::Kind::kIs},        {"is_not", Filter::Kind::kIsNot},
+      {"below", Filter::Kind::kBelow},  {"at_most", Filter::Kind::kAtMost},
+      {"above", Filter::Kind::kAbove},  {"at_least", Filter::Kind::kAtLeast},
+      {"filled", Filter::Kind::kFilled}};
   int given = 0;
   for (const auto& [key, kind] : kinds) {
     const Value* condition = value.Find(key);
     if (condition == nullptr) continue;
     ++given;
     filter.kind = kind;
-    if (kind == Filter::Kind::kAtLeast || kind == Filter::Kind::kAtMost) {
+    if (kind >= Filter::Kind::kBelow && kind <= Filter::Kind::kAtLeast) {
       filter.bound = Number(*condition);
     } else if (kind == Filter::Kind::kFilled) {
       if (condition->text == "false") filter.kind = Filter::Kind::kEmpty;
@@ -80,8 +80,8 @@ absl::StatusOr<Filter> ReadFilter(const Value& value, const std::string& file) {
   }
   if (given != 1)
     return ErrorAt(file, value.position,
-                   fmt::format("a condition takes one of is, is_not, at_least, at_most and filled, "
-                               "not {}",
+                   fmt::format("a condition takes one of is, is_not, below, at_most, above, "
+                               "at_least and filled, not {}",
                                given));
   return filter;
 }
@@ -165,6 +165,10 @@ std::string Filter::Text() const {
       return fmt::format("{} is {}", column, fmt::join(values, " or "));
     case Kind::kIsNot:
       return fmt::format("{} is not {}", column, fmt::join(values, " or "));
+    case Kind::kBelow:
+      return fmt::format("{} is below {:g}", column, bound);
+    case Kind::kAbove:
+      return fmt::format("{} is above {:g}", column, bound);
     case Kind::kAtLeast:
       return fmt::format("{} is at least {:g}", column, bound);
     case Kind::kAtMost:
@@ -251,6 +255,32 @@ absl::Status SetColumn(MapFile& map, const std::string& field, const std::string
     map.assume_6nd = false;
   }
   return absl::OkStatus();
+}
+
+void AddWhere(MapFile& map, const std::vector<fit::Where>& given) {
+  constexpr std::pair<fit::Where::Op, Filter::Kind> kKinds[] = {
+      {fit::Where::Op::kIs, Filter::Kind::kIs},
+      {fit::Where::Op::kIsNot, Filter::Kind::kIsNot},
+      {fit::Where::Op::kBelow, Filter::Kind::kBelow},
+      {fit::Where::Op::kAtMost, Filter::Kind::kAtMost},
+      {fit::Where::Op::kAbove, Filter::Kind::kAbove},
+      {fit::Where::Op::kAtLeast, Filter::Kind::kAtLeast}};
+  std::map<std::string, size_t> alternatives;  // column -> its filter
+  for (const fit::Where& where : given) {
+    const auto at = alternatives.find(where.column);
+    if (where.op == fit::Where::Op::kIs && at != alternatives.end()) {
+      map.where[at->second].values.push_back(where.text);
+      continue;
+    }
+    if (where.op == fit::Where::Op::kIs) alternatives[where.column] = map.where.size();
+    Filter filter;
+    filter.columns = {where.column};
+    for (const auto& [op, kind] : kKinds)
+      if (op == where.op) filter.kind = kind;
+    filter.values = {where.text};
+    filter.bound = where.bound;
+    map.where.push_back(std::move(filter));
+  }
 }
 
 absl::Status SetValue(MapFile& map, const std::string& key, const std::string& value) {

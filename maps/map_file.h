@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "core/canonical_json.h"
 #include "fit/read_table.h"
+#include "fit/where.h"
 #include "sweeps/keys.h"
 
 namespace maps {
@@ -37,13 +38,13 @@ struct Metric {
 // Whether smaller is better: what a scaling law can be fitted to. Accuracies are kept beside.
 bool IsLoss(const Metric& metric);
 
-// Rows whose column ...
+// Rows whose column ... An empty cell meets no order (the four kinds with a bound).
 struct Filter {
-  enum class Kind { kIs, kIsNot, kAtLeast, kAtMost, kFilled, kEmpty };
+  enum class Kind { kIs, kIsNot, kBelow, kAtMost, kAbove, kAtLeast, kFilled, kEmpty };
   std::vector<std::string> columns;  // the first that the file has
   Kind kind = Kind::kIs;
   std::vector<std::string> values;  // kIs, kIsNot: texts
-  double bound = 0;                 // kAtLeast, kAtMost
+  double bound = 0;                 // of an order
   std::string Text() const;         // "size is not 7B or 13B"
 };
 
@@ -80,6 +81,9 @@ absl::StatusOr<MapFile> ParseMap(std::string_view text, const std::string& file)
 // What the command line adds to a map. INVALID_ARGUMENT names option, word and the right words.
 absl::Status SetColumn(MapFile& map, const std::string& field, const std::string& column);
 absl::Status SetValue(MapFile& map, const std::string& key, const std::string& value);
+// Conditions beside the map's own; texts of one column that rows may hold (=) are alternatives, as
+// in `fit --where`.
+void AddWhere(MapFile& map, const std::vector<fit::Where>& given);
 
 // The map with everything resolved, for the record: equal bytes mean equal meaning.
 core::Json MapJson(const MapFile& map);

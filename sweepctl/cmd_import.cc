@@ -41,22 +41,11 @@ absl::StatusOr<maps::MapFile> MapOf(const ImportArgs& args) {
     ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--value"));
     RETURN_IF_ERROR(usage(maps::SetValue(map, pair.first, pair.second)));
   }
-  std::vector<maps::Filter> given;
+  std::vector<fit::Where> given;
   for (const std::string& text : args.where) {
-    ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--where"));
-    const auto same = std::find_if(given.begin(), given.end(), [&](const maps::Filter& filter) {
-      return filter.columns[0] == pair.first;
-    });
-    if (same != given.end()) {
-      same->values.push_back(pair.second);
-      continue;
-    }
-    maps::Filter filter;
-    filter.columns = {pair.first};
-    filter.values = {pair.second};
-    given.push_back(std::move(filter));
+    ASSIGN_OR_RETURN(given.emplace_back(), WhereOf(text));
   }
-  map.where.insert(map.where.end(), given.begin(), given.end());
+  maps::AddWhere(map, given);
   return map;
 }
 
@@ -292,8 +281,10 @@ void AddImportVerb(CLI::App& app, Session& session) {
           "n_convention, flop_convention, schedule; repeatable")
       ->allow_extra_args(false)
       ->type_name("KEY=TEXT");
-  verb->add_option("--where", args->where,
-                   "keep rows whose column holds this; repeated for one column: one of these")
+  verb->add_option(
+          "--where", args->where,
+          "keep rows whose column holds this, does not (!=), or is <, <=, >, >= a number; = "
+          "repeated for one column: one of these")
       ->allow_extra_args(false)
       ->type_name("COLUMN=TEXT");
   verb->add_flag("--dry-run", args->dry_run, "print what would be stored, store nothing");

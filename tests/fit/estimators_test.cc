@@ -256,14 +256,15 @@ TEST(SensitivityTest, WhatChangesNothingIsNotApplicable) {
     EXPECT_NE(s.loss, 0);
   }
   EXPECT_TRUE(frontier);
-  // Small models spend more a parameter: that moves what a surface buys, and no law in C alone.
+  // Small models spend more a parameter: that moves what a budget buys, and no law in C alone.
   for (Observation& o : runs) o.tokens /= 1 + std::pow(o.params / 1e7, -.5);
-  options.laws = {"chinchilla", "envelope"};
+  options.laws = {"chinchilla", "envelope", "bnsl"};
   const auto bent = RunFit(runs, options);
   ASSERT_TRUE(bent.ok()) << bent.status();
-  EXPECT_THAT(FitText(*bent),
-              HasSubstr("with C / (N D) held at that of the largest model counted, envelope: not "
-                        "applicable: it derives no size from C"));
+  const std::string text = FitText(*bent), held = "held at that of the largest model counted, ";
+  EXPECT_THAT(text, HasSubstr(held + "chinchilla: 2."));
+  EXPECT_THAT(text, HasSubstr(held + "envelope: 2."));
+  EXPECT_THAT(text, HasSubstr("envelope   L* = E + A F X^-p"));
 }
 
 // Runs without budgets are no budgets of one run each.
@@ -288,6 +289,38 @@ TEST(SensitivityTest, SmallestRunsOfARawFileGoTogether) {
   EXPECT_THAT(text, HasSubstr("within a factor of 2 of the smallest C"));
   EXPECT_THAT(text, Not(HasSubstr("(1 run)")));
   EXPECT_THAT(text, Not(HasSubstr("+0.00 %")));
+}
+
+// Two sizes cannot tell Farseer's three constants of each power of N: a valley of equally good
+// fits, which forecast anything. The report must not pass one of them off as the answer.
+TEST(EqualOptimaTest, AFlatValleyIsSaidWithWhatItsFitsForecast) {
+  const Planted planted;
+  core::Rng rng(3);
+  std::vector<Observation> two_sizes;
+  for (const double params : {1e8, 3e8})
+    for (const double tokens : {1e9, 2e9, 4e9, 8e9, 1.6e10, 3.2e10}) {
+      Observation o;
+      o.params = params, o.tokens = tokens, o.flops = 6 * params * tokens;
+      o.loss = planted.Loss(params, tokens) * std::exp(0.003 * rng.Normal());
+      two_sizes.push_back(std::move(o));
+    }
+  FitOptions options;
+  options.laws = {"farseer"};
+  options.law.bootstrap.resamples = 0;
+  options.backtest = options.sensitivity = false;
+  options.predict = {1e20};
+  const auto few = RunFit(two_sizes, options);
+  ASSERT_TRUE(few.ok()) << few.status();
+  EXPECT_GT(few->fits[0].equal_optima, 1);
+  EXPECT_TRUE(Has(few->fits[0].warnings, kEqualOptima));
+  ASSERT_FALSE(few->predictions.empty());
+  EXPECT_TRUE(Has(few->predictions[0].warnings, kEqualOptima));
+  EXPECT_THAT(FitText(*few), HasSubstr("sets of constants with one objective to rounding"));
+  options.laws = {"chinchilla"};
+  const auto enough = RunFit(Planted{.noise = 0.003}.Draw(), options);
+  ASSERT_TRUE(enough.ok()) << enough.status();
+  EXPECT_EQ(enough->fits[0].equal_optima, 0);
+  EXPECT_FALSE(Has(enough->predictions[0].warnings, kEqualOptima));
 }
 
 FitOptions Quick() {

@@ -52,6 +52,36 @@ TEST(MapFileTest, ReadsSourcesMetricsRulesAndConditions) {
   EXPECT_EQ(map->targets[0].Text(), "big is not no");
 }
 
+TEST(MapFileTest, EveryOrderIsACondition) {
+  for (const auto& [key, text] :
+       std::vector<std::pair<std::string, std::string>>{{"below", "n is below 1"},
+                                                        {"at_most", "n is at most 1"},
+                                                        {"above", "n is above 1"},
+                                                        {"at_least", "n is at least 1"}}) {
+    const auto map = ParseMap(With("at_least: 1", key + ": 1"), "m.yaml");
+    ASSERT_TRUE(map.ok()) << map.status();
+    EXPECT_EQ(map->where[1].Text(), text);
+  }
+}
+
+TEST(MapFileTest, ConditionsOfTheCommandLineJoinTheMaps) {
+  auto map = ParseMap(kMap, "m.yaml");
+  ASSERT_TRUE(map.ok());
+  std::vector<fit::Where> given;
+  for (const char* text : {"big=yes", "n<2e9", "big=no", "n>1", "state!=killed", "l<=9", "l>=1"}) {
+    const auto where = fit::ParseWhere(text);
+    ASSERT_TRUE(where.ok()) << where.status();
+    given.push_back(*where);
+  }
+  AddWhere(*map, given);
+  std::vector<std::string> texts;
+  for (const Filter& filter : map->where) texts.push_back(filter.Text());
+  EXPECT_THAT(texts,
+              ::testing::ElementsAre("state is finished", "n is at least 1", "big is yes or no",
+                                     "n is below 2e+09", "n is above 1", "state is not killed",
+                                     "l is at most 9", "l is at least 1"));
+}
+
 TEST(MapFileTest, AWrongKeyIsNamedByItsPlaceWithTheRightOne) {
   EXPECT_THAT(ErrorOf(With("metrics:", "metricts:")),
               AllOf(HasSubstr("m.yaml:4:1: unknown key 'metricts'"), HasSubstr("'metrics'")));

@@ -93,6 +93,14 @@ TEST_F(ImportVerbTest, ADryRunPrintsWhatWouldBeStoredAndStoresNothing) {
   EXPECT_EQ(out["rows"][0]["params"], 1279395840.0);
   EXPECT_TRUE(out["rows"][0].contains("mmlu_other_accuracy"));
   EXPECT_FALSE(std::filesystem::exists(Db()));
+  // The conditions of `fit --where`.
+  const Result ordered = Run(fmt::format(
+      "import --map olmo-ladder --where 'params>1.2e9' --where 'params<=1.3e9' --where size!=7B {} "
+      "--dry-run --json",
+      kLadder));
+  ASSERT_EQ(ordered.code, 0) << ordered.err;
+  EXPECT_EQ(ordered.json()["rows"].size(), 4u);
+  EXPECT_EQ(Run(fmt::format("import --map olmo-ladder --where 'params<x' {}", kLadder)).code, 2);
   const Result text = Run(fmt::format("import --map olmo-ladder {} --dry-run", kLadder));
   EXPECT_THAT(text.out, HasSubstr("peteish7_eval_anneal"));
   EXPECT_THAT(text.err, HasSubstr("nothing is stored"));

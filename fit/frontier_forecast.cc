@@ -1,0 +1,131 @@
+#include "fit/frontier_forecast.h"
+
+#include <cmath>
+#include <limits>
+
+#include "fit/asymptote.h"
+#include "fit/frontier_bootstrap.h"
+#include "fit/stats.h"
+
+namespace fit {
+namespace {
+
+constexpr uint64_t kNoiseStream = uint64_t{1} << 41;
+
+// Of L / L* per (ln x)^2, the median of the last budgets that have a minimum; 0 where none is
+// known. It falls slowly with C, hence not all.
+double RelativeCurvature(const FrontierEstimate& estimate) {
+  constexpr size_t kLast = 3;
+  std::vector<double> last;
+  const std::vector<IsoflopMinimum>& minima = estimate.laws.minima;
+  for (auto m = minima.rbegin(); m != minima.rend(); ++m)
+    if (m->ok() && m->curvature > 0 && last.size() < kLast) last.push_back(m->curvature / m->loss);
+  return last.empty() ? 0 : Quantile(last, 0.5);
+}
+
+}  // namespace
+
+std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTarget& target) {
+  if (!estimate.with_loss()) return std::nullopt;
+  const LawOptions& options = estimate.options;
+  const double flops = target.flops;
+  const FlopsRelation& relation = estimate.laws.relation;
+  // A run is judged by the budget that would buy its N and D by the relation.
+  const bool own = target.params > 0 && !relation.exact();
+  const double bought =
+      own ? relation.PerParamToken(target.params) * target.params * target.tokens : flops;
+  // What a run loses by its shape: the parabolas know how steep a budget's curve is.
+  const double curvature = target.params > 0 ? RelativeCurvature(estimate) : 0;
+  const auto shape = [&](const FrontierFit& laws) {
+    if (curvature == 0) return 1.0;
+    const double off = options.isoflop.axis == IsoflopAxis::kParams
+                           ? std::log(target.params / laws.ParamsAt(bought))
+                           : std::log(target.tokens / laws.TokensAt(bought));
+    return 1 + curvature * off * off;
+  };
+  Forecast forecast;
+  forecast.law = Text(estimate.kind);
+  forecast.flops = flops;
+  forecast.params = estimate.laws.ParamsAt(flops);
+  forecast.tokens = estimate.laws.TokensAt(flops);
+  forecast.run_params = target.params, forecast.run_tokens = target.tokens;
+  const double penalty = shape(estimate.laws);
+  forecast.loss = LossAt(estimate, bought, std::nullopt) * penalty;
+  forecast.off_optimum =
+      own ? forecast.loss / LossAt(estimate, flops, std::nullopt) - 1 : penalty - 1;
+  const std::vector<double>& noise = estimate.noise;
+  std::vector<double> mean, best, params, tokens, draws;
+  for (size_t i = 0; i < estimate.draws.size(); ++i) {
+    const FrontierFit laws = LawsOf(estimate, i);
+    params.push_back(laws.ParamsAt(flops));
+    tokens.push_back(laws.TokensAt(flops));
+    best.push_back(laws.loss_law->At(laws.Effective(flops)));
+    const double loss =
+        (own ? laws.loss_law->At(laws.Effective(bought)) : best.back()) * shape(laws);
+    mean.push_back(loss);
+    core::Rng rng(options.bootstrap.seed, kNoiseStream + i);
+    draws.push_back(loss * (noise.empty() ? 1 : std::exp(noise[rng.Below(noise.size())])));
+  }
+  // Without a known scatter of single runs nothing can be said about one.
+  if (noise.empty()) draws.clear();
+  const double level = options.bootstrap.level;
+  const std::string method = estimate.Method();
+  forecast.mean_interval = PercentileInterval(mean, level, IntervalKind::kMean, method);
+  forecast.interval =
+      PercentileInterval(draws, level, IntervalKind::kPrediction, method + " + residuals");
+  forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, method);
+  forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, method);
+  forecast.joint = JointRegionOf(params, tokens, best, level, method);
+  if (estimate.profile.has_value()) {
+    const EffectiveCompute compute = estimate.laws.Effective(bought);
+    const double at_lo = estimate.profile->lo.At(compute) * penalty;
+    const double at_hi = estimate.profile->hi.At(compute) * penalty;
+    forecast.asymptote = AsymptoteSpan{estimate.AsymptoteInterval(), at_lo, at_hi};
+    // Few ready-made optima leave hardly a resample that determines the law; their profile does.
+    if (std::isfinite(forecast.mean_interval.lo) ||
+        (options.observations_are_optima && options.bootstrap.resamples > 0))
+      UniteWithAsymptote(forecast.loss, at_lo, at_hi, noise, &forecast.mean_interval,
+                         &forecast.interval);
+    if (auto warning = UnidentifiedAsymptote(forecast))
+      forecast.warnings.push_back(*std::move(warning));
+  }
+  return forecast;
+}
+
+double LossAt(const FrontierEstimate& estimate, double flops, std::optional<size_t> resample) {
+  if (!estimate.with_loss()) return std::numeric_limits<double>::quiet_NaN();
+  if (!resample) return estimate.laws.loss_law->At(estimate.laws.Effective(flops));
+  const FrontierFit laws = LawsOf(estimate, *resample);
+  return laws.loss_law->At(laws.Effective(flops));
+}
+
+std::optional<TestPoint> TestAt(const FrontierEstimate& estimate, double flops, double actual) {
+  const std::optional<Forecast> forecast = ForecastOf(estimate, {flops});
+  if (!forecast.has_value()) return std::nullopt;
+  TestPoint test{flops, actual, forecast->loss, forecast->interval.lo, forecast->interval.hi};
+  test.mean_lo = forecast->mean_interval.lo, test.mean_hi = forecast->mean_interval.hi;
+  if (forecast->asymptote.has_value()) {
+    test.at_E_lo = forecast->asymptote->loss_at_E_lo;
+    test.at_E_hi = forecast->asymptote->loss_at_E_hi;
+  }
+  return test;
+}
+
+std::vector<TestPoint> TestOptima(const FrontierEstimate& estimate,
+                                  const std::vector<Observation>& later) {
+  std::vector<TestPoint> tests;
+  FrontierFit truth;
+  if (estimate.kind == FrontierKind::kEnvelope) {
+    const auto runs = GroupRuns(later, estimate.options.checkpoints);
+    if (!runs.ok()) return tests;
+    truth = FitEnvelope(LowerEnvelope(later, *runs), {});
+  } else {
+    truth = FitFrontier(MovedOntoRelation(estimate.laws, GroupByBudget(later).groups, nullptr),
+                        estimate.options.isoflop, {}, estimate.options.observations_are_optima);
+  }
+  for (size_t i = 0; i < truth.flops.size(); ++i)
+    if (auto test = TestAt(estimate, truth.flops[i], truth.losses[i])) tests.push_back(*test);
+  return tests;
+}
+
+}  // namespace fit
