@@ -79,6 +79,23 @@ double PrecisionWeight(double loss, double lo, double hi) {
   return 1 / (half * half);
 }
 
+void CoverAsymptote(double loss, const Interval& ends, Interval* mean, Interval* run) {
+  if (!std::isfinite(run->lo) || !std::isfinite(run->hi)) return;
+  const auto one_side = [&](int side, double end, double* mean_end, double* run_end) {
+    const auto distance = [&](double value) {
+      return std::isfinite(value) ? std::max(side * std::log(value / loss), 0.0) : 0;
+    };
+    const double inner = distance(*mean_end), outer = distance(*run_end);
+    const double scatter = std::sqrt(std::max(outer * outer - inner * inner, 0.0));
+    const double covered = std::max(inner, distance(end));
+    if (covered > inner) *mean_end = end;
+    const double reached = std::max(outer, std::hypot(covered, scatter));
+    if (reached > outer) *run_end = loss * std::exp(side * reached);
+  };
+  one_side(-1, ends.lo, &mean->lo, &run->lo);
+  one_side(+1, ends.hi, &mean->hi, &run->hi);
+}
+
 std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
                                  const std::vector<std::vector<RollingForecasts>>& known,
                                  double level) {
@@ -179,10 +196,11 @@ MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level) {
   MixturePart mixture = Mixture(runs, level);
   if (!std::isfinite(mixture.lo)) return mixture;
   const MixturePart mean = Mixture(means, level);
-  for (const double end : {mean.lo, mean.hi, std::exp(log_lo / total), std::exp(log_hi / total)}) {
-    if (!std::isfinite(end)) continue;
-    mixture.lo = std::min(mixture.lo, end), mixture.hi = std::max(mixture.hi, end);
-  }
+  Interval inner{mean.lo, mean.hi}, outer{mixture.lo, mixture.hi};
+  const double ends[] = {std::exp(log_lo / total), std::exp(log_hi / total)};
+  CoverAsymptote(mixture.loss, {std::min(ends[0], ends[1]), std::max(ends[0], ends[1])}, &inner,
+                 &outer);
+  mixture.lo = outer.lo, mixture.hi = outer.hi;
   return mixture;
 }
 

@@ -47,6 +47,10 @@ struct AveragedLaw {
 };
 MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level);
 
+// Makes `mean` cover `ends`, which is where the asymptote moves the forecast, and `run` reach as far
+// beyond that as runs scatter: where `run` lay beyond `mean`, that in squares. NaN `run`s stay.
+void CoverAsymptote(double loss, const Interval& ends, Interval* mean, Interval* run);
+
 // exp(S_l) of every law, the largest 1. REQUIRES: sizes equal.
 std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
                                  const std::vector<std::vector<RollingForecasts>>& known,

@@ -98,6 +98,7 @@ DriftFit::DriftFit(std::vector<DriftPoint> points, const DriftOptions& options)
   ceiling_ *= 1 - 1e-6;
   for (DriftPoint& p : points_)
     for (size_t j = 0; j < 2; ++j) p.u[j] -= shift_[j];
+  floor_ = options_.worth * options_.scale * options_.scale;
   freedom_ = std::max(static_cast<double>(points_.size()) - options_.terms + options_.worth, 1.0);
 }
 
@@ -112,24 +113,31 @@ std::optional<DriftFit> DriftFit::Fit(std::vector<DriftPoint> points, const Drif
       coarse.log_g[j].push_back(std::log(kLowestG) + std::log(kHighestG / kLowestG) * i /
                                                          (kCoarse[term] - 1));
   double best = 0;
+  fit.MakeFilters({0});
   if (options.robust) {
     // Far off which law: one without drift, which would follow the runs that are to be judged.
     constexpr int kRounds = 3;
     for (int round = 0; round < kRounds; ++round) {
-      fit.MakeFilters({0});
       const std::vector<Member> members = fit.Weigh(coarse, kKeptLog, &best);
       if (members.empty()) return std::nullopt;
       fit.WeighRuns(*std::max_element(
           members.begin(), members.end(),
           [](const Member& a, const Member& b) { return a.weight < b.weight; }));
+      fit.MakeFilters({0});
     }
   }
-  fit.MakeFilters({std::begin(kRhos), std::end(kRhos)});
   fit.members_ = fit.Weigh(coarse, kKeptLog, &best);
-  Grid grid = coarse;
-  for (int zoom = 0; zoom < kZooms && !fit.members_.empty(); ++zoom) {
-    grid = fit.Zoomed(grid, fit.members_, kFine[term]);
+  // First without drift, for the scatter about the best law; then with.
+  for (const bool drifts : {false, true}) {
+    if (drifts) fit.MakeFilters({std::begin(kRhos), std::end(kRhos)});
+    Grid grid = coarse;
     fit.members_ = fit.Weigh(grid, kKeptLog, &best);
+    for (int zoom = 0; zoom < kZooms && !fit.members_.empty(); ++zoom) {
+      if (!drifts) fit.LowerFloor();
+      grid = fit.Zoomed(grid, fit.members_, kFine[term]);
+      fit.members_ = fit.Weigh(grid, kKeptLog, &best);
+    }
+    if (!drifts) fit.LowerFloor();
   }
   if (fit.members_.empty()) return std::nullopt;
   fit.Summarise();
@@ -187,7 +195,6 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
   }
   std::vector<Member> members;
   *best = -HUGE_VAL;
-  const double floor = options_.worth * options_.scale * options_.scale;
   for (size_t f = 0; f < filters_.size(); ++f) {
     const std::vector<double>&e = inverse_loss_[f], &y = ones_[f];
     const double ee = Dot(e, e), ey = Dot(e, y), yy = Dot(y, y);
@@ -218,7 +225,7 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
         const double q2 = ee - a1[0] * te[0][p] - a1[1] * e2;
         if (!(q2 > 0)) continue;
         const double centre = q1 / q2, least = std::max(q0 - q1 * q1 / q2, 0.0);
-        const double spread = std::sqrt((least + floor) / freedom_ / q2);
+        const double spread = std::sqrt((least + floor_) / freedom_ / q2);
         double lo = std::clamp(centre - kSpanE * spread, 0.0, ceiling_);
         double hi = std::clamp(centre + kSpanE * spread, 0.0, ceiling_);
         if (!(hi > lo)) hi = std::min(lo + spread, ceiling_), lo = std::max(0.0, hi - spread);
@@ -228,7 +235,7 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
           member.a = {a0[0] - member.E * a1[0], a0[1] - member.E * a1[1]};
           if (!(member.a[0] > 0) || (two && !(member.a[1] > 0))) continue;
           const double off = member.E - centre;
-          const double sum = least + q2 * off * off + floor;
+          const double sum = least + q2 * off * off + floor_;
           member.scale = std::sqrt(sum / freedom_);
           member.weight = -0.5 * freedom_ * std::log(sum) - 0.5 * filters_[f].log_det +
                           prior + (nodes > 1 ? std::log(hi - lo) : 0);
@@ -264,6 +271,21 @@ double DriftFit::Fitted(const Member& m, const DriftPoint& at) const {
   double loss = m.E + m.a[0] * std::exp(-m.g[0] * at.u[0]);
   if (options_.terms == 2) loss += m.a[1] * std::exp(-m.g[1] * at.u[1]);
   return loss;
+}
+
+void DriftFit::LowerFloor() {
+  constexpr double kWorth = 4;
+  const double constants = 2 * options_.terms + 1;
+  const double freedom = static_cast<double>(points_.size()) - constants;
+  if (!(freedom >= 1) || members_.empty()) return;
+  double least = HUGE_VAL;
+  for (const Member& m : members_) least = std::min(least, m.scale * m.scale * freedom_ - floor_);
+  constexpr double kRounding = 1e-9;
+  const double own = std::sqrt(std::max(least, kRounding * kRounding) / freedom);
+  if (own >= options_.scale) return;
+  const double log_scale =
+      (kWorth * std::log(options_.scale) + freedom * std::log(own)) / (kWorth + freedom);
+  floor_ = options_.worth * std::exp(2 * log_scale);
 }
 
 void DriftFit::WeighRuns(const Member& best) {
@@ -319,7 +341,7 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     kriged.push_back(std::move(k));
   }
   std::vector<Located> means, runs;
-  double low_weight = 0, low = 0, high_weight = 0, high = 0, before = 0;
+  double low_weight = 0, low = 0, high_weight = 0, high = 0, before = 0, scatter = 0;
   const double tail = 1 - options_.level;
   for (const Member& m : members_) {
     const Kriged& k = kriged[static_cast<size_t>(m.filter)];
@@ -340,6 +362,7 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     means.push_back({value, std::min(m.scale * std::sqrt(k.variance + of_terms), kWidest), m.weight});
     runs.push_back(
         {value, std::min(m.scale * std::sqrt(k.variance + of_terms + 1 - rho), kWidest), m.weight});
+    scatter += m.weight * m.scale * std::sqrt(1 - rho);
     // By rising E (Summarise).
     if (before < tail) low += m.weight * value, low_weight += m.weight;
     before += m.weight;
@@ -351,13 +374,18 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     nodes.push_back(q == 0.5 ? 0
                              : std::copysign(StudentTwoSided(std::fabs(2 * q - 1), freedom_), q - 0.5));
   }
-  const double side = (1 - options_.level) / 2;
+  const double side = (1 - options_.level) / 2, quantile = StudentTwoSided(options_.level, freedom_);
   const std::vector<double> run = MixtureQuantiles(runs, nodes, {side, 0.5, 1 - side});
   const std::vector<double> mean = MixtureQuantiles(means, nodes, {side, 1 - side});
   DriftForecast forecast;
   forecast.loss = std::exp(run[1]);
   forecast.lo = std::exp(run[0]), forecast.hi = std::exp(run[2]);
   forecast.mean_lo = std::exp(mean[0]), forecast.mean_hi = std::exp(mean[1]);
+  // A run scatters beyond its mean; bins must not hide that where the mean is hardly known.
+  const double beyond = scatter * quantile;
+  const auto both = [&](double end) { return std::hypot(std::log(end / forecast.loss), beyond); };
+  forecast.lo = std::min(forecast.lo, forecast.loss * std::exp(-both(forecast.mean_lo)));
+  forecast.hi = std::max(forecast.hi, forecast.loss * std::exp(both(forecast.mean_hi)));
   forecast.at_E_lo = low_weight > 0 ? std::exp(low / low_weight) : forecast.loss;
   forecast.at_E_hi = high_weight > 0 ? std::exp(high / high_weight) : forecast.loss;
   return forecast;

@@ -10,8 +10,9 @@
 // median of their mixture: no single E is chosen, however little the runs say about it.
 //   weight  (RSS + nu0 s0^2)^(-(n - J + nu0) / 2) |V|^(-1/2),   RSS = r' V^-1 r,   J terms
 // uniform in E and rho (five values); ln g uniform over [0.02, 2] times a weak prior, where one is
-// given; s0, nu0: a scatter that is always possible, worth nu0 residuals, without which four budgets
-// would believe that they lie on a curve exactly. Both fade as runs are added.
+// given. s0, nu0: a scatter that is always possible, worth nu0 residuals, without which four budgets
+// would believe that they lie on a curve exactly. Where the best law's residuals are smaller than
+// s0, ln s0 moves to them as the n - 2 J - 1 degrees of freedom outnumber four.
 // **Source:** discrepancy that is a process of its own, Kennedy and O'Hagan 2001, and Brynjarsdottir
 // and O'Hagan 2014 for what goes wrong without it; the constants were set on the tuning half of
 // bench/forecasts (its PROTOCOL.md).
@@ -89,6 +90,7 @@ class DriftFit {
   std::vector<double> Whiten(const Filter& filter, std::vector<double> column) const;
   // Members of the whole grid that carry weight; the largest log weight is in `best`.
   std::vector<Member> Weigh(const Grid& grid, double keep, double* best);
+  void LowerFloor();  // to what the residuals show; members must not drift
   Grid Zoomed(const Grid& grid, const std::vector<Member>& members, int points) const;
   void WeighRuns(const Member& best);
   void Summarise();
@@ -98,6 +100,7 @@ class DriftFit {
   DriftOptions options_;
   std::array<double, 2> shift_{};
   double first_ = 0, ceiling_ = 0, freedom_ = 0;
+  double floor_ = 0;  // nu0 s0^2
   std::vector<double> run_weight_;
   std::vector<Filter> filters_;
   std::vector<std::vector<std::vector<double>>> columns_[2];  // whitened: [term][filter][g]

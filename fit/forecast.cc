@@ -109,13 +109,6 @@ void JudgeWidth(Forecast& forecast) {
                        interval.hi, kWidest, forecast.law)));
 }
 
-// Widens `outer`, where it has bounds, until it covers `inner`.
-void Cover(const Interval& inner, Interval& outer) {
-  if (!std::isfinite(outer.lo) || !std::isfinite(outer.hi)) return;
-  if (inner.lo < outer.lo) outer.lo = inner.lo;
-  if (inner.hi > outer.hi) outer.hi = inner.hi;
-}
-
 // Each law's own range of E at once: the average of their forecasts at the ends, as the forecast
 // averages them.
 void AverageAsymptote(const std::vector<const Forecast*>& members,
@@ -231,14 +224,13 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
   AverageFlatSizes(members, weights, total, average);
   AverageAsymptote(members, weights, total, average);
   // A run's loss lies at least where its mean may, and where E alone may move it.
-  Cover(average.mean_interval, average.interval);
+  Interval ends{average.loss, average.loss};
   if (average.asymptote.has_value()) {
     const AsymptoteSpan& span = *average.asymptote;
-    const Interval ends = {std::min(span.loss_at_E_lo, span.loss_at_E_hi),
-                           std::max(span.loss_at_E_lo, span.loss_at_E_hi)};
-    Cover(ends, average.mean_interval);
-    Cover(ends, average.interval);
+    ends.lo = std::min(span.loss_at_E_lo, span.loss_at_E_hi);
+    ends.hi = std::max(span.loss_at_E_lo, span.loss_at_E_hi);
   }
+  CoverAsymptote(average.loss, ends, &average.mean_interval, &average.interval);
   if (auto warning = UnidentifiedAsymptote(average)) average.warnings.push_back(*warning);
   for (const Forecast* member : members)
     for (const Warning& warning : member->warnings)
