@@ -12,6 +12,7 @@ namespace {
 constexpr double kFrontierA = 0.8, kFrontierB = 0.15;
 constexpr double kSurfaceA = 1.3, kSurfaceB = 0.4;
 constexpr double kAveragedSurfaceA = 0.01, kAveragedSurfaceB = 0.005;
+constexpr double kWide = 0.04, kRein = 0.4, kMostRein = 0.65;
 constexpr double kPriorForecasts = 10;
 constexpr double kMostOfACut = 4;
 
@@ -69,11 +70,17 @@ void Calibration::Learn(const std::vector<RollingForecasts>& cuts, double level)
 
 double Calibration::Growth(double reach, double half_width) const {
   const double grown = a_ + b_ * std::log(reach);
-  return of_average_ ? std::hypot(1, grown / half_width) : grown;
+  if (!of_average_) return grown;
+  const double rein = std::clamp(std::pow(half_width / kWide, -kRein), kMostRein, 1.0);
+  return rein * std::hypot(1, grown / half_width);
 }
 
 double Calibration::Factor(double reach, double half_width) const {
-  return reach > 1 + 1e-9 ? std::max(1.0, Growth(reach, half_width) * q_) : 1;
+  // An average over the profile errs by being too wide as well, so experience may narrow it.
+  constexpr double kLeastOfAverages = 0.5;
+  return reach > 1 + 1e-9
+             ? std::max(of_average_ ? kLeastOfAverages : 1.0, Growth(reach, half_width) * q_)
+             : 1;
 }
 
 void Calibration::Apply(double loss, double reach, Interval* interval) const {
@@ -85,12 +92,14 @@ void Calibration::Apply(double loss, double reach, Interval* interval) const {
   const double down = Factor(reach, std::max(below, kNarrowest));
   const double up = Factor(reach, std::max(above, kNarrowest));
   const double factor = std::max(down, up);
-  constexpr double kNotWorthSaying = 1.005;
-  if (factor < kNotWorthSaying) return;
+  constexpr double kNotWorthSaying = 0.005;
+  if (std::fabs(factor - 1) < kNotWorthSaying && std::fabs(std::min(down, up) - 1) < kNotWorthSaying)
+    return;
   interval->lo = loss * std::exp(-down * below);
   interval->hi = loss * std::exp(up * above);
   interval->method +=
-      fmt::format(", widened {:.2f} times for reach ({} rolling forecasts)", factor, forecasts_);
+      fmt::format(", {} {:.2f} times for reach ({} rolling forecasts)", factor < 1 ? "narrowed" : "widened", factor,
+                  forecasts_);
 }
 
 }  // namespace fit

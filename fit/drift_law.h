@@ -7,7 +7,8 @@
 // The priors are weak: one standard deviation is a factor of e, and 1.8. Hoffmann et al. 2022 have
 // alpha .34, beta .28, Besiroglu et al. 2024 .348 and .366, Muennighoff et al. 2023 .353 for both;
 // p = alpha beta / (alpha + beta) is .154 to .178. LawOptions::exponent_prior switches them off. No
-// average over the profile where constants are held, errors are asymmetric, or data repeat.
+// average over the profile where constants are held, errors are
+// asymmetric, or data repeat, where both laws are known to be wrong and not by a drift in C.
 #pragma once
 
 #include <memory>

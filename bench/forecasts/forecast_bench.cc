@@ -259,32 +259,45 @@ void PrintTable(const std::string& title, const std::vector<const Scored*>& rows
   }
 }
 
+// What two methods said of the same targets.
+struct Pair {
+  Tally ours, theirs;
+  double nearer = 0;
+  void Add(const fit::TestPoint& mine, const fit::TestPoint& other) {
+    ours.Add(mine), theirs.Add(other);
+    const double difference = theirs.errors.back() - ours.errors.back();
+    nearer += difference > 0 ? 1 : difference == 0 ? 0.5 : 0;
+  }
+  std::string Text() const {
+    if (ours.errors.empty()) return fmt::format("{:>5}", 0);
+    const auto n = static_cast<double>(ours.errors.size());
+    return fmt::format("{:>5} {:>8.2f} {:>6.2f} {:>8} {:>6} {:>6.0f} %", ours.errors.size(),
+                       fit::Quantile(ours.errors, 0.5), fit::Quantile(theirs.errors, 0.5),
+                       CappedMean(ours.scores), CappedMean(theirs.scores), 100 * nearer / n);
+  }
+};
+
 // The average against every baseline on the forecasts that both made: methods that cannot forecast
-// everything are else compared on different targets.
+// everything are else compared on different targets. Then the same where the average is determined,
+// which is where a fit gives a forecast: both methods on those targets, chosen by our width alone.
 void PrintPairs(const std::vector<const Scored*>& rows, const std::vector<std::string>& methods) {
   using Key = std::tuple<const ForecastSet*, double, double>;
   std::map<Key, const fit::TestPoint*> ours;
   for (const Scored* s : rows)
     if (s->method == "average") ours[{s->set, s->cut, s->test.flops}] = &s->test;
-  fmt::print("{:<24} {:>5} {:>22} {:>22} {:>8}\n", "average against", "both",
-             "median% ours, theirs", "score% ours, theirs", "nearer");
+  const char* columns = "   both      median%         score%    nearer";
+  fmt::print("{:<24}{:<46} | where ours is determined\n", "average against", columns);
   for (const std::string& method : methods) {
     if (!method.starts_with("-")) continue;
-    Tally mine, theirs;
-    double nearer = 0;
+    Pair all, determined;
     for (const Scored* s : rows) {
       const auto at = ours.find({s->set, s->cut, s->test.flops});
       if (s->method != method || at == ours.end()) continue;
-      mine.Add(*at->second), theirs.Add(s->test);
-      const double difference = theirs.errors.back() - mine.errors.back();
-      nearer += difference > 0 ? 1 : difference == 0 ? 0.5 : 0;
+      all.Add(*at->second, s->test);
+      if (IsDetermined(*at->second)) determined.Add(*at->second, s->test);
     }
-    if (mine.errors.empty()) continue;
-    const auto n = static_cast<double>(mine.errors.size());
-    fmt::print("{:<24} {:>5} {:>14.2f} {:>7.2f} {:>14} {:>7} {:>6.0f} %\n", method,
-               mine.errors.size(), fit::Quantile(mine.errors, 0.5),
-               fit::Quantile(theirs.errors, 0.5), CappedMean(mine.scores),
-               CappedMean(theirs.scores), 100 * nearer / n);
+    if (all.ours.errors.empty()) continue;
+    fmt::print("{:<24} {:<45} | {}\n", method, all.Text(), determined.Text());
   }
 }
 
