@@ -12,7 +12,6 @@ namespace {
 constexpr double kFrontierA = 0.8, kFrontierB = 0.15;
 constexpr double kSurfaceA = 1.3, kSurfaceB = 0.4;
 constexpr double kAveragedSurfaceA = 0.01, kAveragedSurfaceB = 0.005;
-constexpr double kWide = 0.04, kRein = 0.4, kMostRein = 0.65;
 constexpr double kPriorForecasts = 10;
 constexpr double kMostOfACut = 4;
 
@@ -70,14 +69,12 @@ void Calibration::Learn(const std::vector<RollingForecasts>& cuts, double level)
 
 double Calibration::Growth(double reach, double half_width) const {
   const double grown = a_ + b_ * std::log(reach);
-  if (!of_average_) return grown;
-  const double rein = std::clamp(std::pow(half_width / kWide, -kRein), kMostRein, 1.0);
-  return rein * std::hypot(1, grown / half_width);
+  return of_average_ ? std::hypot(1, grown / half_width) : grown;
 }
 
 double Calibration::Factor(double reach, double half_width) const {
   // An average over the profile errs by being too wide as well, so experience may narrow it.
-  constexpr double kLeastOfAverages = 0.5;
+  constexpr double kLeastOfAverages = 0.7;
   return reach > 1 + 1e-9
              ? std::max(of_average_ ? kLeastOfAverages : 1.0, Growth(reach, half_width) * q_)
              : 1;
@@ -98,8 +95,8 @@ void Calibration::Apply(double loss, double reach, Interval* interval) const {
   interval->lo = loss * std::exp(-down * below);
   interval->hi = loss * std::exp(up * above);
   interval->method +=
-      fmt::format(", {} {:.2f} times for reach ({} rolling forecasts)", factor < 1 ? "narrowed" : "widened", factor,
-                  forecasts_);
+      fmt::format(", {} {:.2f} times for reach ({} rolling forecasts)",
+                  factor < 1 ? "narrowed" : "widened", factor, forecasts_);
 }
 
 }  // namespace fit

@@ -11,12 +11,10 @@
 //       grows. Forecasts from one cut share their error, so a cut counts as at most four.
 // At reach <= 1 an interval stays as it is.
 // A profile average (drift.h) already grows with reach, so less is added to it, and to a wide
-// interval nothing; a very wide one, which few runs or a flat profile make, promised too little:
-//   f = sqrt(1 + (c(reach) / h)^2) r(h),   h the half-width in ln L,
-// c     what surfaces were off on public data however many runs they had, 1 % + 0.5 % ln reach;
-//       for frontiers 0
-// r(h)  1 up to h = 4 %, (h / 4 %)^-0.4 beyond, at least 0.65
-// and the factor may fall to 0.5, because such an average errs by being too wide as well.
+// interval nothing:
+//   f = sqrt(1 + (c(reach) / h)^2),   h its half-width in ln L
+// where c is what surfaces were off on public data however many runs they had (1 % + 0.5 % ln
+// reach); for frontiers c = 0. Its factor may fall to 0.7: it errs by being too wide as well.
 // **Source:** split conformal prediction of rolling-origin scores, Vovk et al. 2005, with a prior,
 // because scaling data have few cuts and extrapolation breaks exchangeability.
 #pragma once

@@ -18,7 +18,7 @@ constexpr int kZooms = 2;
 constexpr int kNodesE = 13;
 constexpr double kSpanE = 4;      // standard deviations of E to each side
 constexpr double kKeptLog = 9;    // members with less than e^-9 of the largest weight go
-constexpr int kNodes = 21;        // of a member's own distribution
+constexpr int kNodes = 49;        // of a member's own distribution
 constexpr int kBins = 8192;
 
 // ln of the prior's density of one exponent, up to a constant.
@@ -194,6 +194,7 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
       }
   }
   std::vector<Member> members;
+  std::vector<double> independent;  // determinants of the first filter
   *best = -HUGE_VAL;
   for (size_t f = 0; f < filters_.size(); ++f) {
     const std::vector<double>&e = inverse_loss_[f], &y = ones_[f];
@@ -207,6 +208,8 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
         const double m11 = tt[0][p], m22 = two ? tt[1][q] : 1;
         const double m12 = two ? Dot(columns_[0][f][p], columns_[1][f][q]) : 0;
         const double det = m11 * m22 - m12 * m12;
+        const size_t cell = p * (two ? tt[1].size() : 1) + q;
+        if (f == 0) independent.push_back(det);
         if (!(det > 1e-9 * m11 * m22)) continue;
         Member member;
         member.filter = static_cast<int>(f);
@@ -223,7 +226,9 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
         const double q0 = yy - a0[0] * ty[0][p] - a0[1] * y2;
         const double q1 = ey - a0[0] * te[0][p] - a0[1] * e2;
         const double q2 = ee - a1[0] * te[0][p] - a1[1] * e2;
-        if (!(q2 > 0)) continue;
+        if (!(q2 > 0) || !(independent[cell] > 0)) continue;
+        // What the terms took of the drift (restricted likelihood), shapes alike.
+        const double taken = -0.5 * std::log(det / independent[cell]);
         const double centre = q1 / q2, least = std::max(q0 - q1 * q1 / q2, 0.0);
         const double spread = std::sqrt((least + floor_) / freedom_ / q2);
         double lo = std::clamp(centre - kSpanE * spread, 0.0, ceiling_);
@@ -238,7 +243,7 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
           const double sum = least + q2 * off * off + floor_;
           member.scale = std::sqrt(sum / freedom_);
           member.weight = -0.5 * freedom_ * std::log(sum) - 0.5 * filters_[f].log_det +
-                          prior + (nodes > 1 ? std::log(hi - lo) : 0);
+                          prior + taken + (nodes > 1 ? std::log(hi - lo) : 0);
           if (member.weight < *best - keep) continue;
           *best = std::max(*best, member.weight);
           members.push_back(member);
@@ -296,8 +301,11 @@ void DriftFit::WeighRuns(const Member& best) {
     sizes.push_back(std::fabs(residuals.back()));
   }
   const double scale = std::max(kNormal * Quantile(sizes, 0.5), 1e-6);
+  // The mean of w z^2 under a normal law is this, so weighted squares would underrate s.
+  constexpr double kShrinks = 0.786;
   for (size_t i = 0; i < points_.size(); ++i)
-    run_weight_[i] = (kDegrees + 1) / (kDegrees + residuals[i] * residuals[i] / (scale * scale));
+    run_weight_[i] =
+        (kDegrees + 1) / (kDegrees + residuals[i] * residuals[i] / (scale * scale)) / kShrinks;
 }
 
 void DriftFit::Summarise() {
@@ -343,6 +351,9 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
   std::vector<Located> means, runs;
   double low_weight = 0, low = 0, high_weight = 0, high = 0, before = 0, scatter = 0;
   const double tail = 1 - options_.level;
+  const double side = (1 - options_.level) / 2, quantile = StudentTwoSided(options_.level, freedom_);
+  // Known from more runs than the law's few points, so normal.
+  const double run_scatter = options_.run_scatter * StudentTwoSided(options_.level, 1e7) / quantile;
   for (const Member& m : members_) {
     const Kriged& k = kriged[static_cast<size_t>(m.filter)];
     const double loss = Fitted(m, at);
@@ -360,9 +371,11 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     const double value = std::log(loss) + drift;
     constexpr double kWidest = 3;
     means.push_back({value, std::min(m.scale * std::sqrt(k.variance + of_terms), kWidest), m.weight});
-    runs.push_back(
-        {value, std::min(m.scale * std::sqrt(k.variance + of_terms + 1 - rho), kWidest), m.weight});
-    scatter += m.weight * m.scale * std::sqrt(1 - rho);
+    const double alone = std::max(m.scale * std::sqrt(1 - rho), run_scatter);
+    runs.push_back({value,
+                    std::min(std::hypot(m.scale * std::sqrt(k.variance + of_terms), alone), kWidest),
+                    m.weight});
+    scatter += m.weight * alone;
     // By rising E (Summarise).
     if (before < tail) low += m.weight * value, low_weight += m.weight;
     before += m.weight;
@@ -374,7 +387,6 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     nodes.push_back(q == 0.5 ? 0
                              : std::copysign(StudentTwoSided(std::fabs(2 * q - 1), freedom_), q - 0.5));
   }
-  const double side = (1 - options_.level) / 2, quantile = StudentTwoSided(options_.level, freedom_);
   const std::vector<double> run = MixtureQuantiles(runs, nodes, {side, 0.5, 1 - side});
   const std::vector<double> mean = MixtureQuantiles(means, nodes, {side, 1 - side});
   DriftForecast forecast;

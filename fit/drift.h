@@ -39,6 +39,8 @@ struct DriftOptions {
   double lowest_loss = 0;   // that was reached, also by runs not fitted; 0: that of the points
   double level = 0.9;       // of all intervals
   bool robust = false;      // runs far off the law weigh less, as if Student's t with 4 degrees
+  // Relative scatter of single runs where points are more than runs (minima of budgets).
+  double run_scatter = 0;
   std::optional<double> pinned_E;
   // Of every exponent: ln g normal about ln `usual_g` with this standard deviation; 0: no prior.
   double usual_g = 0, prior_spread = 0;

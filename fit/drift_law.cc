@@ -19,6 +19,20 @@ std::string DriftPriorText(const LawOptions& options) {
                                 : "no prior on exponents";
 }
 
+// Relative scatter of single runs about the curves of their budgets; 0 where it is not known.
+double ScatterOfRuns(const std::vector<BudgetOptimum>& budgets) {
+  double squares = 0;
+  int freedom = 0;
+  for (const BudgetOptimum& budget : budgets) {
+    const IsoflopMinimum& m = budget.minimum;
+    if (!m.ok() || m.points <= m.coefficients) continue;
+    for (size_t i = 0; i < m.residuals.size(); ++i)
+      if (m.in_window[i]) squares += std::pow(m.residuals[i] / m.fitted[i], 2);
+    freedom += m.points - m.coefficients;
+  }
+  return freedom > 0 ? std::sqrt(squares / freedom) : 0;
+}
+
 class AveragedFit final : public FittedLaw {
  public:
   AveragedFit(std::unique_ptr<FittedLaw> law, DriftFit drift, DriftKind kind,
@@ -123,8 +137,10 @@ class AveragedLawModel final : public Law {
           points.push_back({std::log(budget.minimum.budget_flops),
                             {std::log(budget.minimum.budget_flops), 0},
                             budget.minimum.loss});
+      drift.run_scatter = ScatterOfRuns((*fitted)->fit().budgets);
       if (options.observations_are_optima) {
         points.clear();
+        drift.run_scatter = 0;
         for (const Observation& o : observations) {
           const double flops = o.budget_flops > 0 ? o.budget_flops : o.flops;
           points.push_back({std::log(flops), {std::log(flops), 0}, o.loss});

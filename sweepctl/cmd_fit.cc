@@ -39,6 +39,7 @@ struct FitArgs {
   int isoflop_window = 0;
   std::string asymmetry, within;
   bool noise_by_flops = false;
+  bool no_exponent_prior = false;
   int resamples = fit::BootstrapOptions().resamples;
   uint64_t seed = 0;
   bool assume_6nd = false, include_targets = false, no_backtest = false;
@@ -150,6 +151,7 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
     options.law.isoflop.flat_tolerance = *within;
   }
   options.law.noise_by_flops = args.noise_by_flops;
+  options.law.exponent_prior = !args.no_exponent_prior;
   if (!args.pinned_E.empty()) {
     ASSIGN_OR_RETURN(options.law.pinned_E, NumberOf(args.pinned_E, "--pin-e"));
     if (*options.law.pinned_E < 0) return UsageError("--pin-e must be 0 or more");
@@ -513,6 +515,8 @@ void AddFitVerb(CLI::App& app, Session& session) {
       ->type_name("W");
   verb->add_flag("--noise-by-flops", args->noise_by_flops,
                  "surface laws: runs weigh by a noise that is a power of C, fitted and reported");
+  verb->add_flag("--no-exponent-prior", args->no_exponent_prior,
+                 "the average over laws: exponents without the weak prior from published fits");
   verb->add_option("--within", args->within,
                    "sizes as good as the optimum: within this loss (0.1%)")
       ->type_name("SHARE");
