@@ -101,8 +101,8 @@ std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
                                  double level) {
   SWEEP_CHECK(laws.size() == known.size());
   const double quantile = StudentTwoSided(level, 4);
-  // By cut and target: what every law said there. A frontier names a target by its nominal budget and
-  // a surface by its FLOPs, so its loss tells it.
+  // By cut and target: what every law said there. A frontier names a target by its nominal budget
+  // and a surface by its FLOPs, so its loss tells it.
   std::map<int64_t, std::map<double, std::vector<double>>> densities;
   constexpr double kSameCut = 1e6;
   for (size_t l = 0; l < laws.size(); ++l) {
@@ -181,8 +181,8 @@ MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level) {
   for (size_t l = 0; l < laws.size(); ++l) {
     const TestPoint test = ProfileAverageOf(laws[l].test);
     const bool averaged = laws[l].test.averaged != nullptr;
-    const Calibration calibration = CalibrationOf(
-        names[l], averaged, averaged ? ProfileAverages(known[l]) : known[l], level);
+    const Calibration calibration =
+        CalibrationOf(names[l], averaged, averaged ? ProfileAverages(known[l]) : known[l], level);
     Interval run{test.lo, test.hi}, mean{test.mean_lo, test.mean_hi};
     calibration.Apply(test.predicted, test.reach, &run);
     calibration.Apply(test.predicted, test.reach, &mean);
@@ -212,8 +212,8 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
       cuts[row.cut_flops].push_back(&row);
   std::vector<BacktestRow> averages;
   for (auto& [cut, members] : cuts) {
-    if (members.size() < 2 && (members[0]->best_runs.empty() ||
-                               members[0]->best_runs[0].averaged == nullptr))
+    if (members.size() < 2 &&
+        (members[0]->best_runs.empty() || members[0]->best_runs[0].averaged == nullptr))
       continue;
     BacktestRow average;
     average.law = "average";

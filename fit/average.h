@@ -47,8 +47,8 @@ struct AveragedLaw {
 };
 MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level);
 
-// Makes `mean` cover `ends`, which is where the asymptote moves the forecast, and `run` reach as far
-// beyond that as runs scatter: where `run` lay beyond `mean`, that in squares. NaN `run`s stay.
+// Makes `mean` cover `ends`, which is where the asymptote moves the forecast, and `run` reach as
+// far beyond that as runs scatter: where `run` lay beyond `mean`, that in squares. NaN `run`s stay.
 void CoverAsymptote(double loss, const Interval& ends, Interval* mean, Interval* run);
 
 // exp(S_l) of every law, the largest 1. REQUIRES: sizes equal.
@@ -81,10 +81,9 @@ std::vector<std::string> SelectLaws(const std::vector<Candidate>& candidates);
 enum class Selection { kHeldOut, kAicc };
 Selection SelectedBy(const std::vector<Candidate>& candidates);
 
-// What the average would have forecast at every cut at which two or more of `laws` did, or one with a
-// profile average: the best
-// run of each later budget, with the weights and the widening known at that cut. Rows of law
-// "average".
+// What the average would have forecast at every cut at which two or more of `laws` did, or one with
+// a profile average: the best run of each later budget, with the weights and the widening known at
+// that cut. Rows of law "average".
 std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
                                          const std::vector<std::string>& laws, double level);
 

@@ -27,8 +27,8 @@ Calibration::Calibration(std::string_view law, const std::vector<RollingForecast
   Learn(cuts, level);
 }
 
-Calibration Calibration::OfAverages(std::string_view law,
-                                    const std::vector<RollingForecasts>& cuts, double level) {
+Calibration Calibration::OfAverages(std::string_view law, const std::vector<RollingForecasts>& cuts,
+                                    double level) {
   Calibration calibration;
   calibration.of_average_ = true;
   const bool frontier = law == "frontier";
@@ -90,13 +90,13 @@ void Calibration::Apply(double loss, double reach, Interval* interval) const {
   const double up = Factor(reach, std::max(above, kNarrowest));
   const double factor = std::max(down, up);
   constexpr double kNotWorthSaying = 0.005;
-  if (std::fabs(factor - 1) < kNotWorthSaying && std::fabs(std::min(down, up) - 1) < kNotWorthSaying)
+  if (std::fabs(factor - 1) < kNotWorthSaying &&
+      std::fabs(std::min(down, up) - 1) < kNotWorthSaying)
     return;
   interval->lo = loss * std::exp(-down * below);
   interval->hi = loss * std::exp(up * above);
-  interval->method +=
-      fmt::format(", {} {:.2f} times for reach ({} rolling forecasts)",
-                  factor < 1 ? "narrowed" : "widened", factor, forecasts_);
+  interval->method += fmt::format(", {} {:.2f} times for reach ({} rolling forecasts)",
+                                  factor < 1 ? "narrowed" : "widened", factor, forecasts_);
 }
 
 }  // namespace fit

@@ -16,9 +16,9 @@ constexpr double kLowestG = 0.02, kHighestG = 2;
 constexpr int kCoarse[] = {49, 19}, kFine[] = {49, 23};  // grid points for one term and for two
 constexpr int kZooms = 2;
 constexpr int kNodesE = 13;
-constexpr double kSpanE = 4;      // standard deviations of E to each side
-constexpr double kKeptLog = 9;    // members with less than e^-9 of the largest weight go
-constexpr int kNodes = 49;        // of a member's own distribution
+constexpr double kSpanE = 4;    // standard deviations of E to each side
+constexpr double kKeptLog = 9;  // members with less than e^-9 of the largest weight go
+constexpr int kNodes = 49;      // of a member's own distribution
 constexpr int kBins = 8192;
 
 // ln of the prior's density of one exponent, up to a constant.
@@ -110,8 +110,8 @@ std::optional<DriftFit> DriftFit::Fit(std::vector<DriftPoint> points, const Drif
   Grid coarse;
   for (int j = 0; j < options.terms; ++j)
     for (int i = 0; i < kCoarse[term]; ++i)
-      coarse.log_g[j].push_back(std::log(kLowestG) + std::log(kHighestG / kLowestG) * i /
-                                                         (kCoarse[term] - 1));
+      coarse.log_g[j].push_back(std::log(kLowestG) +
+                                std::log(kHighestG / kLowestG) * i / (kCoarse[term] - 1));
   double best = 0;
   fit.MakeFilters({0});
   if (options.robust) {
@@ -120,9 +120,9 @@ std::optional<DriftFit> DriftFit::Fit(std::vector<DriftPoint> points, const Drif
     for (int round = 0; round < kRounds; ++round) {
       const std::vector<Member> members = fit.Weigh(coarse, kKeptLog, &best);
       if (members.empty()) return std::nullopt;
-      fit.WeighRuns(*std::max_element(
-          members.begin(), members.end(),
-          [](const Member& a, const Member& b) { return a.weight < b.weight; }));
+      fit.WeighRuns(
+          *std::max_element(members.begin(), members.end(),
+                            [](const Member& a, const Member& b) { return a.weight < b.weight; }));
       fit.MakeFilters({0});
     }
   }
@@ -217,8 +217,8 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
         member.g = {std::exp(grid.log_g[0][p]), two ? std::exp(grid.log_g[1][q]) : 0};
         member.inverse = {m22 / det, -m12 / det, two ? m11 / det : 0};
         const auto& inv = member.inverse;
-        const double prior = LogPrior(options_, grid.log_g[0][p]) +
-                             (two ? LogPrior(options_, grid.log_g[1][q]) : 0);
+        const double prior =
+            LogPrior(options_, grid.log_g[0][p]) + (two ? LogPrior(options_, grid.log_g[1][q]) : 0);
         const double e2 = two ? te[1][q] : 0, y2 = two ? ty[1][q] : 0;
         // a = a0 - E a1, and RSS is a parabola in E.
         const double a0[] = {inv[0] * ty[0][p] + inv[1] * y2, inv[1] * ty[0][p] + inv[2] * y2};
@@ -242,8 +242,8 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
           const double off = member.E - centre;
           const double sum = least + q2 * off * off + floor_;
           member.scale = std::sqrt(sum / freedom_);
-          member.weight = -0.5 * freedom_ * std::log(sum) - 0.5 * filters_[f].log_det +
-                          prior + taken + (nodes > 1 ? std::log(hi - lo) : 0);
+          member.weight = -0.5 * freedom_ * std::log(sum) - 0.5 * filters_[f].log_det + prior +
+                          taken + (nodes > 1 ? std::log(hi - lo) : 0);
           if (member.weight < *best - keep) continue;
           *best = std::max(*best, member.weight);
           members.push_back(member);
@@ -267,7 +267,8 @@ DriftFit::Grid DriftFit::Zoomed(const Grid& grid, const std::vector<Member>& mem
     for (const Member& m : members) lo = std::min(lo, m.shape[j]), hi = std::max(hi, m.shape[j]);
     const double from = grid.log_g[j][static_cast<size_t>(std::max(lo - 1, 0))];
     const double to = grid.log_g[j][static_cast<size_t>(std::min(hi + 1, last))];
-    for (int i = 0; i < points; ++i) zoomed.log_g[j].push_back(from + (to - from) * i / (points - 1));
+    for (int i = 0; i < points; ++i)
+      zoomed.log_g[j].push_back(from + (to - from) * i / (points - 1));
   }
   return zoomed;
 }
@@ -344,14 +345,14 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     k.on_loss = Dot(k.weights, inverse_loss_[f]);
     k.on_one = Dot(k.weights, ones_[f]);
     for (int j = 0; j < options_.terms; ++j)
-      for (const std::vector<double>& t : columns_[j][f])
-        k.on_term[j].push_back(Dot(k.weights, t));
+      for (const std::vector<double>& t : columns_[j][f]) k.on_term[j].push_back(Dot(k.weights, t));
     kriged.push_back(std::move(k));
   }
   std::vector<Located> means, runs;
   double low_weight = 0, low = 0, high_weight = 0, high = 0, before = 0, scatter = 0;
   const double tail = 1 - options_.level;
-  const double side = (1 - options_.level) / 2, quantile = StudentTwoSided(options_.level, freedom_);
+  const double side = (1 - options_.level) / 2,
+               quantile = StudentTwoSided(options_.level, freedom_);
   // Known from more runs than the law's few points, so normal.
   const double run_scatter = options_.run_scatter * StudentTwoSided(options_.level, 1e7) / quantile;
   for (const Member& m : members_) {
@@ -370,11 +371,12 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     const double rho = filters_[static_cast<size_t>(m.filter)].rho;
     const double value = std::log(loss) + drift;
     constexpr double kWidest = 3;
-    means.push_back({value, std::min(m.scale * std::sqrt(k.variance + of_terms), kWidest), m.weight});
+    means.push_back(
+        {value, std::min(m.scale * std::sqrt(k.variance + of_terms), kWidest), m.weight});
     const double alone = std::max(m.scale * std::sqrt(1 - rho), run_scatter);
-    runs.push_back({value,
-                    std::min(std::hypot(m.scale * std::sqrt(k.variance + of_terms), alone), kWidest),
-                    m.weight});
+    runs.push_back(
+        {value, std::min(std::hypot(m.scale * std::sqrt(k.variance + of_terms), alone), kWidest),
+         m.weight});
     scatter += m.weight * alone;
     // By rising E (Summarise).
     if (before < tail) low += m.weight * value, low_weight += m.weight;
@@ -384,8 +386,8 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
   std::vector<double> nodes;
   for (int i = 0; i < kNodes; ++i) {
     const double q = (i + 0.5) / kNodes;
-    nodes.push_back(q == 0.5 ? 0
-                             : std::copysign(StudentTwoSided(std::fabs(2 * q - 1), freedom_), q - 0.5));
+    nodes.push_back(
+        q == 0.5 ? 0 : std::copysign(StudentTwoSided(std::fabs(2 * q - 1), freedom_), q - 0.5));
   }
   const std::vector<double> run = MixtureQuantiles(runs, nodes, {side, 0.5, 1 - side});
   const std::vector<double> mean = MixtureQuantiles(means, nodes, {side, 1 - side});

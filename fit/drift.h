@@ -1,21 +1,23 @@
 // A forecast averaged over the profile of a law's constants, whose lack of fit drifts with compute.
 //   L(x) = E + sum_j a_j exp(-g_j u_j(x)),   a_j > 0, 0 <= E < the lowest loss reached
 //          frontier: u = ln C;   surface: u_1 = ln N, u_2 = ln D
-//   L / Lhat - 1 = s (w + d),   w independent with variance 1 - rho,   d a random walk in log2 C with
+//   L / Lhat - 1 = s (w + d),   w independent with variance 1 - rho,   d a random walk in log2 C
+//   with
 //          variance rho a doubling, from one doubling below the smallest run on
 // A fit that minimises squares takes residuals for independent noise. Real laws are a little wrong,
 // and alike in neighbouring budgets, so the end of the curve says more about what comes next than
-// its start does, and the error grows with the distance. Each (E, g, rho) is weighted by its profile
-// likelihood over the a_j and the unknown s, the losses are kriged from it, and the forecast is the
-// median of their mixture: no single E is chosen, however little the runs say about it.
+// its start does, and the error grows with the distance. Each (E, g, rho) is weighted by its
+// profile likelihood over the a_j and the unknown s, the losses are kriged from it, and the
+// forecast is the median of their mixture: no single E is chosen, however little the runs say about
+// it.
 //   weight  (RSS + nu0 s0^2)^(-(n - J + nu0) / 2) |V|^(-1/2),   RSS = r' V^-1 r,   J terms
 // uniform in E and rho (five values); ln g uniform over [0.02, 2] times a weak prior, where one is
-// given. s0, nu0: a scatter that is always possible, worth nu0 residuals, without which four budgets
-// would believe that they lie on a curve exactly. Where the best law's residuals are smaller than
-// s0, ln s0 moves to them as the n - 2 J - 1 degrees of freedom outnumber four.
-// **Source:** discrepancy that is a process of its own, Kennedy and O'Hagan 2001, and Brynjarsdottir
-// and O'Hagan 2014 for what goes wrong without it; the constants were set on the tuning half of
-// bench/forecasts (its PROTOCOL.md).
+// given. s0, nu0: a scatter that is always possible, worth nu0 residuals, without which four
+// budgets would believe that they lie on a curve exactly. Where the best law's residuals are
+// smaller than s0, ln s0 moves to them as the n - 2 J - 1 degrees of freedom outnumber four.
+// **Source:** discrepancy that is a process of its own, Kennedy and O'Hagan 2001, and
+// Brynjarsdottir and O'Hagan 2014 for what goes wrong without it; the constants were set on the
+// tuning half of bench/forecasts (its PROTOCOL.md).
 #pragma once
 
 #include <array>
@@ -33,12 +35,12 @@ struct DriftPoint {
 };
 
 struct DriftOptions {
-  int terms = 1;            // J, 1 or 2
-  double scale = 0.005;     // s0, relative
-  double worth = 2;         // nu0 > 0
-  double lowest_loss = 0;   // that was reached, also by runs not fitted; 0: that of the points
-  double level = 0.9;       // of all intervals
-  bool robust = false;      // runs far off the law weigh less, as if Student's t with 4 degrees
+  int terms = 1;           // J, 1 or 2
+  double scale = 0.005;    // s0, relative
+  double worth = 2;        // nu0 > 0
+  double lowest_loss = 0;  // that was reached, also by runs not fitted; 0: that of the points
+  double level = 0.9;      // of all intervals
+  bool robust = false;     // runs far off the law weigh less, as if Student's t with 4 degrees
   // Relative scatter of single runs where points are more than runs (minima of budgets).
   double run_scatter = 0;
   std::optional<double> pinned_E;
@@ -79,9 +81,9 @@ class DriftFit {
     double weight = 0, E = 0;
     std::array<double, 2> g{}, a{};
     int filter = 0;
-    double scale = 0;                  // s
-    std::array<double, 3> inverse{};   // of the a_j's normal matrix: 11, 12, 22
-    std::array<int, 2> shape{};        // columns of g among `columns_`
+    double scale = 0;                 // s
+    std::array<double, 3> inverse{};  // of the a_j's normal matrix: 11, 12, 22
+    std::array<int, 2> shape{};       // columns of g among `columns_`
   };
   struct Grid {
     std::vector<double> log_g[2];

@@ -155,8 +155,8 @@ class AveragedLawModel final : public Law {
     if (!options.exponent_prior) drift.prior_spread = 0;
     std::optional<DriftFit> averaged = DriftFit::Fit(std::move(points), drift);
     if (!averaged.has_value()) return fitted;
-    return std::unique_ptr<FittedLaw>(std::make_unique<AveragedFit>(
-        *std::move(fitted), *std::move(averaged), kind_, options));
+    return std::unique_ptr<FittedLaw>(
+        std::make_unique<AveragedFit>(*std::move(fitted), *std::move(averaged), kind_, options));
   }
 
  private:

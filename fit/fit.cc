@@ -37,8 +37,7 @@ const std::vector<std::unique_ptr<Law>>& AllLaws() {
     list->push_back(MakeIsoflopModel());
     list->push_back(WithProfileAverage(MakeFrontierModel(), DriftKind::kFrontier));
     list->push_back(MakeEnvelopeModel());
-    list->push_back(
-        WithProfileAverage(MakeSurfaceModel(ChinchillaLaw()), DriftKind::kSurface));
+    list->push_back(WithProfileAverage(MakeSurfaceModel(ChinchillaLaw()), DriftKind::kSurface));
     list->push_back(MakeSurfaceModel(OvertrainLaw()));
     list->push_back(MakeSurfaceModel(DataConstrainedLaw()));
     list->push_back(MakeSurfaceModel(KaplanLaw()));

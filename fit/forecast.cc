@@ -154,17 +154,16 @@ void AverageFlatSizes(const std::vector<const Forecast*>& members,
 
 const double kInfinity = std::numeric_limits<double>::infinity();
 
-// A law's forecast as the average takes it: averaged over its profile, where the law does that, with
-// the interval widened by what such averages taught.
+// A law's forecast as the average takes it: averaged over its profile, where the law does that,
+// with the interval widened by what such averages taught.
 Forecast AsMember(const Forecast& own, const std::vector<BacktestRow>& backtest) {
   if (!own.averaged.has_value()) return own;
   Forecast member = own;
   member.loss = own.averaged->loss;
   member.interval = own.averaged->interval, member.mean_interval = own.averaged->mean_interval;
   member.asymptote = own.averaged->asymptote;
-  const Calibration calibration =
-      CalibrationOf(own.law, true, ProfileAverages(KnownAt(backtest, own.law, kInfinity)),
-                    own.interval.level);
+  const Calibration calibration = CalibrationOf(
+      own.law, true, ProfileAverages(KnownAt(backtest, own.law, kInfinity)), own.interval.level);
   calibration.Apply(member.loss, member.reach, &member.interval);
   calibration.Apply(member.loss, member.reach, &member.mean_interval);
   return member;
@@ -192,8 +191,8 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
   std::vector<double> weights = ScoreWeights(names, known, average.interval.level);
   double total = 0;
   for (size_t i = 0; i < members.size(); ++i)
-    total += weights[i] *= PrecisionWeight(members[i]->loss, members[i]->interval.lo,
-                                           members[i]->interval.hi);
+    total += weights[i] *=
+        PrecisionWeight(members[i]->loss, members[i]->interval.lo, members[i]->interval.hi);
   for (size_t i = 0; i < members.size(); ++i)
     average.weights.emplace_back(members[i]->law, weights[i] / total);
   Mix(
@@ -361,9 +360,8 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
     std::vector<Candidate> candidates;
     for (const FittedLaw* law : laws)
       if (IsDetermined(law->fit()))
-        candidates.push_back(
-            {law->fit().law, law->fit().aicc,
-             ProfileAverages(KnownAt(backtest, law->fit().law, kInfinity))});
+        candidates.push_back({law->fit().law, law->fit().aicc,
+                              ProfileAverages(KnownAt(backtest, law->fit().law, kInfinity))});
     const std::vector<std::string> selected = SelectLaws(candidates);
     std::vector<const Forecast*> members;
     for (const std::string& law : selected)

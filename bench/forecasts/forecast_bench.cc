@@ -396,14 +396,16 @@ int main(int argc, char** argv) {
   PrintReach(scored, methods);
   if (!rows_path.empty()) {
     std::string text =
-        "set,method,cut_flops,target_flops,reach,actual,forecast,lo,hi,own_lo,own_hi,mean_lo,mean_hi,"
+        "set,method,cut_flops,target_flops,reach,actual,forecast,lo,hi,own_lo,own_hi,mean_lo,mean_"
+        "hi,"
         "at_E_lo,at_E_hi,determined\n";
     for (const Scored& s : scored)
-      text += fmt::format("\"{}\",\"{}\",{:.6g},{:.6g},{:.4g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:."
-                          "6g},{:.6g},{:.6g},{:.6g},{:.6g},{}\n",
-                          s.set->name, s.method, s.cut, s.test.flops, s.test.reach, s.test.actual,
-                          s.test.predicted, s.test.lo, s.test.hi, s.own.lo, s.own.hi, s.own.mean_lo,
-                          s.own.mean_hi, s.own.at_E_lo, s.own.at_E_hi, s.determined ? 1 : 0);
+      text += fmt::format(
+          "\"{}\",\"{}\",{:.6g},{:.6g},{:.4g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:."
+          "6g},{:.6g},{:.6g},{:.6g},{:.6g},{}\n",
+          s.set->name, s.method, s.cut, s.test.flops, s.test.reach, s.test.actual, s.test.predicted,
+          s.test.lo, s.test.hi, s.own.lo, s.own.hi, s.own.mean_lo, s.own.mean_hi, s.own.at_E_lo,
+          s.own.at_E_hi, s.determined ? 1 : 0);
     if (const auto status = core::WriteFileAtomically(rows_path, text); !status.ok()) {
       fmt::print(stderr, "{}\n", std::string(status.message()));
       return 73;

@@ -122,8 +122,8 @@ TEST(AverageTest, ALawWhoseForecastsFoundWhatCameLikelierWeighsMore) {
       cuts.emplace_back();
       for (int i = 1; i <= 2; ++i) {
         const double said = 2.0 / i * std::exp(.01 * z);
-        cuts.back().push_back({i * 5 * cut, 2.0 / i, said, said * std::exp(-.01),
-                               said * std::exp(.01), i * 5.});
+        cuts.back().push_back(
+            {i * 5 * cut, 2.0 / i, said, said * std::exp(-.01), said * std::exp(.01), i * 5.});
       }
     }
     return cuts;
@@ -147,7 +147,8 @@ TEST(AverageTest, ALawWhoseForecastsFoundWhatCameLikelierWeighsMore) {
 // The rule that an interval is no narrower than what E does, and a run's wider than its mean's.
 TEST(AverageTest, TheRangeOfEIsCoveredAndRunsScatterBeyondIt) {
   Interval mean{1.98, 2.02}, run{1.96, 2.04};
-  const double scatter = std::sqrt(std::pow(std::log(2 / 1.96), 2) - std::pow(std::log(2 / 1.98), 2));
+  const double scatter =
+      std::sqrt(std::pow(std::log(2 / 1.96), 2) - std::pow(std::log(2 / 1.98), 2));
   CoverAsymptote(2, {1.9, 2.01}, &mean, &run);
   EXPECT_EQ(mean.lo, 1.9);
   EXPECT_EQ(mean.hi, 2.02);

@@ -76,8 +76,8 @@ TEST(DriftFitTest, ASurfaceWithoutNoiseIsContinued) {
 }
 
 // Where a law is a little wrong, and alike in neighbouring budgets, its end says most about what
-// comes next: least squares errs more. Where noise is independent, little is lost. `drift` and `noise`
-// are the steps of the walk and the scatter, relative.
+// comes next: least squares errs more. Where noise is independent, little is lost. `drift` and
+// `noise` are the steps of the walk and the scatter, relative.
 void CompareWithLeastSquares(double drift, double noise, int budgets, double at_most,
                              double at_least) {
   constexpr int kSets = 200, kReach = 4;
@@ -169,8 +169,8 @@ TEST(DriftLawTest, TheLawsOwnForecastStaysAsItIs) {
   EXPECT_THAT(without->averaged->interval.method, testing::HasSubstr("no prior"));
   EXPECT_NE(without->averaged->loss, same->averaged->loss);
   options.bootstrap.resamples = 0;
-  EXPECT_TRUE(
-      std::isnan((*LawByName("frontier")->Fit(runs, options))->Predict({3e21})->averaged->interval.lo));
+  EXPECT_TRUE(std::isnan(
+      (*LawByName("frontier")->Fit(runs, options))->Predict({3e21})->averaged->interval.lo));
 }
 
 // Optima determine no surface; who asked for several laws still gets the average over the profile,
