@@ -1,9 +1,10 @@
 // A forecast averaged over the profile of a law's constants, whose lack of fit drifts with compute.
 //   L(x) = E + sum_j a_j exp(-g_j u_j(x)),   a_j > 0, 0 <= E < the lowest loss reached
 //          frontier: u = ln C;   surface: u_1 = ln N, u_2 = ln D
-//   L / Lhat - 1 = s (w + d),   w independent with variance 1 - rho,
-//          d a random walk in log2 C with variance rho a doubling, from one doubling below the
-//          smallest run on
+//   L / Lhat - 1 = s (w + d)
+//          w: independent, variance 1 - rho
+//          d: a random walk in log2 C, variance rho a doubling, from one doubling below the first
+//          run
 // A fit that minimises squares takes residuals for independent noise. Real laws are a little wrong,
 // and alike in neighbouring budgets, so the end of the curve says more about what comes next than
 // its start does, and the error grows with the distance. Each (E, g, rho) is weighted by its
@@ -11,8 +12,8 @@
 // forecast is the median of their mixture: no single E is chosen, however little the runs say about
 // it.
 //   weight  (RSS + nu0 s0^2)^(-(n - J + nu0) / 2) |V|^(-1/2) |X' V^-1 X / X' X|^(-1/2),
-//           RSS = r' V^-1 r, J terms, X their columns; the last factor (restricted likelihood) gives
-//           back what the terms take of the drift, and leaves shapes alike
+//           RSS = r' V^-1 r, J terms, X their columns; the last factor (restricted likelihood)
+//           gives back what the terms take of the drift, and leaves shapes alike
 // uniform in E and rho (five values); ln g uniform over [0.02, 2] times a weak prior, where one is
 // given. s0, nu0: a scatter that is always possible, worth nu0 residuals, without which four
 // budgets would believe that they lie on a curve exactly. Where the best law's residuals are
