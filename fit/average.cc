@@ -32,7 +32,104 @@ Errors ErrorsOf(const std::vector<RollingForecasts>& known) {
   return errors;
 }
 
+// A forecast as an average sees it.
+TestPoint ProfileAverageOf(const TestPoint& test) {
+  if (test.averaged == nullptr) return test;
+  TestPoint averaged = *test.averaged;
+  averaged.reach = test.reach;
+  return averaged;
+}
+
+bool IsAveraged(const std::vector<RollingForecasts>& known) {
+  return !known.empty() && !known[0].empty() && known[0][0].averaged != nullptr;
+}
+
+// ln density at `actual` of a two-piece Student's t with 4 degrees of freedom.
+double LogDensity(const TestPoint& test, const Calibration& calibration, double quantile) {
+  Interval interval{test.lo, test.hi};
+  calibration.Apply(test.predicted, test.reach, &interval);
+  constexpr double kNarrowest = 1e-6;
+  const double left = std::max(std::log(test.predicted / interval.lo), kNarrowest) / quantile;
+  const double right = std::max(std::log(interval.hi / test.predicted), kNarrowest) / quantile;
+  const double off = std::log(test.actual / test.predicted);
+  const double z = off / (off < 0 ? left : right);
+  return -std::log(0.5 * (left + right)) - 2.5 * std::log1p(z * z / 4);
+}
+
 }  // namespace
+
+std::vector<RollingForecasts> ProfileAverages(const std::vector<RollingForecasts>& known) {
+  std::vector<RollingForecasts> averages = known;
+  for (RollingForecasts& cut : averages)
+    for (TestPoint& test : cut) test = ProfileAverageOf(test);
+  return averages;
+}
+
+Calibration CalibrationOf(std::string_view law, bool averaged,
+                          const std::vector<RollingForecasts>& known, double level) {
+  return averaged ? Calibration::OfAverages(law, known, level) : Calibration(law, known, level);
+}
+
+double PrecisionWeight(double loss, double lo, double hi) {
+  // Without an interval a law counts as one that knows the loss to 10 %.
+  constexpr double kUnknown = 0.1, kNarrowest = 1e-4;
+  double half = 0.5 * std::log(std::max(hi, loss) / std::min(lo, loss));
+  if (!std::isfinite(half)) half = kUnknown;
+  half = std::max(half, kNarrowest);
+  return 1 / (half * half);
+}
+
+void CoverAsymptote(double loss, const Interval& ends, Interval* mean, Interval* run) {
+  if (!std::isfinite(run->lo) || !std::isfinite(run->hi)) return;
+  const auto one_side = [&](int side, double end, double* mean_end, double* run_end) {
+    const auto distance = [&](double value) {
+      return std::isfinite(value) ? std::max(side * std::log(value / loss), 0.0) : 0;
+    };
+    const double inner = distance(*mean_end), outer = distance(*run_end);
+    const double scatter = std::sqrt(std::max(outer * outer - inner * inner, 0.0));
+    const double covered = std::max(inner, distance(end));
+    if (covered > inner) *mean_end = end;
+    const double reached = std::max(outer, std::hypot(covered, scatter));
+    if (reached > outer) *run_end = loss * std::exp(side * reached);
+  };
+  one_side(-1, ends.lo, &mean->lo, &run->lo);
+  one_side(+1, ends.hi, &mean->hi, &run->hi);
+}
+
+std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
+                                 const std::vector<std::vector<RollingForecasts>>& known,
+                                 double level) {
+  SWEEP_CHECK(laws.size() == known.size());
+  const double quantile = StudentTwoSided(level, 4);
+  // By cut and target: what every law said there. A frontier names a target by its nominal budget
+  // and a surface by its FLOPs, so its loss tells it.
+  std::map<int64_t, std::map<double, std::vector<double>>> densities;
+  constexpr double kSameCut = 1e6;
+  for (size_t l = 0; l < laws.size(); ++l) {
+    const Calibration blank = CalibrationOf(laws[l], IsAveraged(known[l]), {}, level);
+    for (const RollingForecasts& cut : ProfileAverages(known[l]))
+      for (const TestPoint& test : cut) {
+        const double density = LogDensity(test, blank, quantile);
+        if (std::isfinite(density) && test.reach > 0)
+          densities[std::llround(kSameCut * std::log(test.flops / test.reach))][test.actual]
+              .push_back(density);
+      }
+  }
+  std::vector<double> scores(laws.size(), 0);
+  for (const auto& [cut, targets] : densities) {
+    std::vector<double> sums(laws.size(), 0);
+    int common = 0;
+    for (const auto& [actual, of_laws] : targets) {
+      if (of_laws.size() != laws.size()) continue;
+      ++common;
+      for (size_t l = 0; l < laws.size(); ++l) sums[l] += of_laws[l];
+    }
+    for (size_t l = 0; l < laws.size() && common > 0; ++l) scores[l] += sums[l] / common;
+  }
+  const double best = *std::max_element(scores.begin(), scores.end());
+  for (double& score : scores) score = std::exp(score - best);
+  return scores;
+}
 
 MixturePart Mixture(const std::vector<MixturePart>& parts, double level) {
   SWEEP_CHECK(!parts.empty());
@@ -76,14 +173,20 @@ MixturePart Mixture(const std::vector<MixturePart>& parts, double level) {
 
 MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level) {
   std::vector<MixturePart> runs, means;
+  std::vector<std::string> names;
+  std::vector<std::vector<RollingForecasts>> known;
+  for (const AveragedLaw& law : laws) names.push_back(law.law), known.push_back(law.known);
+  const std::vector<double> scores = ScoreWeights(names, known, level);
   double total = 0, log_lo = 0, log_hi = 0;
-  for (const AveragedLaw& law : laws) {
-    const TestPoint& test = law.test;
-    const Calibration calibration(law.law, law.known, level);
+  for (size_t l = 0; l < laws.size(); ++l) {
+    const TestPoint test = ProfileAverageOf(laws[l].test);
+    const bool averaged = laws[l].test.averaged != nullptr;
+    const Calibration calibration =
+        CalibrationOf(names[l], averaged, averaged ? ProfileAverages(known[l]) : known[l], level);
     Interval run{test.lo, test.hi}, mean{test.mean_lo, test.mean_hi};
     calibration.Apply(test.predicted, test.reach, &run);
     calibration.Apply(test.predicted, test.reach, &mean);
-    const double weight = StackingWeight(law.known);
+    const double weight = scores[l] * PrecisionWeight(test.predicted, run.lo, run.hi);
     runs.push_back({weight, test.predicted, run.lo, run.hi});
     means.push_back({weight, test.predicted, mean.lo, mean.hi});
     total += weight;
@@ -93,10 +196,11 @@ MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level) {
   MixturePart mixture = Mixture(runs, level);
   if (!std::isfinite(mixture.lo)) return mixture;
   const MixturePart mean = Mixture(means, level);
-  for (const double end : {mean.lo, mean.hi, std::exp(log_lo / total), std::exp(log_hi / total)}) {
-    if (!std::isfinite(end)) continue;
-    mixture.lo = std::min(mixture.lo, end), mixture.hi = std::max(mixture.hi, end);
-  }
+  Interval inner{mean.lo, mean.hi}, outer{mixture.lo, mixture.hi};
+  const double ends[] = {std::exp(log_lo / total), std::exp(log_hi / total)};
+  CoverAsymptote(mixture.loss, {std::min(ends[0], ends[1]), std::max(ends[0], ends[1])}, &inner,
+                 &outer);
+  mixture.lo = outer.lo, mixture.hi = outer.hi;
   return mixture;
 }
 
@@ -108,13 +212,16 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
       cuts[row.cut_flops].push_back(&row);
   std::vector<BacktestRow> averages;
   for (auto& [cut, members] : cuts) {
-    if (members.size() < 2) continue;
+    if (members.size() < 2 &&
+        (members[0]->best_runs.empty() || members[0]->best_runs[0].averaged == nullptr))
+      continue;
     BacktestRow average;
     average.law = "average";
     average.cut_flops = cut;
     std::vector<Candidate> candidates;
     for (const BacktestRow* member : members)
-      candidates.push_back({member->law, member->aicc, KnownAt(rows, member->law, cut)});
+      candidates.push_back(
+          {member->law, member->aicc, ProfileAverages(KnownAt(rows, member->law, cut))});
     average.chosen = SelectLaws(candidates);
     std::erase_if(members, [&](const BacktestRow* member) {
       return std::find(average.chosen.begin(), average.chosen.end(), member->law) ==

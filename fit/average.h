@@ -1,15 +1,19 @@
 // The default forecast: a weighted mixture of the laws that can be fitted, because which law is
 // right out of range is not known in range.
-//   weight_l proportional to 1 / (s0^2 + mean square of ln(actual / forecast) over l's rolling
-//            forecasts with known outcomes),   s0 = 0.3 %
+//   weight_l proportional to exp(S_l) / w_l^2
+//   S_l      sum over cuts of the mean ln density that l's rolling forecasts gave to what came,
+//            Student's t with 4 degrees on their calibrated intervals, over the forecasts that all
+//            laws of the average made
+//   w_l      half-width of l's own calibrated interval: who says that it does not know counts less
 //   forecast = exp(sum weight_l ln L_l)
 //   interval = quantiles of the mixture of the laws' predictive distributions, each a two-piece
 //   normal
 //            in ln L with its law's calibrated interval; where laws disagree the mixture is wide
+// Of a law that has one, its average over the profile (drift.h) is taken.
 // Before that, laws that compete for the same runs (surfaces: those with an AICc) are selected: see
 // SelectLaws. Neither weights nor selection of a forecast ever saw its outcome: both are nested.
-// **Source:** stacking of predictive distributions, Yao et al. 2018 (arXiv:1704.02030), with
-// weights from squared errors because there are few rolling forecasts.
+// **Source:** prediction pools weighted by past predictive scores, Geweke and Amisano 2011, and
+// pseudo-BMA of Yao et al. 2018 (arXiv:1704.02030); inverse variances, Bates and Granger 1969.
 #pragma once
 
 #include <string>
@@ -30,6 +34,9 @@ struct MixturePart {
 // intervals at this same level, losses > 0.
 MixturePart Mixture(const std::vector<MixturePart>& parts, double level);
 
+// `known` as an average sees it: of laws that have one, the profile's average.
+std::vector<RollingForecasts> ProfileAverages(const std::vector<RollingForecasts>& known);
+
 // What an average says of one run that its laws forecast, each calibrated with what is `known` of
 // it: the mixture, whose interval covers that of the mixture's mean and the range over which the
 // laws' asymptotes move it. REQUIRES: not empty.
@@ -39,6 +46,23 @@ struct AveragedLaw {
   std::vector<RollingForecasts> known;
 };
 MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level);
+
+// Makes `mean` cover `ends`, which is where the asymptote moves the forecast, and `run` reach as
+// far beyond that as runs scatter: where `run` lay beyond `mean`, that in squares. NaN `run`s stay.
+void CoverAsymptote(double loss, const Interval& ends, Interval* mean, Interval* run);
+
+// exp(S_l) of every law, the largest 1. REQUIRES: sizes equal.
+std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
+                                 const std::vector<std::vector<RollingForecasts>>& known,
+                                 double level);
+
+// The weight of a law whose calibrated interval, in ln L, reaches from lo to hi about `loss`.
+double PrecisionWeight(double loss, double lo, double hi);
+
+// Widens an interval of a forecast of `law`, of its profile's average or its own, by `known`, which
+// is of the same kind as `averaged` says.
+Calibration CalibrationOf(std::string_view law, bool averaged,
+                          const std::vector<RollingForecasts>& known, double level);
 
 // A law that could join an average, and what is known about it by then.
 struct Candidate {
@@ -57,13 +81,14 @@ std::vector<std::string> SelectLaws(const std::vector<Candidate>& candidates);
 enum class Selection { kHeldOut, kAicc };
 Selection SelectedBy(const std::vector<Candidate>& candidates);
 
-// What the average would have forecast at every cut at which two or more of `laws` did: the best
-// run of each later budget, with the weights and the widening known at that cut. Rows of law
-// "average".
+// What the average would have forecast at every cut at which two or more of `laws` did, or one with
+// a profile average: the best run of each later budget, with the weights and the widening known at
+// that cut. Rows of law "average".
 std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
                                          const std::vector<std::string>& laws, double level);
 
-// Weight of a law by its rolling forecasts. With none, that of a law which errs by 1 %.
+// Weight of a law's own forecasts where laws are pooled without intervals (compare.h): inverse mean
+// square of their known errors, on top of 0.3 %. With none, that of a law which errs by 1 %.
 double StackingWeight(const std::vector<RollingForecasts>& known);
 
 }  // namespace fit

@@ -16,6 +16,7 @@
 #include "fit/chinchilla.h"
 #include "fit/csv.h"
 #include "fit/data_constrained.h"
+#include "fit/drift_law.h"
 #include "fit/farseer.h"
 #include "fit/frontier_model.h"
 #include "fit/kaplan.h"
@@ -34,9 +35,9 @@ const std::vector<std::unique_ptr<Law>>& AllLaws() {
   static const auto* const laws = [] {
     auto* list = new std::vector<std::unique_ptr<Law>>;
     list->push_back(MakeIsoflopModel());
-    list->push_back(MakeFrontierModel());
+    list->push_back(WithProfileAverage(MakeFrontierModel(), DriftKind::kFrontier));
     list->push_back(MakeEnvelopeModel());
-    list->push_back(MakeSurfaceModel(ChinchillaLaw()));
+    list->push_back(WithProfileAverage(MakeSurfaceModel(ChinchillaLaw()), DriftKind::kSurface));
     list->push_back(MakeSurfaceModel(OvertrainLaw()));
     list->push_back(MakeSurfaceModel(DataConstrainedLaw()));
     list->push_back(MakeSurfaceModel(KaplanLaw()));

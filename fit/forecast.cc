@@ -109,13 +109,6 @@ void JudgeWidth(Forecast& forecast) {
                        interval.hi, kWidest, forecast.law)));
 }
 
-// Widens `outer`, where it has bounds, until it covers `inner`.
-void Cover(const Interval& inner, Interval& outer) {
-  if (!std::isfinite(outer.lo) || !std::isfinite(outer.hi)) return;
-  if (inner.lo < outer.lo) outer.lo = inner.lo;
-  if (inner.hi > outer.hi) outer.hi = inner.hi;
-}
-
 // Each law's own range of E at once: the average of their forecasts at the ends, as the forecast
 // averages them.
 void AverageAsymptote(const std::vector<const Forecast*>& members,
@@ -159,21 +152,47 @@ void AverageFlatSizes(const std::vector<const Forecast*>& members,
   average.flat_params_lo = holds ? lo : 0, average.flat_params_hi = holds ? hi : 0;
 }
 
-Forecast AverageOf(const std::vector<const Forecast*>& members,
+const double kInfinity = std::numeric_limits<double>::infinity();
+
+// A law's forecast as the average takes it: averaged over its profile, where the law does that,
+// with the interval widened by what such averages taught.
+Forecast AsMember(const Forecast& own, const std::vector<BacktestRow>& backtest) {
+  if (!own.averaged.has_value()) return own;
+  Forecast member = own;
+  member.loss = own.averaged->loss;
+  member.interval = own.averaged->interval, member.mean_interval = own.averaged->mean_interval;
+  member.asymptote = own.averaged->asymptote;
+  const Calibration calibration = CalibrationOf(
+      own.law, true, ProfileAverages(KnownAt(backtest, own.law, kInfinity)), own.interval.level);
+  calibration.Apply(member.loss, member.reach, &member.interval);
+  calibration.Apply(member.loss, member.reach, &member.mean_interval);
+  return member;
+}
+
+Forecast AverageOf(const std::vector<const Forecast*>& own,
                    const std::vector<BacktestRow>& backtest) {
+  std::vector<Forecast> taken;
+  for (const Forecast* member : own) taken.push_back(AsMember(*member, backtest));
+  std::vector<const Forecast*> members;
+  for (const Forecast& member : taken) members.push_back(&member);
   Forecast average = *members[0];
   average.law = "average";
   average.warnings.clear();
   average.weights.clear();
   average.joint.reset();
+  average.averaged.reset();
   average.flops_per_param_token = average.flops_extrapolated = 0;
-  std::vector<double> weights;
-  double total = 0;
+  std::vector<std::string> names;
+  std::vector<std::vector<RollingForecasts>> known;
   for (const Forecast* member : members) {
-    weights.push_back(
-        StackingWeight(KnownAt(backtest, member->law, std::numeric_limits<double>::infinity())));
-    total += weights.back();
+    names.push_back(member->law);
+    known.push_back(KnownAt(backtest, member->law, kInfinity));
   }
+  std::vector<double> weights = ScoreWeights(names, known, average.interval.level);
+  double total = 0;
+  for (size_t i = 0; i < members.size(); ++i)
+    total += weights[i] *=
+        PrecisionWeight(members[i]->loss, members[i]->interval.lo, members[i]->interval.hi);
   for (size_t i = 0; i < members.size(); ++i)
     average.weights.emplace_back(members[i]->law, weights[i] / total);
   Mix(
@@ -193,20 +212,24 @@ Forecast AverageOf(const std::vector<const Forecast*>& members,
       members, weights, [](const Forecast& f) { return f.tokens; },
       [](const Forecast& f) -> const Interval& { return f.tokens_interval; }, &average.tokens,
       &average.tokens_interval);
+  for (const Forecast* member : own)
+    if (member->averaged.has_value())
+      for (Interval* interval : {&average.interval, &average.mean_interval})
+        if (interval->method.find("profile") == std::string::npos)
+          interval->method += ", each " + member->averaged->interval.method;
   average.off_optimum = 0;
   for (size_t i = 0; i < members.size(); ++i)
     average.off_optimum += weights[i] / total * members[i]->off_optimum;
   AverageFlatSizes(members, weights, total, average);
   AverageAsymptote(members, weights, total, average);
   // A run's loss lies at least where its mean may, and where E alone may move it.
-  Cover(average.mean_interval, average.interval);
+  Interval ends{average.loss, average.loss};
   if (average.asymptote.has_value()) {
     const AsymptoteSpan& span = *average.asymptote;
-    const Interval ends = {std::min(span.loss_at_E_lo, span.loss_at_E_hi),
-                           std::max(span.loss_at_E_lo, span.loss_at_E_hi)};
-    Cover(ends, average.mean_interval);
-    Cover(ends, average.interval);
+    ends.lo = std::min(span.loss_at_E_lo, span.loss_at_E_hi);
+    ends.hi = std::max(span.loss_at_E_lo, span.loss_at_E_hi);
   }
+  CoverAsymptote(average.loss, ends, &average.mean_interval, &average.interval);
   if (auto warning = UnidentifiedAsymptote(average)) average.warnings.push_back(*warning);
   for (const Forecast* member : members)
     for (const Warning& warning : member->warnings)
@@ -258,7 +281,11 @@ bool IsOutside(double value, const Interval& interval) {
 
 std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws) {
   constexpr size_t kGoodBudgets = 3;
-  if (LawsOfAverage(laws).size() >= 2) return "average";
+  size_t determined = 0;
+  bool averages = false;
+  for (const FittedLaw* law : laws)
+    if (IsDetermined(law->fit())) ++determined, averages = averages || law->averages_profile();
+  if (determined >= 2 || (averages && laws.size() >= 2)) return "average";
   // What the data determine comes first; a law that they do not is named only if there is no other,
   // and says so (NotDetermined).
   for (bool determined : {true, false}) {
@@ -333,9 +360,8 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
     std::vector<Candidate> candidates;
     for (const FittedLaw* law : laws)
       if (IsDetermined(law->fit()))
-        candidates.push_back(
-            {law->fit().law, law->fit().aicc,
-             KnownAt(backtest, law->fit().law, std::numeric_limits<double>::infinity())});
+        candidates.push_back({law->fit().law, law->fit().aicc,
+                              ProfileAverages(KnownAt(backtest, law->fit().law, kInfinity))});
     const std::vector<std::string> selected = SelectLaws(candidates);
     std::vector<const Forecast*> members;
     for (const std::string& law : selected)

@@ -1,10 +1,11 @@
 // From the forecasts of single laws to the one that is registered.
 // The primary forecast is `average`, the mixture of average.h, when at least two laws are
 // determined by the data (no collinear N and D, no constant on its bound, enough degrees of
-// freedom); else `frontier` when it
-// rests on at least 3 good budgets; else the first law that forecasts at all. The single laws stand
-// beside it; where one lies outside the primary interval, both say so. The rule knows neither the
-// forecasts nor the target. Surfaces that compete are selected first (SelectLaws of average.h).
+// freedom), or one that averages over its profile is, of several that were asked for (who names one
+// law wants that one); else `frontier` when it rests on at least 3 good budgets; else the first law
+// that forecasts at all. The single laws stand beside it; where one lies outside the primary
+// interval, both say so. The rule knows neither the forecasts nor the target. Surfaces that compete
+// are selected first (SelectLaws of average.h).
 #pragma once
 
 #include <string>

@@ -43,6 +43,8 @@ struct LawOptions {
   // Surface laws: constants that are given, by the letter of the report ("A", "beta"). A letter
   // that a law does not have is not its business.
   std::map<std::string, double> hold;
+  // Of the exponents in profile averages (drift_law.h); off: uniform in their logarithm.
+  bool exponent_prior = true;
   bool profile = true;       // surface laws: profile every constant, not the asymptote alone
   double unique_tokens = 0;  // different tokens there are, for laws of repeated data; 0: no limit
   bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
@@ -113,6 +115,14 @@ struct RunTarget {
   double flops = 0, params = 0, tokens = 0;
 };
 
+// A law's forecast averaged over the profile of its constants (drift.h): what an average of laws
+// takes of it. NaN ends without intervals.
+struct ProfileAverage {
+  double loss = 0;
+  Interval interval, mean_interval;
+  AsymptoteSpan asymptote;
+};
+
 struct Forecast {
   std::string law;
   bool primary = false;
@@ -139,6 +149,7 @@ struct Forecast {
   double reach = 0;     // flops / largest fitted budget
   double leverage = 0;  // flops / all FLOPs spent
   std::optional<AsymptoteSpan> asymptote;
+  std::optional<ProfileAverage> averaged;
   std::vector<Warning> warnings;
   std::vector<std::pair<std::string, double>> weights;  // of the laws in an average; sum 1
   // An average: the laws that forecast but are not in it, and why.
@@ -148,10 +159,12 @@ struct Forecast {
 // One held-out value, as the law forecast it. reach: flops / the largest fitted budget, filled in
 // by the backtest. mean_lo, mean_hi: the interval of the law's own mean; at_E_lo, at_E_hi: its loss
 // with E at the ends of its range, `predicted` where it has none. An average looks at them.
+// `averaged`: the same of the law's ProfileAverage, where it has one.
 struct TestPoint {
   double flops = 0, actual = 0, predicted = 0, lo = 0, hi = 0, reach = 0;
   double mean_lo = std::numeric_limits<double>::quiet_NaN(), mean_hi = mean_lo;
   double at_E_lo = predicted, at_E_hi = predicted;
+  std::shared_ptr<const TestPoint> averaged;  // shared by copies, which do not change it
 };
 
 class FittedLaw {
@@ -167,6 +180,8 @@ class FittedLaw {
   virtual double FrontierLoss(double flops, std::optional<size_t> resample) const {
     return std::numeric_limits<double>::quiet_NaN();
   }
+  // Whether its forecasts and tests come averaged over its profile too (ProfileAverage).
+  virtual bool averages_profile() const { return false; }
   // Forecasts of what later observations show: a surface predicts every run, a frontier the
   // optimum of every later budget that has one.
   virtual std::vector<TestPoint> Test(const std::vector<Observation>& later) const = 0;

@@ -125,6 +125,8 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
       ->type_name("W");
   verb->add_flag("--noise-by-flops", args->noise_by_flops,
                  "surface laws: runs weigh by a noise that is a power of C, fitted and reported");
+  verb->add_flag("--no-exponent-prior", args->no_exponent_prior,
+                 "the average over laws: exponents without the weak prior from published fits");
   verb->add_option("--within", args->within,
                    "sizes as good as the optimum: within this loss (0.1%)")
       ->type_name("SHARE");
@@ -196,6 +198,7 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
     options.law.isoflop.flat_tolerance = *within;
   }
   options.law.noise_by_flops = args.noise_by_flops;
+  options.law.exponent_prior = !args.no_exponent_prior;
   if (!args.pinned_E.empty()) {
     ASSIGN_OR_RETURN(options.law.pinned_E, NumberOf(args.pinned_E, "--pin-e"));
     if (*options.law.pinned_E < 0) return UsageError("--pin-e must be 0 or more");

@@ -26,6 +26,7 @@ struct FitArgs {
   int isoflop_window = 0;
   std::string asymmetry, within;
   bool noise_by_flops = false;
+  bool no_exponent_prior = false;
   int resamples = fit::BootstrapOptions().resamples;
   uint64_t seed = 0;
   bool assume_6nd = false, include_targets = false, no_backtest = false;

@@ -51,6 +51,7 @@ Json OptionsJson(const fit::FitOptions& options, const fit::FitSummary& summary)
           {"bootstrap", options.law.bootstrap.resamples},
           {"seed", options.law.bootstrap.seed},
           {"level", options.law.bootstrap.level},
+          {"exponent_prior", options.law.exponent_prior},
           {"delta", options.law.loss.delta},
           {"n_convention", "params"},
           {"flops_relation",

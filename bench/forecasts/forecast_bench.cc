@@ -37,6 +37,8 @@ struct Scored {
   std::string method;
   double cut = 0;
   fit::TestPoint test;
+  fit::TestPoint own;  // a law's, before it is widened
+  bool determined = true;
 };
 
 // How a method is fitted; what the same law needs for its baselines too.
@@ -150,6 +152,7 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
         if (!test.has_value()) continue;
         test->reach = test->flops / cut;
         row.best_runs.push_back(*test);
+        const fit::TestPoint own = *test;
         if (method.ours) {
           if (determined && (method.law == "frontier" || method.law == "chinchilla"))
             parts[target.flops].push_back({method.law, *test, known});
@@ -157,7 +160,12 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
           calibration.Apply(test->predicted, test->reach, &interval);
           test->lo = interval.lo, test->hi = interval.hi;
         }
-        scored.push_back({&set, method.name, cut, *test});
+        scored.push_back({&set, method.name, cut, *test, own, determined});
+        if (method.ours && own.averaged != nullptr) {
+          fit::TestPoint raw = *own.averaged;
+          raw.reach = target.flops / cut;
+          scored.push_back({&set, "~ " + method.name, cut, raw, raw, determined});
+        }
       }
       if (method.ours) fresh.push_back(std::move(row));
     }
@@ -251,33 +259,50 @@ void PrintTable(const std::string& title, const std::vector<const Scored*>& rows
   }
 }
 
+// What two methods said of the same targets.
+struct Pair {
+  Tally ours, theirs;
+  double nearer = 0;
+  void Add(const fit::TestPoint& mine, const fit::TestPoint& other) {
+    ours.Add(mine), theirs.Add(other);
+    const double difference = theirs.errors.back() - ours.errors.back();
+    nearer += difference > 0 ? 1 : difference == 0 ? 0.5 : 0;
+  }
+  std::string Text() const {
+    if (ours.errors.empty()) return fmt::format("{:>5}", 0);
+    const auto n = static_cast<double>(ours.errors.size());
+    return fmt::format("{:>5} {:>8.2f} {:>6.2f} {:>8} {:>6} {:>6.0f} %", ours.errors.size(),
+                       fit::Quantile(ours.errors, 0.5), fit::Quantile(theirs.errors, 0.5),
+                       CappedMean(ours.scores), CappedMean(theirs.scores), 100 * nearer / n);
+  }
+};
+
 // The average against every baseline on the forecasts that both made: methods that cannot forecast
-// everything are else compared on different targets.
+// everything are else compared on different targets. Then the same where the average is determined,
+// which is where a fit gives a forecast: both methods on those targets, chosen by our width alone.
 void PrintPairs(const std::vector<const Scored*>& rows, const std::vector<std::string>& methods) {
   using Key = std::tuple<const ForecastSet*, double, double>;
   std::map<Key, const fit::TestPoint*> ours;
   for (const Scored* s : rows)
     if (s->method == "average") ours[{s->set, s->cut, s->test.flops}] = &s->test;
-  fmt::print("{:<24} {:>5} {:>22} {:>22} {:>8}\n", "average against", "both",
-             "median% ours, theirs", "score% ours, theirs", "nearer");
+  const char* columns = "   both      median%         score%    nearer";
+  fmt::print("{:<24}{:<46} | where ours is determined\n", "average against", columns);
   for (const std::string& method : methods) {
     if (!method.starts_with("-")) continue;
-    Tally mine, theirs;
-    double nearer = 0;
+    Pair all, determined;
     for (const Scored* s : rows) {
       const auto at = ours.find({s->set, s->cut, s->test.flops});
       if (s->method != method || at == ours.end()) continue;
-      mine.Add(*at->second), theirs.Add(s->test);
-      const double difference = theirs.errors.back() - mine.errors.back();
-      nearer += difference > 0 ? 1 : difference == 0 ? 0.5 : 0;
+      all.Add(*at->second, s->test);
+      if (IsDetermined(*at->second)) determined.Add(*at->second, s->test);
     }
-    if (mine.errors.empty()) continue;
-    const auto n = static_cast<double>(mine.errors.size());
-    fmt::print("{:<24} {:>5} {:>14.2f} {:>7.2f} {:>14} {:>7} {:>6.0f} %\n", method,
-               mine.errors.size(), fit::Quantile(mine.errors, 0.5),
-               fit::Quantile(theirs.errors, 0.5), CappedMean(mine.scores),
-               CappedMean(theirs.scores), 100 * nearer / n);
+    if (all.ours.errors.empty()) continue;
+    fmt::print("{:<24} {:<45} | {}\n", method, all.Text(), determined.Text());
   }
+}
+
+std::string_view HalfName(ForecastSet::Half half) {
+  return half == ForecastSet::kTuning ? "tuning" : half == ForecastSet::kTest ? "test" : "added";
 }
 
 // What the report of a fit quotes where its own data say too little (fit/reach_coverage.cc).
@@ -309,7 +334,7 @@ void PrintReach(const std::vector<Scored>& scored, const std::vector<std::string
 
 int main(int argc, char** argv) {
   using namespace bench;
-  std::string folder, csv, rows_path;
+  std::string folder, csv, rows_path, only_half;
   std::set<std::string> only;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -317,6 +342,8 @@ int main(int argc, char** argv) {
       csv = argv[++i];
     } else if (argument == "--rows" && i + 1 < argc) {
       rows_path = argv[++i];
+    } else if (argument == "--half" && i + 1 < argc) {
+      only_half = argv[++i];
     } else if (argument == "--law" && i + 1 < argc) {
       std::stringstream names(argv[++i]);
       for (std::string name; std::getline(names, name, ',');) only.insert(name);
@@ -329,13 +356,16 @@ int main(int argc, char** argv) {
   }
   if (folder.empty() && csv.empty()) {
     fmt::print(stderr,
-               "usage: forecast_bench [DATA_FOLDER] [--csv FILE] [--rows FILE] [--law LAW,...]\n");
+               "usage: forecast_bench [DATA_FOLDER] [--csv FILE] [--rows FILE] [--law LAW,...]\n"
+               "                      [--half tuning|test|added]\n");
     return 2;
   }
   std::vector<ForecastSet> sets;
   if (!folder.empty()) sets = LoadForecastSets(folder);
   if (!csv.empty())
     for (ForecastSet& set : LoadForecastCsv(csv)) sets.push_back(std::move(set));
+  if (!only_half.empty())
+    std::erase_if(sets, [&](const ForecastSet& set) { return only_half != HalfName(set.half); });
   std::vector<Scored> scored;
   const std::vector<LawMethod> law_methods = LawMethods(only);
   for (const ForecastSet& set : sets) RunSet(set, law_methods, scored);
@@ -365,11 +395,17 @@ int main(int argc, char** argv) {
   }
   PrintReach(scored, methods);
   if (!rows_path.empty()) {
-    std::string text = "set,method,cut_flops,target_flops,reach,actual,forecast,lo,hi\n";
+    std::string text =
+        "set,method,cut_flops,target_flops,reach,actual,forecast,lo,hi,own_lo,own_hi,mean_lo,mean_"
+        "hi,"
+        "at_E_lo,at_E_hi,determined\n";
     for (const Scored& s : scored)
-      text += fmt::format("\"{}\",\"{}\",{:.6g},{:.6g},{:.4g},{:.6g},{:.6g},{:.6g},{:.6g}\n",
-                          s.set->name, s.method, s.cut, s.test.flops, s.test.reach, s.test.actual,
-                          s.test.predicted, s.test.lo, s.test.hi);
+      text += fmt::format(
+          "\"{}\",\"{}\",{:.6g},{:.6g},{:.4g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:."
+          "6g},{:.6g},{:.6g},{:.6g},{:.6g},{}\n",
+          s.set->name, s.method, s.cut, s.test.flops, s.test.reach, s.test.actual, s.test.predicted,
+          s.test.lo, s.test.hi, s.own.lo, s.own.hi, s.own.mean_lo, s.own.mean_hi, s.own.at_E_lo,
+          s.own.at_E_hi, s.determined ? 1 : 0);
     if (const auto status = core::WriteFileAtomically(rows_path, text); !status.ok()) {
       fmt::print(stderr, "{}\n", std::string(status.message()));
       return 73;

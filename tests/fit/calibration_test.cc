@@ -58,6 +58,27 @@ TEST(CalibrationTest, PastMissesWidenAndPastHitsNarrowDownToTheLawsOwn) {
   EXPECT_EQ(Calibration("chinchilla", {{{1e20, 2, 2, nan, nan, 5}}}, 0.9).forecasts(), 0);
 }
 
+// What surfaces were off is added to a narrow average over the profile and not to a wide one.
+TEST(CalibrationTest, AProfileAverageIsWidenedWhereItIsNarrowAndNarrowedWhereItWasTooWide) {
+  const Calibration blank = Calibration::OfAverages("chinchilla", {}, 0.9);
+  EXPECT_EQ(blank.Factor(1, 0.001), 1);
+  EXPECT_GT(blank.Factor(10, 0.002), 5);
+  EXPECT_LT(blank.Factor(10, 0.2), 1.02);
+  EXPECT_GT(blank.Factor(100, 0.01), blank.Factor(10, 0.01));
+  // Frontiers get nothing on top but what the own forecasts needed.
+  EXPECT_NEAR(Calibration::OfAverages("frontier", {}, 0.9).Factor(10, 0.002), 1, 0.06);
+  const std::vector<RollingForecasts> hit(6, Wrong(.1, 4)), missed(6, Wrong(4, 4));
+  const Calibration narrow = Calibration::OfAverages("frontier", hit, 0.9);
+  EXPECT_LT(narrow.Factor(5, 0.01), 0.9);
+  EXPECT_GE(narrow.Factor(5, 0.01), 0.7);
+  EXPECT_GT(Calibration::OfAverages("frontier", missed, 0.9).Factor(5, 0.01), 3);
+  Interval interval{1.98, 2.02, 0.9, IntervalKind::kPrediction, "m"};
+  narrow.Apply(2, 5, &interval);
+  EXPECT_GT(interval.lo, 1.98);
+  EXPECT_LT(interval.hi, 2.02);
+  EXPECT_NE(interval.method.find("narrowed"), std::string::npos);
+}
+
 TEST(CalibrationTest, OnlyOutcomesKnownAtACutAreUsedThere) {
   BacktestRow early, late;
   early.law = late.law = "frontier";
@@ -91,6 +112,48 @@ TEST(AverageTest, AMixtureOfEqualsIsTheMemberAndDisagreementIsWidth) {
 TEST(AverageTest, ALawThatErredLessWeighsMore) {
   EXPECT_GT(StackingWeight({Wrong(.2, 4)}), 2 * StackingWeight({Wrong(2, 4)}));
   EXPECT_GT(StackingWeight({Wrong(.2, 4)}), StackingWeight({}));
+}
+
+TEST(AverageTest, ALawWhoseForecastsFoundWhatCameLikelierWeighsMore) {
+  // Of the same outcomes, wrong by `z` of half-widths of 1 %.
+  const auto known = [](double z) {
+    std::vector<RollingForecasts> cuts;
+    for (const double cut : {1e20, 2e20, 3e20}) {
+      cuts.emplace_back();
+      for (int i = 1; i <= 2; ++i) {
+        const double said = 2.0 / i * std::exp(.01 * z);
+        cuts.back().push_back(
+            {i * 5 * cut, 2.0 / i, said, said * std::exp(-.01), said * std::exp(.01), i * 5.});
+      }
+    }
+    return cuts;
+  };
+  const std::vector<std::string> laws = {"frontier", "chinchilla"};
+  const auto scores = ScoreWeights(laws, {known(.3), known(4)}, 0.9);
+  EXPECT_EQ(scores[0], 1);
+  EXPECT_LT(scores[1], 0.1);
+  // What one law alone has forecast tells nothing about the other.
+  EXPECT_EQ(ScoreWeights(laws, {known(.3), {}}, 0.9), (std::vector<double>{1, 1}));
+  EXPECT_EQ(ScoreWeights(laws, {known(.3), {{{5e20, 1.7, 2, 1.9, 2.1, 5}}}}, 0.9),
+            (std::vector<double>{1, 1}));
+  // One hopeless cut does not silence a law: the tails are heavy.
+  auto once = known(.3);
+  once[1] = known(20)[1];
+  EXPECT_GT(ScoreWeights(laws, {known(.3), once}, 0.9)[1], 1e-6);
+  EXPECT_NEAR(PrecisionWeight(2, 1.98, 2.02) / PrecisionWeight(2, 1.96, 2.04), 4, 0.01);
+  EXPECT_LT(PrecisionWeight(2, std::nan(""), 2.1), PrecisionWeight(2, 1.9, 2.1));
+}
+
+// The rule that an interval is no narrower than what E does, and a run's wider than its mean's.
+TEST(AverageTest, TheRangeOfEIsCoveredAndRunsScatterBeyondIt) {
+  Interval mean{1.98, 2.02}, run{1.96, 2.04};
+  const double scatter =
+      std::sqrt(std::pow(std::log(2 / 1.96), 2) - std::pow(std::log(2 / 1.98), 2));
+  CoverAsymptote(2, {1.9, 2.01}, &mean, &run);
+  EXPECT_EQ(mean.lo, 1.9);
+  EXPECT_EQ(mean.hi, 2.02);
+  EXPECT_NEAR(std::log(2 / run.lo), std::hypot(std::log(2 / 1.9), scatter), 1e-12);
+  EXPECT_EQ(run.hi, 2.04);
 }
 
 TEST(AverageTest, SurfacesAreSelectedByHeldOutErrorAndWithoutAnyByAicc) {

@@ -146,8 +146,9 @@ double TypicalWidth(const PlantedPower& planted, uint64_t seed, int count) {
 
 // What a prior that is wrong costs. Exponents 15 % and E 20 % off (a draw from such ranges) leave
 // most widths within the same factor, because noise, design and reach make them; a noise that is
-// half the true one halves what is foretold, and nothing warns of it. So the noise is what a prior
-// must know.
+// half the true one foretells too little, and nothing warns of it. So the noise is what a prior
+// must know, less than it was before default intervals held what real surfaces are off by beside
+// the noise (calibration.h): 1.2 to 1.7 times where it was 2.
 TEST(PowerCalibrationTest, AWrongPriorMisleadsByItsNoiseMoreThanByItsConstants) {
   const int kSweeps = FullTest() ? 40 : 3, kFresh = FullTest() ? 7 : 3;
   std::vector<double> constants(kSweeps), noise(kSweeps);
@@ -193,7 +194,7 @@ TEST(PowerCalibrationTest, AWrongPriorMisleadsByItsNoiseMoreThanByItsConstants) 
   std::printf("within 0.7 .. 1.4: constants wrong %d, noise half %d of %d\n",
               CountWithin(constants), CountWithin(noise), kSweeps);
   EXPECT_GE(CountWithin(constants), kSweeps * 2 / 3);
-  EXPECT_GT(Quantile(noise, 0.5), 1.4) << "half the noise must show";
+  EXPECT_GT(Quantile(noise, 0.5), 1.1 * Quantile(constants, 0.5)) << "half the noise must show";
   EXPECT_LT(Quantile(noise, 0.5), 2.6);
 }
 

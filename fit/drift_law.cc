@@ -1,0 +1,173 @@
+#include "fit/drift_law.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "fit/drift.h"
+#include "fmt/format.h"
+
+namespace fit {
+namespace {
+
+const double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+// The choice of prior, for reports.
+std::string DriftPriorText(const LawOptions& options) {
+  return options.exponent_prior ? "weak prior: p near 0.16, alpha and beta near 0.35"
+                                : "no prior on exponents";
+}
+
+// Relative scatter of single runs about the curves of their budgets; 0 where it is not known.
+double ScatterOfRuns(const std::vector<BudgetOptimum>& budgets) {
+  double squares = 0;
+  int freedom = 0;
+  for (const BudgetOptimum& budget : budgets) {
+    const IsoflopMinimum& m = budget.minimum;
+    if (!m.ok() || m.points <= m.coefficients) continue;
+    for (size_t i = 0; i < m.residuals.size(); ++i)
+      if (m.in_window[i]) squares += std::pow(m.residuals[i] / m.fitted[i], 2);
+    freedom += m.points - m.coefficients;
+  }
+  return freedom > 0 ? std::sqrt(squares / freedom) : 0;
+}
+
+class AveragedFit final : public FittedLaw {
+ public:
+  AveragedFit(std::unique_ptr<FittedLaw> law, DriftFit drift, DriftKind kind,
+              const LawOptions& options)
+      : law_(std::move(law)), drift_(std::move(drift)), kind_(kind), options_(options) {}
+
+  const LawFit& fit() const override { return law_->fit(); }
+  size_t resamples() const override { return law_->resamples(); }
+  bool averages_profile() const override { return true; }
+  double FrontierLoss(double flops, std::optional<size_t> resample) const override {
+    return law_->FrontierLoss(flops, resample);
+  }
+
+  std::optional<Forecast> Predict(const RunTarget& target) const override {
+    std::optional<Forecast> forecast = law_->Predict(target);
+    if (!forecast.has_value()) return forecast;
+    const bool run = target.params > 0;
+    const double params = run ? target.params : forecast->params;
+    const double tokens = run ? target.tokens : forecast->tokens;
+    const DriftForecast drift = drift_.At(PointOf(target.flops, params, tokens));
+    // A frontier's curve is of optima; what a run loses by its shape is the law's business.
+    const double shape = kind_ == DriftKind::kFrontier ? 1 + forecast->off_optimum : 1;
+    const double level = options_.bootstrap.level;
+    const std::string method =
+        fmt::format("averaged over its profile ({})", DriftPriorText(options_));
+    const bool intervals = options_.bootstrap.resamples > 0;
+    const auto ends = [&](double lo, double hi, IntervalKind what) {
+      return Interval{intervals ? lo * shape : kNaN, intervals ? hi * shape : kNaN, level, what,
+                      method};
+    };
+    ProfileAverage averaged;
+    averaged.loss = drift.loss * shape;
+    averaged.interval = ends(drift.lo, drift.hi, IntervalKind::kPrediction);
+    averaged.mean_interval = ends(drift.mean_lo, drift.mean_hi, IntervalKind::kMean);
+    averaged.asymptote = {Interval{drift_.E_lo(), drift_.E_hi(), level, IntervalKind::kParameter,
+                                   "profile, by its weight"},
+                          drift.at_E_lo * shape, drift.at_E_hi * shape};
+    forecast->averaged = std::move(averaged);
+    return forecast;
+  }
+
+  std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
+    return law_->Test(later);
+  }
+
+  std::optional<TestPoint> TestRun(const Observation& run) const override {
+    std::optional<TestPoint> test = law_->TestRun(run);
+    if (!test.has_value()) return test;
+    const DriftForecast drift = drift_.At(PointOf(test->flops, run.params, run.tokens));
+    auto averaged = std::make_shared<TestPoint>(*test);
+    averaged->predicted = drift.loss;
+    averaged->at_E_lo = drift.at_E_lo, averaged->at_E_hi = drift.at_E_hi;
+    if (options_.bootstrap.resamples > 0) {
+      averaged->lo = drift.lo, averaged->hi = drift.hi;
+      averaged->mean_lo = drift.mean_lo, averaged->mean_hi = drift.mean_hi;
+    }
+    test->averaged = std::move(averaged);
+    return test;
+  }
+
+ private:
+  DriftPoint PointOf(double flops, double params, double tokens) const {
+    if (kind_ == DriftKind::kFrontier) return {std::log(flops), {std::log(flops), 0}, 0};
+    return {std::log(flops), {std::log(params), std::log(tokens)}, 0};
+  }
+
+  std::unique_ptr<FittedLaw> law_;
+  DriftFit drift_;
+  DriftKind kind_;
+  LawOptions options_;
+};
+
+class AveragedLawModel final : public Law {
+ public:
+  AveragedLawModel(std::unique_ptr<Law> law, DriftKind kind) : law_(std::move(law)), kind_(kind) {}
+
+  std::string_view name() const override { return law_->name(); }
+  std::vector<std::string> constants() const override { return law_->constants(); }
+  const SurfaceLaw* surface() const override { return law_->surface(); }
+  bool in_compute() const override { return law_->in_compute(); }
+  bool uses_checkpoints() const override { return law_->uses_checkpoints(); }
+  size_t backtest_budgets(const LawOptions& options) const override {
+    return law_->backtest_budgets(options);
+  }
+
+  absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& observations,
+                                                 const LawOptions& options) const override {
+    auto fitted = law_->Fit(observations, options);
+    if (!fitted.ok() || !options.hold.empty() || options.loss.over != 1) return fitted;
+    DriftOptions drift;
+    drift.level = options.bootstrap.level;
+    drift.pinned_E = options.pinned_E;
+    std::vector<DriftPoint> points;
+    for (const Observation& o : observations) {
+      if (drift.lowest_loss <= 0 || o.loss < drift.lowest_loss) drift.lowest_loss = o.loss;
+      if (o.unique_tokens > 0 && o.unique_tokens < o.tokens * (1 - 1e-9)) return fitted;
+    }
+    if (kind_ == DriftKind::kFrontier) {
+      drift.terms = 1, drift.scale = 0.005, drift.usual_g = 0.16, drift.prior_spread = 1;
+      for (const BudgetOptimum& budget : (*fitted)->fit().budgets)
+        if (budget.minimum.ok() && budget.minimum.loss > 0)
+          points.push_back({std::log(budget.minimum.budget_flops),
+                            {std::log(budget.minimum.budget_flops), 0},
+                            budget.minimum.loss});
+      drift.run_scatter = ScatterOfRuns((*fitted)->fit().budgets);
+      if (options.observations_are_optima) {
+        points.clear();
+        drift.run_scatter = 0;
+        for (const Observation& o : observations) {
+          const double flops = o.budget_flops > 0 ? o.budget_flops : o.flops;
+          points.push_back({std::log(flops), {std::log(flops), 0}, o.loss});
+        }
+      }
+    } else {
+      drift.terms = 2, drift.scale = 0.01, drift.usual_g = 0.35, drift.prior_spread = 0.6;
+      drift.robust = true;
+      for (const Observation& o : observations)
+        points.push_back({std::log(o.flops), {std::log(o.params), std::log(o.tokens)}, o.loss});
+    }
+    if (!options.exponent_prior) drift.prior_spread = 0;
+    std::optional<DriftFit> averaged = DriftFit::Fit(std::move(points), drift);
+    if (!averaged.has_value()) return fitted;
+    return std::unique_ptr<FittedLaw>(
+        std::make_unique<AveragedFit>(*std::move(fitted), *std::move(averaged), kind_, options));
+  }
+
+ private:
+  std::unique_ptr<Law> law_;
+  DriftKind kind_;
+};
+
+}  // namespace
+
+std::unique_ptr<Law> WithProfileAverage(std::unique_ptr<Law> law, DriftKind kind) {
+  return std::make_unique<AveragedLawModel>(std::move(law), kind);
+}
+
+}  // namespace fit
