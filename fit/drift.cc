@@ -188,8 +188,9 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
     for (int j = 0; j < options_.terms; ++j)
       for (const double log_g : grid.log_g[j]) {
         for (size_t i = 0; i < n; ++i)
-          column[i] =
-              std::exp(-std::exp(log_g) * points_[i].u[static_cast<size_t>(j)]) / points_[i].loss;
+          column[i] = points_[i].factor *
+                      std::exp(-std::exp(log_g) * points_[i].u[static_cast<size_t>(j)]) /
+                      points_[i].loss;
         columns_[j][f].push_back(Whiten(filters_[f], column));
       }
   }
@@ -274,9 +275,9 @@ DriftFit::Grid DriftFit::Zoomed(const Grid& grid, const std::vector<Member>& mem
 }
 
 double DriftFit::Fitted(const Member& m, const DriftPoint& at) const {
-  double loss = m.E + m.a[0] * std::exp(-m.g[0] * at.u[0]);
-  if (options_.terms == 2) loss += m.a[1] * std::exp(-m.g[1] * at.u[1]);
-  return loss;
+  double terms = m.a[0] * std::exp(-m.g[0] * at.u[0]);
+  if (options_.terms == 2) terms += m.a[1] * std::exp(-m.g[1] * at.u[1]);
+  return m.E + at.factor * terms;
 }
 
 void DriftFit::LowerFloor() {
@@ -363,7 +364,7 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     for (size_t j = 0; j < static_cast<size_t>(options_.terms); ++j) {
       const double on = k.on_term[j][static_cast<size_t>(m.shape[j])];
       drift -= m.a[j] * on;
-      slope[j] = std::exp(-m.g[j] * at.u[j]) / loss - on;
+      slope[j] = at.factor * std::exp(-m.g[j] * at.u[j]) / loss - on;
     }
     const double of_terms = m.inverse[0] * slope[0] * slope[0] +
                             2 * m.inverse[1] * slope[0] * slope[1] +

@@ -1,6 +1,7 @@
 // A forecast averaged over the profile of a law's constants, whose lack of fit drifts with compute.
-//   L(x) = E + sum_j a_j exp(-g_j u_j(x)),   a_j > 0, 0 <= E < the lowest loss reached
-//          frontier: u = ln C;   surface: u_1 = ln N, u_2 = ln D
+//   L(x) = E + f(x) sum_j a_j exp(-g_j u_j(x)),   a_j > 0, 0 <= E < the lowest loss reached
+//          frontier: u = ln X, f = F of the optimum (effective_compute.h), ln C and 1 where
+//          C / (N D) does not bend;   surface: u_1 = ln N, u_2 = ln D, f = 1
 //   L / Lhat - 1 = s (w + d)
 //          w: independent, variance 1 - rho
 //          d: a random walk in log2 C, variance rho a doubling, from one doubling below the first
@@ -35,6 +36,7 @@ struct DriftPoint {
   double log_flops = 0;
   std::array<double, 2> u{};
   double loss = 0;
+  double factor = 1;  // f
 };
 
 struct DriftOptions {

@@ -33,6 +33,11 @@ double ScatterOfRuns(const std::vector<BudgetOptimum>& budgets) {
   return freedom > 0 ? std::sqrt(squares / freedom) : 0;
 }
 
+DriftPoint OptimumAt(const FittedLaw& law, double flops, double loss) {
+  const EffectiveCompute compute = law.Compute(flops);
+  return {std::log(flops), {std::log(compute.flops), 0}, loss, compute.excess};
+}
+
 class AveragedFit final : public FittedLaw {
  public:
   AveragedFit(std::unique_ptr<FittedLaw> law, DriftFit drift, DriftKind kind,
@@ -95,7 +100,7 @@ class AveragedFit final : public FittedLaw {
 
  private:
   DriftPoint PointOf(double flops, double params, double tokens) const {
-    if (kind_ == DriftKind::kFrontier) return {std::log(flops), {std::log(flops), 0}, 0};
+    if (kind_ == DriftKind::kFrontier) return OptimumAt(*law_, flops, 0);
     return {std::log(flops), {std::log(params), std::log(tokens)}, 0};
   }
 
@@ -134,16 +139,14 @@ class AveragedLawModel final : public Law {
       drift.terms = 1, drift.scale = 0.005, drift.usual_g = 0.16, drift.prior_spread = 1;
       for (const BudgetOptimum& budget : (*fitted)->fit().budgets)
         if (budget.minimum.ok() && budget.minimum.loss > 0)
-          points.push_back({std::log(budget.minimum.budget_flops),
-                            {std::log(budget.minimum.budget_flops), 0},
-                            budget.minimum.loss});
+          points.push_back(OptimumAt(**fitted, budget.minimum.budget_flops, budget.minimum.loss));
       drift.run_scatter = ScatterOfRuns((*fitted)->fit().budgets);
       if (options.observations_are_optima) {
         points.clear();
         drift.run_scatter = 0;
         for (const Observation& o : observations) {
           const double flops = o.budget_flops > 0 ? o.budget_flops : o.flops;
-          points.push_back({std::log(flops), {std::log(flops), 0}, o.loss});
+          points.push_back(OptimumAt(**fitted, flops, o.loss));
         }
       }
     } else {

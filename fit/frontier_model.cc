@@ -21,6 +21,7 @@ class FittedFrontier final : public FittedLaw {
   double FrontierLoss(double flops, std::optional<size_t> resample) const override {
     return LossAt(estimate_, flops, resample);
   }
+  EffectiveCompute Compute(double flops) const override { return estimate_.laws.Effective(flops); }
   std::vector<TestPoint> Test(const std::vector<Observation>& later) const override {
     return TestOptima(estimate_, later);
   }

@@ -180,6 +180,8 @@ class FittedLaw {
   virtual double FrontierLoss(double flops, std::optional<size_t> resample) const {
     return std::numeric_limits<double>::quiet_NaN();
   }
+  // What its frontier is a power law of, where that is not the budget itself.
+  virtual EffectiveCompute Compute(double flops) const { return {flops, 1}; }
   // Whether its forecasts and tests come averaged over its profile too (ProfileAverage).
   virtual bool averages_profile() const { return false; }
   // Forecasts of what later observations show: a surface predicts every run, a frontier the
