@@ -116,6 +116,7 @@ std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
       }
   }
   std::vector<double> scores(laws.size(), 0);
+  double cuts = 0, first = 0, last = 0;  // with common targets
   for (const auto& [cut, targets] : densities) {
     std::vector<double> sums(laws.size(), 0);
     int common = 0;
@@ -124,8 +125,14 @@ std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
       ++common;
       for (size_t l = 0; l < laws.size(); ++l) sums[l] += of_laws[l];
     }
-    for (size_t l = 0; l < laws.size() && common > 0; ++l) scores[l] += sums[l] / common;
+    if (common == 0) continue;
+    last = static_cast<double>(cut) / kSameCut;
+    if (cuts++ == 0) first = last;
+    for (size_t l = 0; l < laws.size(); ++l) scores[l] += sums[l] / common;
   }
+  const double apart = (last - first) / std::log(2.0) + 1;
+  if (cuts > apart)
+    for (double& score : scores) score *= apart / cuts;
   const double best = *std::max_element(scores.begin(), scores.end());
   for (double& score : scores) score = std::exp(score - best);
   return scores;

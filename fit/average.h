@@ -3,7 +3,8 @@
 //   weight_l proportional to exp(S_l) / w_l^2
 //   S_l      sum over cuts of the mean ln density that l's rolling forecasts gave to what came,
 //            Student's t with 4 degrees on their calibrated intervals, over the forecasts that all
-//            laws of the average made
+//            laws of the average made; cuts closer than a factor of 2 in C share most of their
+//            runs and count as one such factor does
 //   w_l      half-width of l's own calibrated interval: who says that it does not know counts less
 //   forecast = exp(sum weight_l ln L_l)
 //   interval = quantiles of the mixture of the laws' predictive distributions, each a two-piece

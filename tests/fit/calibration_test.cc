@@ -136,6 +136,21 @@ TEST(AverageTest, ALawWhoseForecastsFoundWhatCameLikelierWeighsMore) {
   EXPECT_EQ(ScoreWeights(laws, {known(.3), {}}, 0.9), (std::vector<double>{1, 1}));
   EXPECT_EQ(ScoreWeights(laws, {known(.3), {{{5e20, 1.7, 2, 1.9, 2.1, 5}}}}, 0.9),
             (std::vector<double>{1, 1}));
+  // Cuts that share their runs do not count as if each were news: the same evidence at twenty cuts
+  // within a factor of 4 says no more than at three.
+  const auto dense = [](double z) {
+    std::vector<RollingForecasts> cuts;
+    for (int i = 0; i < 20; ++i) {
+      const double cut = 1e20 * std::pow(4.0, i / 19.0), actual = 2 - .01 * i;
+      const double said = actual * std::exp(.01 * z);
+      cuts.push_back(
+          {{5 * cut, actual, said, said * std::exp(-.01), said * std::exp(.01), 5.}});
+    }
+    return cuts;
+  };
+  const double few = ScoreWeights(laws, {known(.3), known(1.5)}, 0.9)[1],
+               many = ScoreWeights(laws, {dense(.3), dense(1.5)}, 0.9)[1];
+  EXPECT_NEAR(std::log(many) / std::log(few), 3 / (std::log2(3) + 1), 0.1);
   // One hopeless cut does not silence a law: the tails are heavy.
   auto once = known(.3);
   once[1] = known(20)[1];
