@@ -113,19 +113,8 @@ std::optional<DriftFit> DriftFit::Fit(std::vector<DriftPoint> points, const Drif
       coarse.log_g[j].push_back(std::log(kLowestG) +
                                 std::log(kHighestG / kLowestG) * i / (kCoarse[term] - 1));
   double best = 0;
+  fit.WeighRuns();
   fit.MakeFilters({0});
-  if (options.robust) {
-    // Far off which law: one without drift, which would follow the runs that are to be judged.
-    constexpr int kRounds = 3;
-    for (int round = 0; round < kRounds; ++round) {
-      const std::vector<Member> members = fit.Weigh(coarse, kKeptLog, &best);
-      if (members.empty()) return std::nullopt;
-      fit.WeighRuns(
-          *std::max_element(members.begin(), members.end(),
-                            [](const Member& a, const Member& b) { return a.weight < b.weight; }));
-      fit.MakeFilters({0});
-    }
-  }
   fit.members_ = fit.Weigh(coarse, kKeptLog, &best);
   // First without drift, for the scatter about the best law; then with.
   for (const bool drifts : {false, true}) {
@@ -295,11 +284,12 @@ void DriftFit::LowerFloor() {
   floor_ = options_.worth * std::exp(2 * log_scale);
 }
 
-void DriftFit::WeighRuns(const Member& best) {
+void DriftFit::WeighRuns() {
   constexpr double kDegrees = 4, kNormal = 1.4826;
   std::vector<double> residuals, sizes;
   for (const DriftPoint& p : points_) {
-    residuals.push_back(Fitted(best, p) / p.loss - 1);
+    if (!(p.judged > 0)) return;
+    residuals.push_back(p.judged / p.loss - 1);
     sizes.push_back(std::fabs(residuals.back()));
   }
   const double scale = std::max(kNormal * Quantile(sizes, 0.5), 1e-6);

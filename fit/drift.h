@@ -37,6 +37,7 @@ struct DriftPoint {
   std::array<double, 2> u{};
   double loss = 0;
   double factor = 1;  // f
+  double judged = 0;  // the loss of a robust fit that says which runs lie far off; 0: there is none
 };
 
 struct DriftOptions {
@@ -45,7 +46,6 @@ struct DriftOptions {
   double worth = 2;        // nu0 > 0
   double lowest_loss = 0;  // that was reached, also by runs not fitted; 0: that of the points
   double level = 0.9;      // of all intervals
-  bool robust = false;     // runs far off the law weigh less, as if Student's t with 4 degrees
   // Relative scatter of single runs where points are more than runs (minima of budgets).
   double run_scatter = 0;
   std::optional<double> pinned_E;
@@ -101,7 +101,9 @@ class DriftFit {
   std::vector<Member> Weigh(const Grid& grid, double keep, double* best);
   void LowerFloor();  // to what the residuals show; members must not drift
   Grid Zoomed(const Grid& grid, const std::vector<Member>& members, int points) const;
-  void WeighRuns(const Member& best);
+  // Runs far off the robust fit weigh less, as if their scatter were Student's t with 4 degrees.
+  // The judge is another fit: least squares of its own would follow a run at the end of the design.
+  void WeighRuns();
   void Summarise();
   double Fitted(const Member& member, const DriftPoint& at) const;
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <string>
 #include <utility>
 
 #include "fit/drift.h"
@@ -72,9 +74,12 @@ class AveragedFit final : public FittedLaw {
     averaged.loss = drift.loss * shape;
     averaged.interval = ends(drift.lo, drift.hi, IntervalKind::kPrediction);
     averaged.mean_interval = ends(drift.mean_lo, drift.mean_hi, IntervalKind::kMean);
-    averaged.asymptote = {Interval{drift_.E_lo(), drift_.E_hi(), level, IntervalKind::kParameter,
-                                   "profile, by its weight"},
-                          drift.at_E_lo * shape, drift.at_E_hi * shape};
+    // A pinned E moves nothing.
+    if (!options_.pinned_E.has_value())
+      averaged.asymptote =
+          AsymptoteSpan{Interval{drift_.E_lo(), drift_.E_hi(), level, IntervalKind::kParameter,
+                                 "profile, by its weight"},
+                        drift.at_E_lo * shape, drift.at_E_hi * shape};
     forecast->averaged = std::move(averaged);
     return forecast;
   }
@@ -89,7 +94,9 @@ class AveragedFit final : public FittedLaw {
     const DriftForecast drift = drift_.At(PointOf(test->flops, run.params, run.tokens));
     auto averaged = std::make_shared<TestPoint>(*test);
     averaged->predicted = drift.loss;
-    averaged->at_E_lo = drift.at_E_lo, averaged->at_E_hi = drift.at_E_hi;
+    averaged->at_E_lo = averaged->at_E_hi = drift.loss;
+    if (!options_.pinned_E.has_value())
+      averaged->at_E_lo = drift.at_E_lo, averaged->at_E_hi = drift.at_E_hi;
     if (options_.bootstrap.resamples > 0) {
       averaged->lo = drift.lo, averaged->hi = drift.hi;
       averaged->mean_lo = drift.mean_lo, averaged->mean_hi = drift.mean_hi;
@@ -126,7 +133,11 @@ class AveragedLawModel final : public Law {
   absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& observations,
                                                  const LawOptions& options) const override {
     auto fitted = law_->Fit(observations, options);
-    if (!fitted.ok() || !options.hold.empty() || options.loss.over != 1) return fitted;
+    const LossSpec usual;
+    const LossSpec& loss = options.loss;
+    if (!fitted.ok() || !options.hold.empty() || loss.over != 1 || loss.kind != usual.kind ||
+        loss.delta != usual.delta || loss.residual != usual.residual || options.noise_by_flops)
+      return fitted;
     DriftOptions drift;
     drift.level = options.bootstrap.level;
     drift.pinned_E = options.pinned_E;
@@ -151,9 +162,18 @@ class AveragedLawModel final : public Law {
       }
     } else {
       drift.terms = 2, drift.scale = 0.01, drift.usual_g = 0.35, drift.prior_spread = 0.6;
-      drift.robust = true;
-      for (const Observation& o : observations)
-        points.push_back({std::log(o.flops), {std::log(o.params), std::log(o.tokens)}, o.loss});
+      std::map<std::string, double> constants((*fitted)->fit().params.begin(),
+                                              (*fitted)->fit().params.end());
+      for (const Observation& o : observations) {
+        const double judged = constants["E"] +
+                              constants["A"] * std::pow(o.params, -constants["alpha"]) +
+                              constants["B"] * std::pow(o.tokens, -constants["beta"]);
+        points.push_back({std::log(o.flops),
+                          {std::log(o.params), std::log(o.tokens)},
+                          o.loss,
+                          1,
+                          std::isfinite(judged) ? judged : 0});
+      }
     }
     if (!options.exponent_prior) drift.prior_spread = 0;
     std::optional<DriftFit> averaged = DriftFit::Fit(std::move(points), drift);

@@ -3,12 +3,13 @@
 // must not change, an average wants the better forecast.
 //   frontier     minima of the budgets, or ready-made optima;   p about 0.16 (standard deviation of
 //                ln p 1), s0 0.5 %
-//   chinchilla   runs, robustly;   alpha and beta about 0.35 (0.6), s0 1 %
+//   chinchilla   runs, weighed by how far they lie off the law's own Huber fit;   alpha and beta
+//   about 0.35 (0.6), s0 1 %
 // The priors are weak: one standard deviation is a factor of e, and 1.8. Hoffmann et al. 2022 have
 // alpha .34, beta .28, Besiroglu et al. 2024 .348 and .366, Muennighoff et al. 2023 .353 for both;
 // p = alpha beta / (alpha + beta) is .154 to .178. LawOptions::exponent_prior switches them off. No
-// average over the profile where constants are held, errors are
-// asymmetric, or data repeat, where both laws are known to be wrong and not by a drift in C.
+// average over the profile where constants are held, another estimator than the default is asked
+// for, or data repeat, where both laws are known to be wrong and not by a drift in C.
 #pragma once
 
 #include <memory>

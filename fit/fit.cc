@@ -336,7 +336,7 @@ const Law* LawByName(std::string_view name) {
 Scale ScaleOf(const FitSummary& summary) {
   const auto metric = summary.cohort.values.find("metric");
   return {summary.smallest_flops, summary.largest_flops, summary.spent_flops,
-          metric == summary.cohort.values.end() ? "loss" : metric->second};
+          metric == summary.cohort.values.end() ? "loss" : metric->second, summary.one_law};
 }
 
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
@@ -422,6 +422,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   summary.largest_flops = groups.groups.back().budget_flops;
   for (const Observation& o : observations) summary.spent_flops += o.flops;
   if (options.spent_flops > 0) summary.spent_flops = options.spent_flops;
+  summary.one_law = std::count_if(laws.begin(), laws.end(),
+                                  [](const Law* law) { return law->name() != "isoflop"; }) == 1;
 
   std::vector<std::shared_ptr<const FittedLaw>>& fitted = summary.laws;
   const auto say = [&](const Law* law, std::string_view what) {
@@ -436,6 +438,16 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
       if (failure.ok()) failure = one.status();
       summary.warnings.push_back(Warn(kNotFitted, std::string(one.status().message())));
     }
+  }
+  if (options.law.pinned_E.has_value() && !observations.empty()) {
+    const double lowest =
+        std::min_element(observations.begin(), observations.end(),
+                         [](const auto& a, const auto& b) { return a.loss < b.loss; })
+            ->loss;
+    if (*options.law.pinned_E >= lowest)
+      return absl::InvalidArgumentError(
+          fmt::format("pinned E = {:.4g} is not below every loss: a run has reached {:.4g}",
+                      *options.law.pinned_E, lowest));
   }
   if (fitted.empty() && !summary.two_step.has_value()) return failure;
   std::vector<const FittedLaw*> views;
@@ -458,7 +470,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
                                        law_options, options.backtest_options))
         summary.backtest.push_back(std::move(row));
     }
-  if (PrimaryLaw(views) == "average")
+  if (PrimaryLaw(views, summary.one_law) == "average")
     for (BacktestRow& row :
          AverageBacktest(summary.backtest, LawsOfAverage(views), options.law.bootstrap.level))
       summary.backtest.push_back(std::move(row));

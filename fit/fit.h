@@ -82,6 +82,7 @@ struct FitSummary {
   size_t observations = 0;                       // after exclusions
   double smallest_flops = 0, largest_flops = 0;  // fitted budgets
   double spent_flops = 0;
+  bool one_law = false;  // one law that forecasts was asked for: it is primary
   double elapsed_s = 0;
 };
 

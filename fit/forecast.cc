@@ -279,13 +279,13 @@ bool IsOutside(double value, const Interval& interval) {
   return value < interval.lo || value > interval.hi;
 }
 
-std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws) {
+std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws, bool one_law) {
   constexpr size_t kGoodBudgets = 3;
   size_t determined = 0;
   bool averages = false;
   for (const FittedLaw* law : laws)
     if (IsDetermined(law->fit())) ++determined, averages = averages || law->averages_profile();
-  if (determined >= 2 || (averages && laws.size() >= 2)) return "average";
+  if (!one_law && (determined >= 2 || averages)) return "average";
   // What the data determine comes first; a law that they do not is named only if there is no other,
   // and says so (NotDetermined).
   for (bool determined : {true, false}) {
@@ -310,7 +310,7 @@ std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
                                  const Scale& scale, const std::vector<BacktestRow>& backtest) {
   const double flops = target.flops;
-  const std::string primary = PrimaryLaw(laws);
+  const std::string primary = PrimaryLaw(laws, scale.one_law);
   std::vector<Forecast> forecasts;
   for (const FittedLaw* law : laws) {
     std::optional<Forecast> forecast = law->Predict(target);

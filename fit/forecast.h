@@ -25,7 +25,8 @@ bool IsOutside(double value, const Interval& interval);
 bool IsDetermined(const LawFit& fit);
 
 // Name of the primary law, which may be "average"; empty when none forecasts losses.
-std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws);
+// `one_law`: one law that forecasts was asked for.
+std::string PrimaryLaw(const std::vector<const FittedLaw*>& laws, bool one_law);
 
 // The laws that make up the average, in order.
 std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws);
@@ -34,6 +35,7 @@ struct Scale {
   double smallest_flops = 0, largest_flops = 0;  // fitted budgets
   double spent_flops = 0;                        // everything spent: tuning, seeds and failures too
   std::string metric;                            // of the cohort; "loss" when it names none
+  bool one_law = false;                          // as of PrimaryLaw
 };
 
 // All laws at one target, the primary first, with reach, leverage and the warnings outside-range

@@ -56,8 +56,10 @@ FrontierCurve::FrontierCurve(const FitSummary& summary, const FittedLaw& law)
 }
 
 std::optional<Forecast> FrontierCurve::Optimum(double ln_flops) const {
+  Scale scale = ScaleOf(summary_);
+  scale.one_law = true;
   std::vector<Forecast> forecasts =
-      ForecastAt({&law_}, {std::exp(ln_flops)}, ScaleOf(summary_), summary_.backtest);
+      ForecastAt({&law_}, {std::exp(ln_flops)}, scale, summary_.backtest);
   if (forecasts.empty()) return std::nullopt;
   return std::move(forecasts[0]);
 }

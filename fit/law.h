@@ -120,7 +120,7 @@ struct RunTarget {
 struct ProfileAverage {
   double loss = 0;
   Interval interval, mean_interval;
-  AsymptoteSpan asymptote;
+  std::optional<AsymptoteSpan> asymptote;
 };
 
 struct Forecast {

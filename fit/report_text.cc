@@ -293,8 +293,8 @@ std::string FitText(const FitSummary& summary) {
                          core::FormatFlops(s.flops), Loss(s.loss_before),
                          100 * (s.loss / s.loss_before - 1));
     for (size_t i = 0; i < s.exponents.size(); ++i)
-      out += fmt::format(", {} {:.4g} (was {:.4g})", s.exponents[i].first, s.exponents[i].second,
-                         s.exponents_before[i].second);
+      out += fmt::format("{} {} {:.4g} (was {:.4g})", i > 0 || s.flops > 0 ? "," : "",
+                         s.exponents[i].first, s.exponents[i].second, s.exponents_before[i].second);
     out += "\n";
   }
   for (const Forecast& f : summary.predictions)

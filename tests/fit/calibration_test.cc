@@ -143,8 +143,7 @@ TEST(AverageTest, ALawWhoseForecastsFoundWhatCameLikelierWeighsMore) {
     for (int i = 0; i < 20; ++i) {
       const double cut = 1e20 * std::pow(4.0, i / 19.0), actual = 2 - .01 * i;
       const double said = actual * std::exp(.01 * z);
-      cuts.push_back(
-          {{5 * cut, actual, said, said * std::exp(-.01), said * std::exp(.01), 5.}});
+      cuts.push_back({{5 * cut, actual, said, said * std::exp(-.01), said * std::exp(.01), 5.}});
     }
     return cuts;
   };

@@ -1,4 +1,5 @@
-// Coverage of compare's 90 % intervals over 200 planted pairs of cohorts with a known multiplier.
+// Coverage of compare's 90 % intervals over 200 planted pairs of cohorts with a known
+// multiplier (100 unless --full).
 // The band that is asserted is wide enough for 200 draws (standard error 2 points) and for
 // intervals that are made honest rather than exact: they include the range of E.
 #include <cmath>
@@ -9,11 +10,12 @@
 #include "fit/stats.h"
 #include "gtest/gtest.h"
 #include "tests/fit/planted_pair.h"
+#include "tests/full.h"
 
 namespace fit {
 namespace {
 
-constexpr int kPairs = 200;
+const int kPairs = FullTest() ? 200 : 100;
 
 struct Count {
   int inside = 0, below = 0, above = 0, open = 0;
@@ -72,7 +74,7 @@ TEST(CompareCoverageTest, NinetyPercentIntervalsOfTheMultiplierHoldTheTruth) {
 // held against the one that was forecast.
 TEST(DecidingRunTest, TheForecastHalfWidthIsTheOneThatComesOut) {
   std::vector<double> ratios, narrowed;
-  for (int i = 0; i < 80; ++i) {
+  for (int i = 0; i < (FullTest() ? 80 : 40); ++i) {
     PlantedPair pair;
     pair.multiplier = 1.06;
     pair.noise = 4e-3;

@@ -56,11 +56,11 @@ TEST(DriftFitTest, ASurfaceWithoutNoiseIsContinued) {
   Planted planted;
   std::vector<DriftPoint> points;
   for (const Observation& o : planted.Draw())
-    points.push_back({std::log(o.flops), {std::log(o.params), std::log(o.tokens)}, o.loss});
+    points.push_back(
+        {std::log(o.flops), {std::log(o.params), std::log(o.tokens)}, o.loss, 1, o.loss});
   DriftOptions options;
   options.terms = 2;
   options.scale = 0.01;
-  options.robust = true;
   const auto clean = DriftFit::Fit(points, options);
   ASSERT_TRUE(clean.has_value());
   const Optimum best = planted.Best(3e21);
@@ -71,7 +71,7 @@ TEST(DriftFitTest, ASurfaceWithoutNoiseIsContinued) {
   const auto spoilt = DriftFit::Fit(points, options);
   ASSERT_TRUE(spoilt.has_value());
   EXPECT_NEAR(spoilt->At(target).loss / best.loss, 1, 2e-3);
-  options.robust = false;
+  for (DriftPoint& point : points) point.judged = 0;
   EXPECT_GT(std::fabs(DriftFit::Fit(points, options)->At(target).loss / best.loss - 1), 4e-3);
 }
 
@@ -247,6 +247,28 @@ TEST(DriftLawTest, DefaultIntervalsInRangeHoldWhatTheyPromise) {
   std::printf("the default interval in range: %.2f %% of %d new runs\n", coverage, all);
   EXPECT_GT(coverage, 88);
   EXPECT_LT(coverage, 92);
+}
+
+// A run far out, where it has leverage: least squares of the average's own would follow it.
+TEST(DriftLawTest, OneBadRunAtTheEdgeOfTheDesignIsNotFollowed) {
+  Planted planted;
+  planted.noise = 0.003;
+  auto runs = planted.Draw(5);
+  Observation bad = runs[0];
+  bad.params = planted.Best(bad.flops).params * 10;
+  bad.tokens = bad.flops / 6 / bad.params;
+  bad.loss = 1.3 * planted.Loss(bad.params, bad.tokens);
+  runs.push_back(bad);
+  LawOptions options;
+  options.bootstrap.resamples = 50;
+  options.starts = 6;
+  options.profile = false;
+  const auto fitted = LawByName("chinchilla")->Fit(runs, options);
+  ASSERT_TRUE(fitted.ok());
+  constexpr double kTarget = 1e22;
+  const auto forecast = (*fitted)->Predict({kTarget});
+  ASSERT_TRUE(forecast.has_value() && forecast->averaged.has_value());
+  EXPECT_NEAR(forecast->averaged->loss / planted.Best(kTarget).loss, 1, 0.01);
 }
 
 }  // namespace
