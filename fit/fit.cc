@@ -478,9 +478,16 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   std::vector<RunTarget> targets;
   for (const double flops : options.predict) targets.push_back({flops});
   targets.insert(targets.end(), options.predict_runs.begin(), options.predict_runs.end());
-  for (const RunTarget& target : targets)
-    for (Forecast& forecast : ForecastAt(views, target, scale, summary.backtest))
-      summary.predictions.push_back(std::move(forecast));
+  for (const RunTarget& target : targets) {
+    std::vector<Forecast> forecasts = ForecastAt(views, target, scale, summary.backtest);
+    if (forecasts.empty())
+      summary.warnings.push_back(
+          Warn(kNoForecast,
+               fmt::format("no law here can say anything about {} FLOPs: the losses do not fall "
+                           "with compute, or the laws asked for know no loss",
+                           core::FormatFlops(target.flops))));
+    for (Forecast& forecast : forecasts) summary.predictions.push_back(std::move(forecast));
+  }
   if (options.clamp_effect) ClampEffect(laws, observations, law_options, summary);
   if (options.progress && options.sensitivity) options.progress("refits under changes");
   if (options.sensitivity)

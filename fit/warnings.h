@@ -43,6 +43,7 @@ inline constexpr std::string_view kNoAsymptote = "no-asymptote";
 inline constexpr std::string_view kRepeatedData = "repeated-data";
 inline constexpr std::string_view kOverflow = "overflow";
 inline constexpr std::string_view kNotFitted = "not-fitted";
+inline constexpr std::string_view kNoForecast = "no-forecast";
 inline constexpr std::string_view kLawsDisagree = "laws-disagree";
 inline constexpr std::string_view kFlopConvention = "flop-convention";
 inline constexpr std::string_view kTargetsIncluded = "targets-included";

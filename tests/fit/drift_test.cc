@@ -271,5 +271,22 @@ TEST(DriftLawTest, OneBadRunAtTheEdgeOfTheDesignIsNotFollowed) {
   EXPECT_NEAR(forecast->averaged->loss / planted.Best(kTarget).loss, 1, 0.01);
 }
 
+TEST(ForecastTest, WhatNoLawCanForecastIsSaid) {
+  Planted planted;
+  auto runs = planted.Draw();
+  for (Observation& o : runs) o.loss = 2.5;
+  FitOptions options;
+  options.law.bootstrap.resamples = 20;
+  options.backtest = false;
+  options.sensitivity = false;
+  options.predict = {1e22};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_TRUE(summary->predictions.empty());
+  const bool said = std::any_of(summary->warnings.begin(), summary->warnings.end(),
+                                [](const Warning& w) { return w.code == kNoForecast; });
+  EXPECT_TRUE(said);
+}
+
 }  // namespace
 }  // namespace fit
