@@ -1,3 +1,4 @@
+// What a fit found, as the JSON of DESIGN.md section 5.
 #include <cmath>
 
 #include "fit/report.h"

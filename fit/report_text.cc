@@ -1,3 +1,4 @@
+// What a fit found, as text for people.
 #include <algorithm>
 #include <cmath>
 
