@@ -1,5 +1,7 @@
 #include "core/version.h"
 
+#include "commit.h"  // written by every build (core/CMakeLists.txt)
+
 namespace core {
 
 std::string_view Version() { return SWEEP_VERSION; }
