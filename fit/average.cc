@@ -37,6 +37,7 @@ TestPoint ProfileAverageOf(const TestPoint& test) {
   if (test.averaged == nullptr) return test;
   TestPoint averaged = *test.averaged;
   averaged.reach = test.reach;
+  averaged.target = test.target;
   return averaged;
 }
 
@@ -101,9 +102,8 @@ std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
                                  double level) {
   SWEEP_CHECK(laws.size() == known.size());
   const double quantile = StudentTwoSided(level, 4);
-  // By cut and target: what every law said there. A frontier names a target by its nominal budget
-  // and a surface by its FLOPs, so its loss tells it.
-  std::map<int64_t, std::map<double, std::vector<double>>> densities;
+  // By cut and target: what every law said there.
+  std::map<int64_t, std::map<size_t, std::vector<double>>> densities;
   constexpr double kSameCut = 1e6;
   for (size_t l = 0; l < laws.size(); ++l) {
     const Calibration blank = CalibrationOf(laws[l], IsAveraged(known[l]), {}, level);
@@ -111,7 +111,7 @@ std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
       for (const TestPoint& test : cut) {
         const double density = LogDensity(test, blank, quantile);
         if (std::isfinite(density) && test.reach > 0)
-          densities[std::llround(kSameCut * std::log(test.flops / test.reach))][test.actual]
+          densities[std::llround(kSameCut * std::log(test.flops / test.reach))][test.target]
               .push_back(density);
       }
   }
@@ -220,7 +220,7 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
   std::vector<BacktestRow> averages;
   for (auto& [cut, members] : cuts) {
     if (members.size() < 2 &&
-        (members[0]->best_runs.empty() || members[0]->best_runs[0].averaged == nullptr))
+        (members[0]->judged.empty() || members[0]->judged[0].averaged == nullptr))
       continue;
     BacktestRow average;
     average.law = "average";
@@ -237,23 +237,21 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
     std::vector<double> errors;
     size_t inside = 0;
     bool intervals = true;
-    for (size_t i = 0; i < members[0]->best_runs.size(); ++i) {
-      std::vector<AveragedLaw> parts;
-      const TestPoint& target = members[0]->best_runs[i];
-      for (const BacktestRow* member : members) {
-        if (i >= member->best_runs.size()) continue;
-        const TestPoint& test = member->best_runs[i];
-        if (test.actual != target.actual) continue;
-        parts.push_back({member->law, test, KnownAt(rows, member->law, cut)});
-      }
+    std::map<size_t, std::vector<AveragedLaw>> by_target;
+    for (const BacktestRow* member : members)
+      for (const TestPoint& test : member->judged)
+        by_target[test.target].push_back({member->law, test, KnownAt(rows, member->law, cut)});
+    for (const auto& [index, parts] : by_target) {
+      const TestPoint& target = parts[0].test;
       const MixturePart mixture = AverageOfTests(parts, level);
       errors.push_back(mixture.loss / target.actual - 1);
       average.max_rel = std::max(average.max_rel, std::fabs(errors.back()));
       average.reach = std::max(average.reach, target.reach);
       intervals = intervals && std::isfinite(mixture.lo);
       inside += mixture.lo <= target.actual && target.actual <= mixture.hi;
-      average.best_runs.push_back(
+      average.judged.push_back(
           {target.flops, target.actual, mixture.loss, mixture.lo, mixture.hi, target.reach});
+      average.judged.back().target = index;
     }
     if (errors.empty()) continue;
     for (const BacktestRow* member : members)

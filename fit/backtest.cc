@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "fit/stats.h"
 
@@ -28,13 +29,28 @@ std::vector<double> ChooseCuts(const Law& law, const std::vector<Observation>& o
 
 }  // namespace
 
+size_t JudgedRun(const IsoflopGroup& group) {
+  std::vector<size_t> by_size(group.points.size());
+  std::iota(by_size.begin(), by_size.end(), size_t{0});
+  std::stable_sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) {
+    return group.points[a].log_params < group.points[b].log_params;
+  });
+  const IsoflopMinimum minimum = FitMinimum(group, {});
+  if (!minimum.ok()) return by_size[(by_size.size() - 1) / 2];
+  const double best = std::log(minimum.params);
+  return *std::min_element(by_size.begin(), by_size.end(), [&](size_t a, size_t b) {
+    return std::fabs(group.points[a].log_params - best) <
+           std::fabs(group.points[b].log_params - best);
+  });
+}
+
 std::vector<RollingForecasts> KnownAt(const std::vector<BacktestRow>& rows, std::string_view law,
                                       double cut_flops) {
   std::vector<RollingForecasts> known;
   for (const BacktestRow& row : rows) {
     if (row.law != law || !(row.cut_flops < cut_flops)) continue;
     RollingForecasts outcomes;
-    for (const TestPoint& test : row.best_runs)
+    for (const TestPoint& test : row.judged)
       if (test.flops <= cut_flops * (1 + 1e-9)) outcomes.push_back(test);
     if (!outcomes.empty()) known.push_back(std::move(outcomes));
   }
@@ -99,13 +115,12 @@ std::vector<BacktestRow> Backtest(const Law& law, const std::vector<Observation>
     row.coverage_raw = share(inside_raw);
     for (const IsoflopGroup& group : groups.groups) {
       if (group.budget_flops <= cut * (1 + 1e-9)) continue;
-      const size_t best = *std::min_element(
-          group.members.begin(), group.members.end(),
-          [&](size_t a, size_t b) { return observations[a].loss < observations[b].loss; });
-      std::optional<TestPoint> test = (*fitted)->TestRun(observations[best]);
+      const size_t run = group.members[JudgedRun(group)];
+      std::optional<TestPoint> test = (*fitted)->TestRun(observations[run]);
       if (!test.has_value()) continue;
       test->reach = test->flops / cut;
-      row.best_runs.push_back(*test);
+      test->target = run;
+      row.judged.push_back(*test);
     }
     rows.push_back(std::move(row));
   }

@@ -32,11 +32,17 @@ struct BacktestRow {
   double reach = 0;                                        // largest tested FLOPs / cut
   double aicc = std::numeric_limits<double>::quiet_NaN();  // of the fit at the cut
   std::vector<std::string> chosen;  // average: the laws that selection left in it at this cut
-  // The forecast of the lowest-loss run of every later budget: what calibration learns from.
-  std::vector<TestPoint> best_runs;
+  // The forecast of every later budget's judged run: what calibration and weights learn from.
+  std::vector<TestPoint> judged;
 };
 
-// Forecasts of the best runs whose outcome was known at `cut_flops`: those of earlier cuts, at
+// The run of a budget that forecasts are judged by, as an index into group.members: the one whose N
+// is nearest to the minimum of the budget's own parabola or, where that has none, of median N. Not
+// the lowest: of many runs that one is low by luck, which no law of means foretells, and the less
+// the more runs a budget has. REQUIRES: group not empty.
+size_t JudgedRun(const IsoflopGroup& group);
+
+// Forecasts of the judged runs whose outcome was known at `cut_flops`: those of earlier cuts, at
 // budgets up to it. Infinity: all of them.
 std::vector<RollingForecasts> KnownAt(const std::vector<BacktestRow>& rows, std::string_view law,
                                       double cut_flops);

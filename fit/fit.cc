@@ -50,7 +50,8 @@ const std::vector<std::unique_ptr<Law>>& AllLaws() {
 
 constexpr std::string_view kTwoStep = "two-step";
 
-absl::StatusOr<std::vector<const Law*>> SelectLaws(const std::vector<std::string>& names) {
+absl::StatusOr<std::vector<const Law*>> SelectLaws(const std::vector<std::string>& names,
+                                                   const std::vector<std::string>& usual) {
   for (const std::string& name : names) {
     const auto& known = LawNames();
     if (name != "all" && name != "default" &&
@@ -61,10 +62,9 @@ absl::StatusOr<std::vector<const Law*>> SelectLaws(const std::vector<std::string
   }
   std::vector<const Law*> selected;
   for (const auto& law : AllLaws()) {
-    const bool usual =
-        law->name() == "isoflop" || law->name() == "frontier" || law->name() == "chinchilla";
+    const bool is_usual = std::find(usual.begin(), usual.end(), law->name()) != usual.end();
     const auto is_wanted = [&](const std::string& n) {
-      return n == "all" || (n == "default" && usual) || n == law->name();
+      return n == "all" || (n == "default" && is_usual) || n == law->name();
     };
     if (std::any_of(names.begin(), names.end(), is_wanted)) selected.push_back(law.get());
   }
@@ -327,6 +327,16 @@ const std::vector<std::string>& LawNames() {
   return *names;
 }
 
+std::vector<std::string> UsualLaws(const std::vector<Observation>& observations) {
+  std::vector<std::string> usual = {"isoflop", "frontier", "chinchilla"};
+  const bool repeats =
+      std::any_of(observations.begin(), observations.end(), [](const Observation& o) {
+        return o.unique_tokens > 0 && o.unique_tokens < o.tokens * (1 - 1e-9);
+      });
+  if (repeats) usual.emplace_back("data-constrained");
+  return usual;
+}
+
 const Law* LawByName(std::string_view name) {
   for (const auto& law : AllLaws())
     if (law->name() == name) return law.get();
@@ -343,7 +353,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
                                   const std::vector<Exclusion>& excluded) {
   const int64_t started_ms = core::SystemClock().MonotonicMs();
   RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(const std::vector<const Law*> laws, SelectLaws(options.laws));
+  ASSIGN_OR_RETURN(const std::vector<const Law*> laws, SelectLaws(options.laws, UsualLaws(given)));
   RETURN_IF_ERROR(CheckHeld(laws, options.law.hold));
   if (given.empty()) return absl::InvalidArgumentError("no observations to fit");
   std::vector<Observation> observations = given;

@@ -30,7 +30,7 @@ struct KnownFlops {
 };
 
 struct FitOptions {
-  // Names of LawNames(), "default" (isoflop, frontier, chinchilla) or "all" (two-step only where
+  // Names of LawNames(), "default" (UsualLaws) or "all" (two-step only where
   // the observations have a hard metric). The order of the result is that of LawNames().
   std::vector<std::string> laws = {"default"};
   LawOptions law;
@@ -91,6 +91,9 @@ Scale ScaleOf(const FitSummary& summary);
 
 // Everything that FitOptions::laws may name but "default" and "all".
 const std::vector<std::string>& LawNames();
+// The default laws: isoflop, frontier, chinchilla and, where runs repeat their data, which those do
+// not know, data-constrained.
+std::vector<std::string> UsualLaws(const std::vector<Observation>& observations);
 // nullptr when there is none of that name, and for two-step, which forecasts no loss
 // (two_step_run.h). Lives for ever.
 const Law* LawByName(std::string_view name);

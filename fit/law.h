@@ -156,14 +156,15 @@ struct Forecast {
   std::vector<std::pair<std::string, std::string>> left_out;
 };
 
-// One held-out value, as the law forecast it. reach: flops / the largest fitted budget, filled in
-// by the backtest. mean_lo, mean_hi: the interval of the law's own mean; at_E_lo, at_E_hi: its loss
+// One held-out value, as the law forecast it. reach: flops / the largest fitted budget, and target:
+// what tells the value from others of the same data, both filled in by the backtest. mean_lo, mean_hi: the interval of the law's own mean; at_E_lo, at_E_hi: its loss
 // with E at the ends of its range, `predicted` where it has none. An average looks at them.
 // `averaged`: the same of the law's ProfileAverage, where it has one.
 struct TestPoint {
   double flops = 0, actual = 0, predicted = 0, lo = 0, hi = 0, reach = 0;
   double mean_lo = std::numeric_limits<double>::quiet_NaN(), mean_hi = mean_lo;
   double at_E_lo = predicted, at_E_hi = predicted;
+  size_t target = 0;
   std::shared_ptr<const TestPoint> averaged;  // shared by copies, which do not change it
 };
 

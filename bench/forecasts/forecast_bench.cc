@@ -66,16 +66,20 @@ std::vector<LawMethod> LawMethods(const std::set<std::string>& only) {
   return list;
 }
 
-// The runs to forecast: the lowest loss of every budget above the cut.
-std::vector<fit::Observation> Targets(const ForecastSet& set, double cut) {
-  std::map<double, fit::Observation> best;
+// The runs to forecast, by index: the judged run of every budget above the cut.
+std::vector<size_t> Targets(const ForecastSet& set, double cut) {
+  std::map<double, fit::IsoflopGroup> groups;
   for (size_t i = 0; i < set.observations.size(); ++i) {
     if (set.budgets[i] <= cut * (1 + 1e-9)) continue;
-    auto [at, fresh] = best.try_emplace(set.budgets[i], set.observations[i]);
-    if (!fresh && set.observations[i].loss < at->second.loss) at->second = set.observations[i];
+    const fit::Observation& o = set.observations[i];
+    fit::IsoflopGroup& group = groups[set.budgets[i]];
+    group.budget_flops = set.budgets[i];
+    group.points.push_back({std::log(o.params), std::log(o.tokens), o.loss});
+    group.members.push_back(i);
   }
-  std::vector<fit::Observation> targets;
-  for (const auto& [budget, run] : best) targets.push_back(run);
+  std::vector<size_t> targets;
+  for (const auto& [budget, group] : groups)
+    targets.push_back(group.members[fit::JudgedRun(group)]);
   return targets;
 }
 
@@ -112,14 +116,18 @@ std::unique_ptr<fit::FittedLaw> Fit(const LawMethod& method, const ForecastSet& 
   return fitted.ok() ? *std::move(fitted) : nullptr;
 }
 
-// A straight line in ln-ln through the best runs of the last two budgets.
+// A straight line in ln-ln through the lowest runs of the last two budgets.
 std::optional<fit::TestPoint> LastTwo(const ForecastSet& set, double cut,
                                       const fit::Observation& target) {
-  std::map<double, fit::Observation> best;
-  for (const fit::Observation& o : Targets(set, 0)) best[o.flops] = o;
+  std::map<double, const fit::Observation*> lowest;  // by budget
+  for (size_t i = 0; i < set.observations.size(); ++i) {
+    if (set.budgets[i] > cut * (1 + 1e-9)) continue;
+    const fit::Observation*& best = lowest[set.budgets[i]];
+    if (best == nullptr || set.observations[i].loss < best->loss) best = &set.observations[i];
+  }
   std::vector<double> flops, losses;
-  for (const auto& [c, run] : best)
-    if (c <= cut * (1 + 1e-9)) flops.push_back(c), losses.push_back(run.loss);
+  for (const auto& [budget, run] : lowest)
+    flops.push_back(run->flops), losses.push_back(run->loss);
   if (flops.size() < 2) return std::nullopt;
   const std::vector<double> last_flops(flops.end() - 2, flops.end());
   const std::vector<double> last_losses(losses.end() - 2, losses.end());
@@ -135,8 +143,10 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
   // outcomes.
   std::vector<fit::BacktestRow> history;
   for (const double cut : Cuts(set)) {
-    const std::vector<fit::Observation> targets = Targets(set, cut);
-    std::map<double, std::vector<fit::AveragedLaw>> parts;  // by target FLOPs
+    const std::vector<size_t> targets = Targets(set, cut);
+    const std::vector<std::string> usual = fit::UsualLaws(UpTo(set, cut));
+    std::vector<fit::Candidate> candidates;
+    std::map<size_t, std::vector<fit::AveragedLaw>> parts;  // by target
     std::vector<fit::BacktestRow> fresh;
     for (const LawMethod& method : methods) {
       const auto fitted = Fit(method, set, cut);
@@ -144,18 +154,24 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
       const bool determined = fit::IsDetermined(fitted->fit());
       const auto known = fit::KnownAt(history, method.law, cut);
       const fit::Calibration calibration(method.law, known, kLevel);
+      const bool joins = method.ours && determined &&
+                         std::find(usual.begin(), usual.end(), method.law) != usual.end();
+      if (joins)
+        candidates.push_back({method.law, fitted->fit().aicc, fit::ProfileAverages(known)});
       fit::BacktestRow row;
       row.law = method.law;
       row.cut_flops = cut;
-      for (const fit::Observation& target : targets) {
+      for (const size_t run : targets) {
+        const fit::Observation& target = set.observations[run];
         auto test = fitted->TestRun(target);
         if (!test.has_value()) continue;
         test->reach = test->flops / cut;
-        row.best_runs.push_back(*test);
+        test->target = run;
+        row.judged.push_back(*test);
         const fit::TestPoint own = *test;
         if (method.ours) {
-          if (determined && (method.law == "frontier" || method.law == "chinchilla"))
-            parts[target.flops].push_back({method.law, *test, known});
+          if (joins)
+            parts[run].push_back({method.law, *test, known});
           fit::Interval interval{test->lo, test->hi};
           calibration.Apply(test->predicted, test->reach, &interval);
           test->lo = interval.lo, test->hi = interval.hi;
@@ -169,17 +185,25 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
       }
       if (method.ours) fresh.push_back(std::move(row));
     }
-    for (const fit::Observation& target : targets) {
-      if (const auto list = parts.find(target.flops); list != parts.end()) {
+    const std::vector<std::string> selected = fit::SelectLaws(candidates);
+    for (const size_t run : targets) {
+      const fit::Observation& target = set.observations[run];
+      if (const auto list = parts.find(run); list != parts.end())
+        std::erase_if(list->second, [&](const fit::AveragedLaw& law) {
+          return std::find(selected.begin(), selected.end(), law.law) == selected.end();
+        });
+      if (const auto list = parts.find(run); list != parts.end() && !list->second.empty()) {
         const fit::MixturePart mixture = fit::AverageOfTests(list->second, kLevel);
         scored.push_back({&set,
                           "average",
                           cut,
                           {target.flops, target.loss, mixture.loss, mixture.lo, mixture.hi,
                            target.flops / cut}});
+        scored.back().test.target = run;
       }
       if (auto line = LastTwo(set, cut, target)) {
         line->reach = target.flops / cut;
+        line->target = run;
         scored.push_back({&set, "- last two budgets", cut, *line});
       }
     }
@@ -281,17 +305,17 @@ struct Pair {
 // everything are else compared on different targets. Then the same where the average is determined,
 // which is where a fit gives a forecast: both methods on those targets, chosen by our width alone.
 void PrintPairs(const std::vector<const Scored*>& rows, const std::vector<std::string>& methods) {
-  using Key = std::tuple<const ForecastSet*, double, double>;
+  using Key = std::tuple<const ForecastSet*, double, size_t>;
   std::map<Key, const fit::TestPoint*> ours;
   for (const Scored* s : rows)
-    if (s->method == "average") ours[{s->set, s->cut, s->test.flops}] = &s->test;
+    if (s->method == "average") ours[{s->set, s->cut, s->test.target}] = &s->test;
   const char* columns = "   both      median%         score%    nearer";
   fmt::print("{:<24}{:<46} | where ours is determined\n", "average against", columns);
   for (const std::string& method : methods) {
     if (!method.starts_with("-")) continue;
     Pair all, determined;
     for (const Scored* s : rows) {
-      const auto at = ours.find({s->set, s->cut, s->test.flops});
+      const auto at = ours.find({s->set, s->cut, s->test.target});
       if (s->method != method || at == ours.end()) continue;
       all.Add(*at->second, s->test);
       if (IsDetermined(*at->second)) determined.Add(*at->second, s->test);

@@ -83,8 +83,8 @@ TEST(CalibrationTest, OnlyOutcomesKnownAtACutAreUsedThere) {
   BacktestRow early, late;
   early.law = late.law = "frontier";
   early.cut_flops = 1e19, late.cut_flops = 1e20;
-  early.best_runs = {{5e19, 2, 2, 1.9, 2.1, 5}, {5e20, 2, 2, 1.9, 2.1, 50}};
-  late.best_runs = {{5e20, 2, 2, 1.9, 2.1, 5}};
+  early.judged = {{5e19, 2, 2, 1.9, 2.1, 5}, {5e20, 2, 2, 1.9, 2.1, 50}};
+  late.judged = {{5e20, 2, 2, 1.9, 2.1, 5}};
   const auto known = KnownAt({early, late}, "frontier", 1e20);
   ASSERT_EQ(known.size(), 1u);
   ASSERT_EQ(known[0].size(), 1u);
@@ -199,8 +199,9 @@ TEST(AverageTest, SelectionNeverSeesTheOutcomesItIsScoredOn) {
       for (int later = 0; later < 4; ++later) {
         // farseer is right from the third cut on, and wrong before.
         const double error = law[0] == 'c' ? .01 : cut < 2 ? .05 : 0;
-        row.best_runs.push_back({row.cut_flops * std::pow(10, later + 1), 2, 2 * (1 + error), 1.9,
+        row.judged.push_back({row.cut_flops * std::pow(10, later + 1), 2, 2 * (1 + error), 1.9,
                                  2.1, std::pow(10., later + 1)});
+        row.judged.back().target = static_cast<size_t>(later);
       }
       rows.push_back(row);
     }
