@@ -232,7 +232,8 @@ class Comparer {
     m.interval = IntervalOf(draws_.LnMultipliers(x));
     if (std::isnan(m.interval.lo))
       m.warnings.push_back(
-          Warn(kNoInterval, "too few resamples for an interval; raise --bootstrap"));
+          Warn(kNoInterval,
+               "fewer than half of the resamples, or than 20, say anything here: no interval"));
     m.reach_a = m.equivalent_flops / out_.fit_a.largest_flops;
     m.reach_b = flops / out_.fit_b.largest_flops;
     const auto outside = [&](const std::string& name, double c, const FitSummary& fit) {

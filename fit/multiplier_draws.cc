@@ -9,7 +9,11 @@ namespace fit {
 namespace {
 
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr size_t kFewest = 20;  // values behind an interval, as in bootstrap.h
+bool Enough(const FrontierCurve& curve) {
+  const LawFit& fit = curve.fit();
+  return EnoughResamples(static_cast<size_t>(fit.resamples - fit.resamples_failed),
+                         static_cast<size_t>(fit.resamples));
+}
 
 }  // namespace
 
@@ -19,6 +23,7 @@ double LawPair::LnMultiplier(double ln_flops, size_t resample) const {
 
 MultiplierDraws::MultiplierDraws(std::vector<LawPair> laws) : laws_(std::move(laws)) {
   for (size_t l = 0; l < laws_.size(); ++l) {
+    if (!Enough(*laws_[l].a) || !Enough(*laws_[l].b)) continue;
     const size_t pairs = std::min(laws_[l].a->resamples(), laws_[l].b->resamples());
     for (size_t i = 0; i < pairs; ++i)
       draws_.push_back({l, i, laws_[l].weight / static_cast<double>(pairs)});
@@ -56,6 +61,7 @@ std::vector<double> MultiplierDraws::LnLosses(bool of_a, double ln_flops) const 
 
 std::pair<double, double> MultiplierDraws::Percentiles(const std::vector<double>& values,
                                                        double level) const {
+  constexpr size_t kFewest = 20;
   std::vector<size_t> order;
   double total = 0;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -63,7 +69,7 @@ std::pair<double, double> MultiplierDraws::Percentiles(const std::vector<double>
     order.push_back(i);
     total += draws_[i].weight;
   }
-  if (order.size() < kFewest) return {kNaN, kNaN};
+  if (order.size() < kFewest || total < 0.5) return {kNaN, kNaN};
   std::sort(order.begin(), order.end(), [&](size_t i, size_t j) { return values[i] < values[j]; });
   const auto quantile = [&](double q) {
     double below = 0;

@@ -37,7 +37,8 @@ class MultiplierDraws {
   std::vector<double> LnLosses(bool of_a, double ln_flops) const;
 
   // Weighted quantiles (1 - level) / 2 and (1 + level) / 2 of one value a draw; infinite values
-  // count, NaN do not. NaN when fewer than 20 are left.
+  // count, NaN do not. NaN when fewer than 20 are left, or less than half of the weight: the rule
+  // of EnoughResamples, where a law that has too few in either cohort has no draws at all.
   std::pair<double, double> Percentiles(const std::vector<double>& values, double level) const;
   // Weighted covariance over the draws in which both are finite.
   double Covariance(const std::vector<double>& x, const std::vector<double>& y) const;
