@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <memory>
 #include <set>
@@ -12,6 +11,7 @@
 #include "core/units.h"
 #include "fit/average.h"
 #include "fit/backtest.h"
+#include "fit/crossover.h"
 #include "fit/deciding_run.h"
 #include "fit/frontier_curve.h"
 #include "fit/multiplier_draws.h"
@@ -182,7 +182,7 @@ class Comparer {
     if (at.empty()) at.push_back(std::exp(range_.hi));
     for (const double flops : at) out_.multipliers.push_back(MultiplierAt(flops));
     FindTrend();
-    FindCrossover();
+    out_.crossover = FindCrossover(draws_, range_.lo, range_.hi, {out_.a, out_.b}, Level());
     out_.deciding = FindDecidingRun(draws_, at[0], {out_.a, out_.b}, Level());
   }
 
@@ -204,18 +204,6 @@ class Comparer {
     return pairs;
   }
 
-  std::string Method() const {
-    std::string method = fmt::format("{} independent pairs of resamples", draws_.size());
-    if (draws_.laws().size() > 1) method += fmt::format(" of {} laws pooled", draws_.laws().size());
-    return method + ", stretched to the forecasts' intervals";
-  }
-
-  // exp of the percentiles of `logs`, one value a resample of `draws_`.
-  Interval IntervalOf(const std::vector<double>& logs) const {
-    const auto [lo, hi] = draws_.Percentiles(logs, Level());
-    return {std::exp(lo), std::exp(hi), Level(), IntervalKind::kMean, Method()};
-  }
-
   Multiplier MultiplierAt(double flops) const {
     const double x = std::log(flops);
     Multiplier m;
@@ -229,7 +217,7 @@ class Comparer {
     m.loss = std::exp(ln_loss);
     m.value = std::exp(draws_.LnMultiplier(x));
     m.equivalent_flops = m.value * flops;
-    m.interval = IntervalOf(draws_.LnMultipliers(x));
+    m.interval = draws_.IntervalOf(draws_.LnMultipliers(x), Level());
     if (std::isnan(m.interval.lo))
       m.warnings.push_back(
           Warn(kNoInterval,
@@ -268,48 +256,7 @@ class Comparer {
     }
     for (double& s : slopes) s /= sum;
     out_.trend.factor = std::exp(slope / sum);
-    out_.trend.interval = IntervalOf(slopes);
-  }
-
-  void FindCrossover() {
-    Crossover& crossover = out_.crossover;
-    const double lo = range_.lo - kDecade, hi = range_.hi + 2 * kDecade;
-    crossover.lo_flops = std::exp(lo);
-    crossover.hi_flops = std::exp(hi);
-    const auto multiplier = [&](double x) { return draws_.LnMultiplier(x); };
-    const auto first = [&](const std::function<double(double)>& f) {
-      for (const auto& [from, to] :
-           {std::pair{range_.lo, range_.hi}, {range_.hi, hi}, {lo, range_.lo}}) {
-        const double crossing = FirstCrossing(f, from, to);
-        if (!std::isnan(crossing)) return crossing;
-      }
-      return std::nan("");
-    };
-    const auto better = [&](double x) { return multiplier(x) > 0 ? out_.b : out_.a; };
-    const double at = first(multiplier);
-    // Beside the crossing, not at the ends: there may be another one on the way.
-    constexpr double kBeside = 1e-4;
-    crossover.better_below = better(std::isnan(at) ? range_.hi : at - kBeside);
-    crossover.better_above = better(std::isnan(at) ? range_.hi : at + kBeside);
-    std::vector<double> crossings;
-    size_t inside = 0;
-    for (size_t d = 0; d < draws_.size(); ++d) {
-      const auto gap = [&](double x) { return draws_.Gap(x, d); };
-      double crossing = first(gap);
-      if (crossing >= range_.lo && crossing <= range_.hi) ++inside;
-      // Nowhere: it lies beyond the end at which this resample looks like the fit's other end.
-      if (std::isnan(crossing)) {
-        const bool as_above = (gap(hi) > 0) == (crossover.better_above == out_.b);
-        crossing = as_above ? -kInfinity : kInfinity;
-      }
-      crossings.push_back(crossing);
-    }
-    if (draws_.size() > 0)
-      crossover.share_in_range = static_cast<double>(inside) / static_cast<double>(draws_.size());
-    if (std::isnan(at)) return;
-    crossover.flops = std::exp(at);
-    crossover.extrapolated = at < range_.lo || at > range_.hi;
-    crossover.interval = IntervalOf(crossings);
+    out_.trend.interval = draws_.IntervalOf(slopes, Level());
   }
 
   const CompareOptions& options_;

@@ -52,6 +52,17 @@ Json CrossoverJson(const Crossover& c) {
           {"better_above", c.better_above}};
 }
 
+Json CrossingsJson(const std::vector<Crossing>& crossings) {
+  Json list = Json::array();
+  for (const Crossing& c : crossings)
+    list.push_back({{"flops", c.flops},
+                    {"extrapolated", c.extrapolated},
+                    {"share", c.share},
+                    {"better_below", c.better_below},
+                    {"better_above", c.better_above}});
+  return list;
+}
+
 Json DecidingJson(const DecidingRun& run) {
   Json json = {{"budget_flops", run.flops}, {"decided", run.decided}, {"found", run.found}};
   if (!run.why_none.empty()) json["why_none"] = run.why_none;
@@ -98,10 +109,20 @@ std::string CrossoverText(const Comparison& comparison) {
     return fmt::format("crossover: none between {} and {}; {} is better all along; {}\n",
                        core::FormatFlops(c.lo_flops), core::FormatFlops(c.hi_flops), c.better_above,
                        share);
-  return fmt::format("crossover: at {} {}{}: {} is better below, {} above; {}\n", Flops(*c.flops),
-                     Ends(c.interval, Flops),
-                     c.extrapolated ? ", extrapolated (none in the range fitted)" : "",
-                     c.better_below, c.better_above, share);
+  std::string text = fmt::format("crossover: at {} {}{}: {} is better below, {} above; {}\n",
+                                 Flops(*c.flops), Ends(c.interval, Flops),
+                                 c.extrapolated ? ", extrapolated (none in the range fitted)" : "",
+                                 c.better_below, c.better_above, share);
+  if (c.all.size() < 2) return text;
+  text += fmt::format("  {} crossings between {} and {}:\n", c.all.size(),
+                      core::FormatFlops(c.lo_flops), core::FormatFlops(c.hi_flops));
+  for (const Crossing& each : c.all)
+    text += fmt::format(
+        "    at {}{}: {} is better up to it, {} from there; so in {:.0f} % of the "
+        "resamples\n",
+        Flops(each.flops), each.extrapolated ? ", extrapolated" : "", each.better_below,
+        each.better_above, 100 * each.share);
+  return text;
 }
 
 std::string DecidingText(const Comparison& comparison) {
@@ -149,6 +170,7 @@ Json CompareJson(const Comparison& c) {
                    {"lo_flops", c.trend.lo_flops},
                    {"hi_flops", c.trend.hi_flops}};
   json["crossover"] = CrossoverJson(c.crossover);
+  json["crossovers"] = CrossingsJson(c.crossover.all);
   json["deciding_run"] = DecidingJson(c.deciding);
   return json;
 }

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <string>
+
+#include "fmt/format.h"
 
 namespace fit {
 namespace {
@@ -82,6 +85,14 @@ std::pair<double, double> MultiplierDraws::Percentiles(const std::vector<double>
   return {quantile((1 - level) / 2), quantile((1 + level) / 2)};
 }
 
+Interval MultiplierDraws::IntervalOf(const std::vector<double>& logs, double level) const {
+  std::string method = fmt::format("{} independent pairs of resamples", size());
+  if (laws_.size() > 1) method += fmt::format(" of {} laws pooled", laws_.size());
+  method += ", stretched to the forecasts' intervals";
+  const auto [lo, hi] = Percentiles(logs, level);
+  return {std::exp(lo), std::exp(hi), level, IntervalKind::kMean, method};
+}
+
 double MultiplierDraws::Covariance(const std::vector<double>& x,
                                    const std::vector<double>& y) const {
   double total = 0, mean_x = 0, mean_y = 0, sum = 0;
@@ -99,7 +110,8 @@ double MultiplierDraws::Covariance(const std::vector<double>& x,
   return sum / total;
 }
 
-double FirstCrossing(const std::function<double(double)>& f, double lo, double hi) {
+std::vector<SignChange> SignChanges(const std::function<double(double)>& f, double lo, double hi) {
+  std::vector<SignChange> changes;
   const double step = std::log(10) / 8;
   const int steps = std::max(1, static_cast<int>(std::ceil((hi - lo) / step)));
   double left = lo, at_left = f(lo);  // the last x with a sign
@@ -112,11 +124,12 @@ double FirstCrossing(const std::function<double(double)>& f, double lo, double h
         const double middle = (a + b) / 2;
         ((f(middle) < 0) == (at_left < 0) ? a : b) = middle;
       }
-      if (std::isfinite(f(a)) && std::isfinite(f(b))) return (a + b) / 2;
+      if (std::isfinite(f(a)) && std::isfinite(f(b)))
+        changes.push_back({(a + b) / 2, at_right > 0});
     }
     left = right, at_left = at_right;
   }
-  return kNaN;
+  return changes;
 }
 
 }  // namespace fit
