@@ -3,16 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <memory>
 #include <set>
 #include <tuple>
 
 #include "core/status_macros.h"
 #include "core/units.h"
-#include "fit/average.h"
-#include "fit/backtest.h"
 #include "fit/crossover.h"
 #include "fit/deciding_run.h"
+#include "fit/forecast.h"
 #include "fit/frontier_curve.h"
 #include "fit/multiplier_draws.h"
 #include "fmt/format.h"
@@ -25,14 +25,19 @@ const double kDecade = std::log(10);
 constexpr int kTrendPoints = 7;
 constexpr uint64_t kSeedOfB = 0x9e3779b97f4a7c15;  // B's resamples must not be A's
 
-double LawWeight(const FitSummary& summary, const std::string& law) {
-  return StackingWeight(KnownAt(summary.backtest, law, kInfinity));
-}
-
 std::vector<const FittedLaw*> Views(const FitSummary& summary) {
   std::vector<const FittedLaw*> views;
   for (const auto& law : summary.laws) views.push_back(law.get());
   return views;
+}
+
+// Of the laws in the cohort's own average, as `fit` forecasts its largest fitted budget with it;
+// empty where there is no average.
+std::map<std::string, double> OwnWeights(const FitSummary& summary) {
+  for (const Forecast& forecast :
+       ForecastAt(Views(summary), {summary.largest_flops}, ScaleOf(summary), summary.backtest))
+    if (forecast.law == "average") return {forecast.weights.begin(), forecast.weights.end()};
+  return {};
 }
 
 const FittedLaw* LawOf(const FitSummary& summary, const std::string& name) {
@@ -190,17 +195,24 @@ class Comparer {
   double Level() const { return options_.fit.law.bootstrap.level; }
 
   std::vector<LawPair> MakePairs() {
-    std::vector<LawPair> pairs;
+    std::vector<std::string> laws = CommonLaws(out_.fit_a, out_.fit_b);
+    std::map<std::string, double> of_a = OwnWeights(out_.fit_a), of_b = OwnWeights(out_.fit_b);
+    std::map<std::string, double> weights;
     double total = 0;
-    for (const std::string& law : CommonLaws(out_.fit_a, out_.fit_b)) {
+    for (const std::string& law : laws)
+      if (of_a[law] > 0 && of_b[law] > 0)
+        total += weights[law] = 1 / (1 / of_a[law] + 1 / of_b[law]);
+    std::vector<LawPair> pairs;
+    for (const std::string& law : laws) {
+      // A law that one cohort's average leaves out is in no comparison; where that leaves none, or
+      // there is no average, nothing says which law is better.
+      if (total > 0 && !weights.contains(law)) continue;
       LawPair pair;
       pair.a = std::make_unique<FrontierCurve>(out_.fit_a, *LawOf(out_.fit_a, law));
       pair.b = std::make_unique<FrontierCurve>(out_.fit_b, *LawOf(out_.fit_b, law));
-      pair.weight = 1 / (1 / LawWeight(out_.fit_a, law) + 1 / LawWeight(out_.fit_b, law));
-      total += pair.weight;
+      pair.weight = total > 0 ? weights[law] / total : 1 / static_cast<double>(laws.size());
       pairs.push_back(std::move(pair));
     }
-    for (LawPair& pair : pairs) pair.weight /= total;
     return pairs;
   }
 

@@ -8,8 +8,11 @@
 // Both cohorts are fitted with the same laws. ln CM of a law comes from its two frontiers, its
 // resamples from resample i of A against resample i of B, drawn independently (the runs are
 // different runs); resamples are stretched to the forecasts' intervals (frontier_curve.h). Laws are
-// averaged with weights 1 / (1/w_A + 1/w_B), w the stacking weights of average.h, and their
-// resamples pooled, so that laws that disagree make the interval wide.
+// averaged with weights 1 / (1/w_A + 1/w_B), w those of the cohort's own average (average.h) at its
+// largest fitted budget, and their resamples pooled, so that laws that disagree make the interval
+// wide. One set of weights for all C: with others at every C the trend would be that of the weights
+// too, which no resample has, and it is where the runs are that both cohorts' laws can be judged.
+// A law's frontier is its own fit's, not its average over the profile, which has no resamples.
 // **Source:** effective-compute comparisons as in Hoffmann et al. 2022 (figure 3) and marin issue
 // 8096, which asks for an interval; pooling as in fit/average.h.
 #pragma once

@@ -5,8 +5,10 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 
 #include "fit/compare_report.h"
+#include "fit/forecast.h"
 #include "fit/multiplier_draws.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -155,6 +157,25 @@ TEST(CompareTest, EveryIntervalHasLevelKindAndMethodAndReportsSaySo) {
   EXPECT_EQ(json["multipliers"][0]["interval"]["kind"], "mean");
   EXPECT_EQ(json["factors"][0], "recipe");
   EXPECT_THAT(CompareText(c), HasSubstr("compute multiplier"));
+}
+
+TEST(CompareTest, LawsWeighAsInBothCohortsOwnAverages) {
+  PlantedPair pair;
+  pair.noise = 3e-3;
+  const Comparison c = ComparePair(pair, Quick());
+  const auto own = [](const FitSummary& fit) {
+    std::vector<const FittedLaw*> laws;
+    for (const auto& law : fit.laws) laws.push_back(law.get());
+    const auto forecasts = ForecastAt(laws, {fit.largest_flops}, ScaleOf(fit), fit.backtest);
+    EXPECT_EQ(forecasts.at(0).law, "average");
+    return std::map(forecasts[0].weights.begin(), forecasts[0].weights.end());
+  };
+  auto a = own(c.fit_a), b = own(c.fit_b);
+  ASSERT_EQ(c.laws.size(), 2u);
+  const auto both = [&](const std::string& law) { return 1 / (1 / a[law] + 1 / b[law]); };
+  EXPECT_NEAR(c.laws[0].second / c.laws[1].second, both(c.laws[0].first) / both(c.laws[1].first),
+              1e-9);
+  EXPECT_NEAR(c.laws[0].second + c.laws[1].second, 1, 1e-12);
 }
 
 TEST(CompareTest, ALossThatIsNeverReachedIsAnOpenEnd) {
