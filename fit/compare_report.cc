@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/units.h"
+#include "fit/interval_json.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -11,20 +12,11 @@ namespace {
 
 using core::Json;
 
-Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 // Of a quantity above 0, so that 0 and infinity are open ends.
-Json IntervalJson(const Interval& interval) {
-  return {{"lo", Number(interval.lo)},   {"hi", Number(interval.hi)},
-          {"open_lo", interval.lo == 0}, {"open_hi", std::isinf(interval.hi)},
-          {"level", interval.level},     {"kind", std::string(Name(interval.kind))},
-          {"method", interval.method}};
-}
-
-Json WarningsJson(const std::vector<Warning>& warnings) {
-  Json list = Json::array();
-  for (const Warning& w : warnings) list.push_back({{"code", w.code}, {"text", w.text}});
-  return list;
+Json OpenIntervalJson(const Interval& interval) {
+  Json json = IntervalJson(interval);
+  json["open_lo"] = interval.lo == 0, json["open_hi"] = std::isinf(interval.hi);
+  return json;
 }
 
 Json MultiplierJson(const Multiplier& m) {
@@ -33,7 +25,7 @@ Json MultiplierJson(const Multiplier& m) {
   return {{"budget_flops", m.flops},
           {"loss", Number(m.loss)},
           {"multiplier", Number(m.value)},
-          {"interval", IntervalJson(m.interval)},
+          {"interval", OpenIntervalJson(m.interval)},
           {"equivalent_flops", Number(m.equivalent_flops)},
           {"reach_a", Number(m.reach_a)},
           {"reach_b", Number(m.reach_b)},
@@ -44,7 +36,7 @@ Json MultiplierJson(const Multiplier& m) {
 Json CrossoverJson(const Crossover& c) {
   return {{"flops", c.flops.has_value() ? Number(*c.flops) : Json(nullptr)},
           {"extrapolated", c.extrapolated},
-          {"interval", c.flops.has_value() ? IntervalJson(c.interval) : Json(nullptr)},
+          {"interval", c.flops.has_value() ? OpenIntervalJson(c.interval) : Json(nullptr)},
           {"share_in_range", c.share_in_range},
           {"searched_lo_flops", c.lo_flops},
           {"searched_hi_flops", c.hi_flops},
@@ -166,7 +158,7 @@ Json CompareJson(const Comparison& c) {
   json["laws"] = laws;
   json["multipliers"] = multipliers;
   json["trend"] = {{"factor_per_decade", Number(c.trend.factor)},
-                   {"interval", IntervalJson(c.trend.interval)},
+                   {"interval", OpenIntervalJson(c.trend.interval)},
                    {"lo_flops", c.trend.lo_flops},
                    {"hi_flops", c.trend.hi_flops}};
   json["crossover"] = CrossoverJson(c.crossover);
