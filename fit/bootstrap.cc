@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "fit/stats.h"
+#include "fmt/format.h"
 
 namespace fit {
 
@@ -60,6 +61,7 @@ BootstrapDraws RunBootstrap(const BootstrapOptions& options, size_t width, const
   const int n = std::max(options.resamples, 0), kept_most = std::min(n, kKept);
   BootstrapDraws draws;
   draws.width = width;
+  draws.drawn = static_cast<size_t>(kept_most);
   draws.values.resize(static_cast<size_t>(kept_most) * width);
   std::vector<char> fitted(static_cast<size_t>(kept_most), 0);
   const auto draw = [&](int i, std::vector<double>& row) {
@@ -120,7 +122,7 @@ BootstrapDraws RunBootstrap(const BootstrapOptions& options, size_t width, const
 
 Interval BootstrapDraws::Percentiles(size_t index, double level, IntervalKind kind,
                                      std::string_view method) const {
-  Interval interval = PercentileInterval(Column(index), level, kind, method);
+  Interval interval = PercentileInterval(Column(index), drawn, level, kind, method);
   if (between.empty() || !std::isfinite(interval.lo)) return interval;
   const std::vector<double>& at = knots[index];
   double all = static_cast<double>(at.size());
@@ -144,15 +146,36 @@ Interval BootstrapDraws::Percentiles(size_t index, double level, IntervalKind ki
   return interval;
 }
 
-Interval PercentileInterval(const std::vector<double>& values, double level, IntervalKind kind,
-                            std::string_view method) {
+bool EnoughResamples(size_t given, size_t tried) {
   constexpr size_t kFewest = 20;
+  return given >= kFewest && 2 * given >= tried;
+}
+
+Interval PercentileInterval(const std::vector<double>& values, size_t tried, double level,
+                            IntervalKind kind, std::string_view method, size_t each) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   Interval interval{nan, nan, level, kind, std::string(method)};
-  if (values.size() < kFewest) return interval;
+  if (!EnoughResamples(values.size() / each, tried)) return interval;
   interval.lo = Quantile(values, (1 - level) / 2);
   interval.hi = Quantile(values, (1 + level) / 2);
   return interval;
+}
+
+std::vector<Warning> WarningsOfResamples(const BootstrapDraws& draws) {
+  std::vector<Warning> warnings;
+  const size_t fitted = draws.size() + static_cast<size_t>(draws.counted);
+  const size_t tried = fitted + static_cast<size_t>(draws.failed);
+  if (draws.failed > 0)
+    warnings.push_back(
+        Warn(kBootstrapFailures, fmt::format("{:.1f} % of {} resamples could not be fitted and are "
+                                             "missing from the intervals",
+                                             100 * draws.FailedShare(), tried)));
+  if (tried > 0 && !EnoughResamples(fitted, tried))
+    warnings.push_back(
+        Warn(kNoInterval, fmt::format("{} of {} resamples could be fitted, an interval needs half "
+                                      "of them and 20: there is none from resamples",
+                                      fitted, tried)));
+  return warnings;
 }
 
 std::vector<double> CaseWeights(core::Rng& rng, size_t n) {

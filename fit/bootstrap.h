@@ -12,6 +12,7 @@
 
 #include "core/rng.h"
 #include "fit/isoflop.h"
+#include "fit/warnings.h"
 
 namespace fit {
 
@@ -44,8 +45,9 @@ struct BootstrapOptions {
 struct BootstrapDraws {
   size_t width = 0;  // statistics of a row
   std::vector<double> values;
-  int failed = 0;   // resamples that could not be fitted at all
-  int counted = 0;  // fitted ones beyond the rows kept
+  int failed = 0;    // resamples that could not be fitted at all
+  int counted = 0;   // fitted ones beyond the rows kept
+  size_t drawn = 0;  // resamples that the rows kept are from, those that could not be fitted too
 
   size_t size() const { return width == 0 ? 0 : values.size() / width; }
   bool empty() const { return values.empty(); }
@@ -69,9 +71,19 @@ struct BootstrapDraws {
 using Resample = std::function<bool(core::Rng& rng, int number, std::vector<double>& row)>;
 BootstrapDraws RunBootstrap(const BootstrapOptions& options, size_t width, const Resample& one);
 
-// Percentile interval of a sample; lo = hi = NaN when fewer than 20 values are left.
-Interval PercentileInterval(const std::vector<double>& values, double level, IntervalKind kind,
-                            std::string_view method);
+// Whether percentiles of what `given` of the `tried` resamples gave are an interval: at least half
+// of them, and 20. Fewer are a selection, the resamples that the data happened to allow, and say
+// less than all would about how a value scatters.
+bool EnoughResamples(size_t given, size_t tried);
+
+// Percentile interval of the values that `tried` resamples gave, `each` a resample, NaN not among
+// them; lo = hi = NaN where those are not EnoughResamples.
+Interval PercentileInterval(const std::vector<double>& values, size_t tried, double level,
+                            IntervalKind kind, std::string_view method, size_t each = 1);
+
+// What must be said of resamples that could not be fitted: bootstrap-failures, and no-interval
+// where too few are left.
+std::vector<Warning> WarningsOfResamples(const BootstrapDraws& draws);
 
 // Multiplicities of a case bootstrap of n points.
 std::vector<double> CaseWeights(core::Rng& rng, size_t n);

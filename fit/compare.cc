@@ -2,17 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <set>
 #include <tuple>
 
 #include "core/status_macros.h"
 #include "core/units.h"
-#include "fit/average.h"
-#include "fit/backtest.h"
+#include "fit/crossover.h"
 #include "fit/deciding_run.h"
+#include "fit/forecast.h"
 #include "fit/frontier_curve.h"
 #include "fit/multiplier_draws.h"
 #include "fmt/format.h"
@@ -25,14 +25,19 @@ const double kDecade = std::log(10);
 constexpr int kTrendPoints = 7;
 constexpr uint64_t kSeedOfB = 0x9e3779b97f4a7c15;  // B's resamples must not be A's
 
-double LawWeight(const FitSummary& summary, const std::string& law) {
-  return StackingWeight(KnownAt(summary.backtest, law, kInfinity));
-}
-
 std::vector<const FittedLaw*> Views(const FitSummary& summary) {
   std::vector<const FittedLaw*> views;
   for (const auto& law : summary.laws) views.push_back(law.get());
   return views;
+}
+
+// Of the laws in the cohort's own average, as `fit` forecasts its largest fitted budget with it;
+// empty where there is no average.
+std::map<std::string, double> OwnWeights(const FitSummary& summary) {
+  for (const Forecast& forecast :
+       ForecastAt(Views(summary), {summary.largest_flops}, ScaleOf(summary), summary.backtest))
+    if (forecast.law == "average") return {forecast.weights.begin(), forecast.weights.end()};
+  return {};
 }
 
 const FittedLaw* LawOf(const FitSummary& summary, const std::string& name) {
@@ -182,7 +187,7 @@ class Comparer {
     if (at.empty()) at.push_back(std::exp(range_.hi));
     for (const double flops : at) out_.multipliers.push_back(MultiplierAt(flops));
     FindTrend();
-    FindCrossover();
+    out_.crossover = FindCrossover(draws_, range_.lo, range_.hi, {out_.a, out_.b}, Level());
     out_.deciding = FindDecidingRun(draws_, at[0], {out_.a, out_.b}, Level());
   }
 
@@ -190,30 +195,25 @@ class Comparer {
   double Level() const { return options_.fit.law.bootstrap.level; }
 
   std::vector<LawPair> MakePairs() {
-    std::vector<LawPair> pairs;
+    std::vector<std::string> laws = CommonLaws(out_.fit_a, out_.fit_b);
+    std::map<std::string, double> of_a = OwnWeights(out_.fit_a), of_b = OwnWeights(out_.fit_b);
+    std::map<std::string, double> weights;
     double total = 0;
-    for (const std::string& law : CommonLaws(out_.fit_a, out_.fit_b)) {
+    for (const std::string& law : laws)
+      if (of_a[law] > 0 && of_b[law] > 0)
+        total += weights[law] = 1 / (1 / of_a[law] + 1 / of_b[law]);
+    std::vector<LawPair> pairs;
+    for (const std::string& law : laws) {
+      // A law that one cohort's average leaves out is in no comparison; where that leaves none, or
+      // there is no average, nothing says which law is better.
+      if (total > 0 && !weights.contains(law)) continue;
       LawPair pair;
       pair.a = std::make_unique<FrontierCurve>(out_.fit_a, *LawOf(out_.fit_a, law));
       pair.b = std::make_unique<FrontierCurve>(out_.fit_b, *LawOf(out_.fit_b, law));
-      pair.weight = 1 / (1 / LawWeight(out_.fit_a, law) + 1 / LawWeight(out_.fit_b, law));
-      total += pair.weight;
+      pair.weight = total > 0 ? weights[law] / total : 1 / static_cast<double>(laws.size());
       pairs.push_back(std::move(pair));
     }
-    for (LawPair& pair : pairs) pair.weight /= total;
     return pairs;
-  }
-
-  std::string Method() const {
-    std::string method = fmt::format("{} independent pairs of resamples", draws_.size());
-    if (draws_.laws().size() > 1) method += fmt::format(" of {} laws pooled", draws_.laws().size());
-    return method + ", stretched to the forecasts' intervals";
-  }
-
-  // exp of the percentiles of `logs`, one value a resample of `draws_`.
-  Interval IntervalOf(const std::vector<double>& logs) const {
-    const auto [lo, hi] = draws_.Percentiles(logs, Level());
-    return {std::exp(lo), std::exp(hi), Level(), IntervalKind::kMean, Method()};
   }
 
   Multiplier MultiplierAt(double flops) const {
@@ -229,10 +229,11 @@ class Comparer {
     m.loss = std::exp(ln_loss);
     m.value = std::exp(draws_.LnMultiplier(x));
     m.equivalent_flops = m.value * flops;
-    m.interval = IntervalOf(draws_.LnMultipliers(x));
+    m.interval = draws_.IntervalOf(draws_.LnMultipliers(x), Level());
     if (std::isnan(m.interval.lo))
       m.warnings.push_back(
-          Warn(kNoInterval, "too few resamples for an interval; raise --bootstrap"));
+          Warn(kNoInterval,
+               "fewer than half of the resamples, or than 20, say anything here: no interval"));
     m.reach_a = m.equivalent_flops / out_.fit_a.largest_flops;
     m.reach_b = flops / out_.fit_b.largest_flops;
     const auto outside = [&](const std::string& name, double c, const FitSummary& fit) {
@@ -267,48 +268,7 @@ class Comparer {
     }
     for (double& s : slopes) s /= sum;
     out_.trend.factor = std::exp(slope / sum);
-    out_.trend.interval = IntervalOf(slopes);
-  }
-
-  void FindCrossover() {
-    Crossover& crossover = out_.crossover;
-    const double lo = range_.lo - kDecade, hi = range_.hi + 2 * kDecade;
-    crossover.lo_flops = std::exp(lo);
-    crossover.hi_flops = std::exp(hi);
-    const auto multiplier = [&](double x) { return draws_.LnMultiplier(x); };
-    const auto first = [&](const std::function<double(double)>& f) {
-      for (const auto& [from, to] :
-           {std::pair{range_.lo, range_.hi}, {range_.hi, hi}, {lo, range_.lo}}) {
-        const double crossing = FirstCrossing(f, from, to);
-        if (!std::isnan(crossing)) return crossing;
-      }
-      return std::nan("");
-    };
-    const auto better = [&](double x) { return multiplier(x) > 0 ? out_.b : out_.a; };
-    const double at = first(multiplier);
-    // Beside the crossing, not at the ends: there may be another one on the way.
-    constexpr double kBeside = 1e-4;
-    crossover.better_below = better(std::isnan(at) ? range_.hi : at - kBeside);
-    crossover.better_above = better(std::isnan(at) ? range_.hi : at + kBeside);
-    std::vector<double> crossings;
-    size_t inside = 0;
-    for (size_t d = 0; d < draws_.size(); ++d) {
-      const auto gap = [&](double x) { return draws_.Gap(x, d); };
-      double crossing = first(gap);
-      if (crossing >= range_.lo && crossing <= range_.hi) ++inside;
-      // Nowhere: it lies beyond the end at which this resample looks like the fit's other end.
-      if (std::isnan(crossing)) {
-        const bool as_above = (gap(hi) > 0) == (crossover.better_above == out_.b);
-        crossing = as_above ? -kInfinity : kInfinity;
-      }
-      crossings.push_back(crossing);
-    }
-    if (draws_.size() > 0)
-      crossover.share_in_range = static_cast<double>(inside) / static_cast<double>(draws_.size());
-    if (std::isnan(at)) return;
-    crossover.flops = std::exp(at);
-    crossover.extrapolated = at < range_.lo || at > range_.hi;
-    crossover.interval = IntervalOf(crossings);
+    out_.trend.interval = draws_.IntervalOf(slopes, Level());
   }
 
   const CompareOptions& options_;

@@ -8,8 +8,11 @@
 // Both cohorts are fitted with the same laws. ln CM of a law comes from its two frontiers, its
 // resamples from resample i of A against resample i of B, drawn independently (the runs are
 // different runs); resamples are stretched to the forecasts' intervals (frontier_curve.h). Laws are
-// averaged with weights 1 / (1/w_A + 1/w_B), w the stacking weights of average.h, and their
-// resamples pooled, so that laws that disagree make the interval wide.
+// averaged with weights 1 / (1/w_A + 1/w_B), w those of the cohort's own average (average.h) at its
+// largest fitted budget, and their resamples pooled, so that laws that disagree make the interval
+// wide. One set of weights for all C: with others at every C the trend would be that of the weights
+// too, which no resample has, and it is where the runs are that both cohorts' laws can be judged.
+// A law's frontier is its own fit's, not its average over the profile, which has no resamples.
 // **Source:** effective-compute comparisons as in Hoffmann et al. 2022 (figure 3) and marin issue
 // 8096, which asks for an interval; pooling as in fit/average.h.
 #pragma once
@@ -61,17 +64,29 @@ struct Trend {
   Interval interval;  // of the factor; kind mean
 };
 
-// Where the frontiers cross: ln CM changes its sign. The lowest in the range of the trend; failing
-// that the lowest above, then below.
+// One change of sign of ln CM.
+struct Crossing {
+  double flops = 0;
+  bool extrapolated = false;  // it lies outside the range of the trend
+  // Of the resamples: how many have a crossing the same way that is nearer to this one than to the
+  // fit's others.
+  double share = 0;
+  std::string better_below, better_above;  // names of cohorts: beside it, up to the next one
+};
+
+// Where the frontiers cross: ln CM changes its sign, which it may do more than once. The first to
+// be named is the lowest in the range of the trend; failing that the lowest above, then below.
 struct Crossover {
   std::optional<double> flops;  // none found between lo and hi
   bool extrapolated = false;    // it lies outside the range of the trend
-  Interval interval;            // of the crossing, kind mean; 0 or infinity: not on this side of hi
-  double share_in_range = 0;    // of the resamples, with a crossing in the range of the trend
+  // Of the crossing the same way, kind mean; 0 or infinity: not on this side of hi.
+  Interval interval;
+  double share_in_range = 0;          // of the resamples, with a crossing in the range of the trend
   double lo_flops = 0, hi_flops = 0;  // looked at: one decade below that range, two above
   // Names of cohorts on both sides of the crossing; without one both name the better at the end of
   // the range of the trend.
   std::string better_below, better_above;
+  std::vector<Crossing> all;  // between lo and hi, ascending, `flops` among them
 };
 
 // The cheapest single run, or the fewest repetitions of it, after which CM's interval at `flops`

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/units.h"
+#include "fit/interval_json.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -11,20 +12,11 @@ namespace {
 
 using core::Json;
 
-Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 // Of a quantity above 0, so that 0 and infinity are open ends.
-Json IntervalJson(const Interval& interval) {
-  return {{"lo", Number(interval.lo)},   {"hi", Number(interval.hi)},
-          {"open_lo", interval.lo == 0}, {"open_hi", std::isinf(interval.hi)},
-          {"level", interval.level},     {"kind", std::string(Name(interval.kind))},
-          {"method", interval.method}};
-}
-
-Json WarningsJson(const std::vector<Warning>& warnings) {
-  Json list = Json::array();
-  for (const Warning& w : warnings) list.push_back({{"code", w.code}, {"text", w.text}});
-  return list;
+Json OpenIntervalJson(const Interval& interval) {
+  Json json = IntervalJson(interval);
+  json["open_lo"] = interval.lo == 0, json["open_hi"] = std::isinf(interval.hi);
+  return json;
 }
 
 Json MultiplierJson(const Multiplier& m) {
@@ -33,7 +25,7 @@ Json MultiplierJson(const Multiplier& m) {
   return {{"budget_flops", m.flops},
           {"loss", Number(m.loss)},
           {"multiplier", Number(m.value)},
-          {"interval", IntervalJson(m.interval)},
+          {"interval", OpenIntervalJson(m.interval)},
           {"equivalent_flops", Number(m.equivalent_flops)},
           {"reach_a", Number(m.reach_a)},
           {"reach_b", Number(m.reach_b)},
@@ -44,12 +36,23 @@ Json MultiplierJson(const Multiplier& m) {
 Json CrossoverJson(const Crossover& c) {
   return {{"flops", c.flops.has_value() ? Number(*c.flops) : Json(nullptr)},
           {"extrapolated", c.extrapolated},
-          {"interval", c.flops.has_value() ? IntervalJson(c.interval) : Json(nullptr)},
+          {"interval", c.flops.has_value() ? OpenIntervalJson(c.interval) : Json(nullptr)},
           {"share_in_range", c.share_in_range},
           {"searched_lo_flops", c.lo_flops},
           {"searched_hi_flops", c.hi_flops},
           {"better_below", c.better_below},
           {"better_above", c.better_above}};
+}
+
+Json CrossingsJson(const std::vector<Crossing>& crossings) {
+  Json list = Json::array();
+  for (const Crossing& c : crossings)
+    list.push_back({{"flops", c.flops},
+                    {"extrapolated", c.extrapolated},
+                    {"share", c.share},
+                    {"better_below", c.better_below},
+                    {"better_above", c.better_above}});
+  return list;
 }
 
 Json DecidingJson(const DecidingRun& run) {
@@ -98,10 +101,20 @@ std::string CrossoverText(const Comparison& comparison) {
     return fmt::format("crossover: none between {} and {}; {} is better all along; {}\n",
                        core::FormatFlops(c.lo_flops), core::FormatFlops(c.hi_flops), c.better_above,
                        share);
-  return fmt::format("crossover: at {} {}{}: {} is better below, {} above; {}\n", Flops(*c.flops),
-                     Ends(c.interval, Flops),
-                     c.extrapolated ? ", extrapolated (none in the range fitted)" : "",
-                     c.better_below, c.better_above, share);
+  std::string text = fmt::format("crossover: at {} {}{}: {} is better below, {} above; {}\n",
+                                 Flops(*c.flops), Ends(c.interval, Flops),
+                                 c.extrapolated ? ", extrapolated (none in the range fitted)" : "",
+                                 c.better_below, c.better_above, share);
+  if (c.all.size() < 2) return text;
+  text += fmt::format("  {} crossings between {} and {}:\n", c.all.size(),
+                      core::FormatFlops(c.lo_flops), core::FormatFlops(c.hi_flops));
+  for (const Crossing& each : c.all)
+    text += fmt::format(
+        "    at {}{}: {} is better up to it, {} from there; so in {:.0f} % of the "
+        "resamples\n",
+        Flops(each.flops), each.extrapolated ? ", extrapolated" : "", each.better_below,
+        each.better_above, 100 * each.share);
+  return text;
 }
 
 std::string DecidingText(const Comparison& comparison) {
@@ -145,10 +158,11 @@ Json CompareJson(const Comparison& c) {
   json["laws"] = laws;
   json["multipliers"] = multipliers;
   json["trend"] = {{"factor_per_decade", Number(c.trend.factor)},
-                   {"interval", IntervalJson(c.trend.interval)},
+                   {"interval", OpenIntervalJson(c.trend.interval)},
                    {"lo_flops", c.trend.lo_flops},
                    {"hi_flops", c.trend.hi_flops}};
   json["crossover"] = CrossoverJson(c.crossover);
+  json["crossovers"] = CrossingsJson(c.crossover.all);
   json["deciding_run"] = DecidingJson(c.deciding);
   return json;
 }

@@ -10,9 +10,11 @@ namespace fit {
 
 // `compare --json`: {"a","b","comparable","reasons","differences":[{"key","a","b"}],"factors",
 // "laws":{law:weight},"multipliers":[{"budget_flops","loss","multiplier","interval",
-// "equivalent_flops","reach_a","reach_b","by_law","warnings"}],"trend","crossover","deciding_run",
-// "warnings"}. Intervals as in `fit --json`; an end at infinity, and a number that is missing, is
-// null, and "open_hi" or "open_lo" says that it is the former.
+// "equivalent_flops","reach_a","reach_b","by_law","warnings"}],"trend","crossover",
+// "crossovers":[{"flops","extrapolated","share","better_below","better_above"}],"deciding_run",
+// "warnings"}. "crossover" is the one to name first, "crossovers" are all. Intervals as in `fit
+// --json`; an end at infinity, and a number that is missing, is null, and "open_hi" or "open_lo"
+// says that it is the former.
 core::Json CompareJson(const Comparison& comparison);
 
 // For a terminal. Ends with a line end.

@@ -65,6 +65,11 @@ void ResampleFrontier(FrontierEstimate& estimate) {
       minima_width * static_cast<size_t>(std::min(options.bootstrap.resamples, kMinimaKept)), kNaN);
   const auto one = [&](core::Rng& rng, int number, std::vector<double>& row) {
     const FrontierFit refit = OneResample(estimate, rng);
+    double* own = minima.data() + static_cast<size_t>(number) * minima_width;
+    for (size_t g = 0; g < refit.minima.size() && number < kMinimaKept; ++g) {
+      const IsoflopMinimum& m = refit.minima[g];
+      if (m.ok()) own[3 * g] = m.params, own[3 * g + 1] = m.tokens, own[3 * g + 2] = m.loss;
+    }
     const size_t distinct = std::set<double>(refit.flops.begin(), refit.flops.end()).size();
     if (options.observations_are_optima && !options.pinned_E.has_value() &&
         distinct < kDistinctOptima)
@@ -72,11 +77,6 @@ void ResampleFrontier(FrontierEstimate& estimate) {
     if (!refit.params_law.has_value() || !refit.tokens_law.has_value() ||
         (estimate.with_loss() && !refit.loss_law.has_value()))
       return false;
-    double* own = minima.data() + static_cast<size_t>(number) * minima_width;
-    for (size_t g = 0; g < refit.minima.size() && number < kMinimaKept; ++g) {
-      const IsoflopMinimum& m = refit.minima[g];
-      if (m.ok()) own[3 * g] = m.params, own[3 * g + 1] = m.tokens, own[3 * g + 2] = m.loss;
-    }
     row.assign(kFrontierColumns, kNaN);
     row[kLogAN] = refit.params_law->log_coefficient, row[kAlphaN] = refit.params_law->exponent;
     row[kLogAD] = refit.tokens_law->log_coefficient, row[kAlphaD] = refit.tokens_law->exponent;

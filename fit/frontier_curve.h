@@ -35,6 +35,7 @@ class FrontierCurve {
   double RunScatter(double ln_flops) const;
 
   const FitSummary& summary() const { return summary_; }
+  const LawFit& fit() const { return law_.fit(); }
   const std::string& law_name() const { return law_.fit().law; }
 
  private:

@@ -112,9 +112,9 @@ std::optional<AsymptoteProfile> ProfileOfE(const FrontierEstimate& estimate) {
 // too narrow; the bootstrap knows the noise of the runs. The wider end of both is taken.
 void WidenProfile(FrontierEstimate& estimate) {
   if (!estimate.profile.has_value() || estimate.draws.empty()) return;
-  const Interval interval =
-      PercentileInterval(estimate.draws.Column(kE), estimate.options.bootstrap.level,
-                         IntervalKind::kParameter, estimate.Method());
+  const Interval interval = PercentileInterval(estimate.draws.Column(kE), estimate.draws.drawn,
+                                               estimate.options.bootstrap.level,
+                                               IntervalKind::kParameter, estimate.Method());
   const auto widen = [&](AsymptoticLaw& end, double e) {
     AsymptoticOptions held = estimate.asymptotic;
     held.pinned_E = e;
@@ -142,7 +142,8 @@ std::string FrontierEstimate::Method() const {
 
 Interval FrontierEstimate::AsymptoteInterval() const {
   return {profile->lo.E, profile->hi.E, options.bootstrap.level, IntervalKind::kParameter,
-          draws.empty() ? "profile likelihood" : "profile likelihood united with " + Method()};
+          EnoughResamples(draws.size(), draws.drawn) ? "profile likelihood united with " + Method()
+                                                     : "profile likelihood"};
 }
 
 std::vector<double> FrontierEstimate::Minima(size_t index) const {

@@ -45,7 +45,9 @@ struct FrontierEstimate {
   std::vector<double> noise;                // of single runs around the forecast, as ln L - ln Lhat
   // One row a resample (frontier_bootstrap.h).
   BootstrapDraws draws;
-  std::vector<double> minima;  // of the first resamples: N*, D*, L* of each budget, NaN: none
+  // Of the first resamples, whether laws go through them or not: N*, D*, L* of each budget, NaN:
+  // none.
+  std::vector<double> minima;
 
   bool with_loss() const { return kind != FrontierKind::kIsoflop; }
   size_t budgets() const;      // with different C that the laws go through
@@ -54,6 +56,7 @@ struct FrontierEstimate {
   Interval AsymptoteInterval() const;
   // Finite values of a statistic of the budgets' minima, 3 * budget + 0, 1, 2 for N*, D*, L*.
   std::vector<double> Minima(size_t index) const;
+  size_t minima_drawn() const { return groups.empty() ? 0 : minima.size() / (3 * groups.size()); }
 };
 
 // The minima of `groups` under multiplicities of their points, and the laws through them, budgets

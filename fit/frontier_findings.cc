@@ -11,17 +11,6 @@
 namespace fit {
 namespace {
 
-// Resamples with any minimum among those kept.
-size_t KeptMinima(const FrontierEstimate& estimate) {
-  const size_t width = 3 * estimate.groups.size();
-  size_t kept = 0;
-  for (size_t i = 0; i * width < estimate.minima.size(); ++i) {
-    const double* row = estimate.minima.data() + i * width;
-    kept += std::any_of(row, row + width, [](double value) { return std::isfinite(value); });
-  }
-  return kept;
-}
-
 void DescribeConstants(const FrontierEstimate& estimate, LawFit& out) {
   const FrontierFit& laws = estimate.laws;
   for (const IsoflopMinimum& m : laws.minima)
@@ -51,21 +40,21 @@ void DescribeConstants(const FrontierEstimate& estimate, LawFit& out) {
 }
 
 void DescribeBudgets(const FrontierEstimate& estimate, LawFit& out) {
-  const size_t kept = KeptMinima(estimate);
+  const size_t tried = estimate.minima_drawn();
   for (size_t g = 0; g < estimate.laws.minima.size(); ++g) {
     BudgetOptimum budget;
     budget.minimum = estimate.laws.minima[g];
     const auto interval = [&](const std::vector<double>& values) {
-      return PercentileInterval(values, estimate.options.bootstrap.level, IntervalKind::kMean,
-                                estimate.Method());
+      return PercentileInterval(values, tried, estimate.options.bootstrap.level,
+                                IntervalKind::kMean, estimate.Method());
     };
     const std::vector<double> params = estimate.Minima(3 * g);
     budget.params = interval(params);
     budget.tokens = interval(estimate.Minima(3 * g + 1));
     budget.loss = interval(estimate.Minima(3 * g + 2));
-    if (kept > 0)
+    if (tried > 0)
       budget.share_without_minimum =
-          1 - static_cast<double>(params.size()) / static_cast<double>(kept);
+          1 - static_cast<double>(params.size()) / static_cast<double>(tried);
     out.budgets.push_back(std::move(budget));
   }
 }
@@ -114,12 +103,8 @@ void WarnOfLossLaw(const AsymptoticLaw& law, LawFit& out) {
 }
 
 void WarnOfResamples(const FrontierEstimate& estimate, LawFit& out) {
-  const BootstrapDraws& draws = estimate.draws;
-  if (draws.failed > 0)
-    out.warnings.push_back(
-        Warn(kBootstrapFailures, fmt::format("{:.1f} % of {} resamples could not be fitted and are "
-                                             "missing from the intervals",
-                                             100 * draws.FailedShare(), out.resamples)));
+  for (Warning& warning : WarningsOfResamples(estimate.draws))
+    out.warnings.push_back(std::move(warning));
   double worst = 0, worst_budget = 0;
   for (const BudgetOptimum& b : out.budgets)
     if (b.minimum.ok() && b.share_without_minimum > worst)

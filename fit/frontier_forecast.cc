@@ -70,12 +70,13 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   if (noise.empty()) draws.clear();
   const double level = options.bootstrap.level;
   const std::string method = estimate.Method();
-  forecast.mean_interval = PercentileInterval(mean, level, IntervalKind::kMean, method);
+  const size_t tried = estimate.draws.drawn;
+  forecast.mean_interval = PercentileInterval(mean, tried, level, IntervalKind::kMean, method);
   forecast.interval =
-      PercentileInterval(draws, level, IntervalKind::kPrediction, method + " + residuals");
-  forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, method);
-  forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, method);
-  forecast.joint = JointRegionOf(params, tokens, best, level, method);
+      PercentileInterval(draws, tried, level, IntervalKind::kPrediction, method + " + residuals");
+  forecast.params_interval = PercentileInterval(params, tried, level, IntervalKind::kMean, method);
+  forecast.tokens_interval = PercentileInterval(tokens, tried, level, IntervalKind::kMean, method);
+  forecast.joint = JointRegionOf(params, tokens, best, tried, level, method);
   if (estimate.profile.has_value()) {
     const EffectiveCompute compute = estimate.laws.Effective(bought);
     const double at_lo = estimate.profile->lo.At(compute) * penalty;

@@ -11,12 +11,11 @@ namespace fit {
 
 std::optional<JointRegion> JointRegionOf(const std::vector<double>& params,
                                          const std::vector<double>& tokens,
-                                         const std::vector<double>& loss, double level,
-                                         std::string_view method) {
-  constexpr size_t kFewest = 20;
+                                         const std::vector<double>& loss, size_t tried,
+                                         double level, std::string_view method) {
   constexpr double kFlat = 1e-5;  // an eigenvalue of the correlations below this is no direction
   const size_t n = params.size();
-  if (n < kFewest) return std::nullopt;
+  if (!EnoughResamples(n, tried)) return std::nullopt;
   const std::array<const std::vector<double>*, 3> columns = {&params, &tokens, &loss};
   Eigen::Vector3d mean = Eigen::Vector3d::Zero();
   for (size_t i = 0; i < n; ++i)

@@ -27,10 +27,11 @@ struct JointRegion {
   double params_lo = 0, params_hi = 0, tokens_lo = 0, tokens_hi = 0, loss_lo = 0, loss_hi = 0;
 };
 
-// `method`: what drew them. nullopt with fewer than 20 draws. REQUIRES: equal lengths, values > 0.
+// `method`: what drew them, one draw for each of `tried` resamples that gave one. nullopt where
+// those are not EnoughResamples. REQUIRES: equal lengths, values > 0.
 std::optional<JointRegion> JointRegionOf(const std::vector<double>& params,
                                          const std::vector<double>& tokens,
-                                         const std::vector<double>& loss, double level,
-                                         std::string_view method);
+                                         const std::vector<double>& loss, size_t tried,
+                                         double level, std::string_view method);
 
 }  // namespace fit

@@ -4,12 +4,19 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <string>
+
+#include "fmt/format.h"
 
 namespace fit {
 namespace {
 
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr size_t kFewest = 20;  // values behind an interval, as in bootstrap.h
+bool Enough(const FrontierCurve& curve) {
+  const LawFit& fit = curve.fit();
+  return EnoughResamples(static_cast<size_t>(fit.resamples - fit.resamples_failed),
+                         static_cast<size_t>(fit.resamples));
+}
 
 }  // namespace
 
@@ -19,6 +26,7 @@ double LawPair::LnMultiplier(double ln_flops, size_t resample) const {
 
 MultiplierDraws::MultiplierDraws(std::vector<LawPair> laws) : laws_(std::move(laws)) {
   for (size_t l = 0; l < laws_.size(); ++l) {
+    if (!Enough(*laws_[l].a) || !Enough(*laws_[l].b)) continue;
     const size_t pairs = std::min(laws_[l].a->resamples(), laws_[l].b->resamples());
     for (size_t i = 0; i < pairs; ++i)
       draws_.push_back({l, i, laws_[l].weight / static_cast<double>(pairs)});
@@ -56,6 +64,7 @@ std::vector<double> MultiplierDraws::LnLosses(bool of_a, double ln_flops) const 
 
 std::pair<double, double> MultiplierDraws::Percentiles(const std::vector<double>& values,
                                                        double level) const {
+  constexpr size_t kFewest = 20;
   std::vector<size_t> order;
   double total = 0;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -63,7 +72,7 @@ std::pair<double, double> MultiplierDraws::Percentiles(const std::vector<double>
     order.push_back(i);
     total += draws_[i].weight;
   }
-  if (order.size() < kFewest) return {kNaN, kNaN};
+  if (order.size() < kFewest || total < 0.5) return {kNaN, kNaN};
   std::sort(order.begin(), order.end(), [&](size_t i, size_t j) { return values[i] < values[j]; });
   const auto quantile = [&](double q) {
     double below = 0;
@@ -74,6 +83,14 @@ std::pair<double, double> MultiplierDraws::Percentiles(const std::vector<double>
     return values[order.back()];
   };
   return {quantile((1 - level) / 2), quantile((1 + level) / 2)};
+}
+
+Interval MultiplierDraws::IntervalOf(const std::vector<double>& logs, double level) const {
+  std::string method = fmt::format("{} independent pairs of resamples", size());
+  if (laws_.size() > 1) method += fmt::format(" of {} laws pooled", laws_.size());
+  method += ", stretched to the forecasts' intervals";
+  const auto [lo, hi] = Percentiles(logs, level);
+  return {std::exp(lo), std::exp(hi), level, IntervalKind::kMean, method};
 }
 
 double MultiplierDraws::Covariance(const std::vector<double>& x,
@@ -93,7 +110,8 @@ double MultiplierDraws::Covariance(const std::vector<double>& x,
   return sum / total;
 }
 
-double FirstCrossing(const std::function<double(double)>& f, double lo, double hi) {
+std::vector<SignChange> SignChanges(const std::function<double(double)>& f, double lo, double hi) {
+  std::vector<SignChange> changes;
   const double step = std::log(10) / 8;
   const int steps = std::max(1, static_cast<int>(std::ceil((hi - lo) / step)));
   double left = lo, at_left = f(lo);  // the last x with a sign
@@ -106,11 +124,12 @@ double FirstCrossing(const std::function<double(double)>& f, double lo, double h
         const double middle = (a + b) / 2;
         ((f(middle) < 0) == (at_left < 0) ? a : b) = middle;
       }
-      if (std::isfinite(f(a)) && std::isfinite(f(b))) return (a + b) / 2;
+      if (std::isfinite(f(a)) && std::isfinite(f(b)))
+        changes.push_back({(a + b) / 2, at_right > 0});
     }
     left = right, at_left = at_right;
   }
-  return kNaN;
+  return changes;
 }
 
 }  // namespace fit

@@ -37,8 +37,11 @@ class MultiplierDraws {
   std::vector<double> LnLosses(bool of_a, double ln_flops) const;
 
   // Weighted quantiles (1 - level) / 2 and (1 + level) / 2 of one value a draw; infinite values
-  // count, NaN do not. NaN when fewer than 20 are left.
+  // count, NaN do not. NaN when fewer than 20 are left, or less than half of the weight: the rule
+  // of EnoughResamples, where a law that has too few in either cohort has no draws at all.
   std::pair<double, double> Percentiles(const std::vector<double>& values, double level) const;
+  // exp of the percentiles of `logs`, one value a draw.
+  Interval IntervalOf(const std::vector<double>& logs, double level) const;
   // Weighted covariance over the draws in which both are finite.
   double Covariance(const std::vector<double>& x, const std::vector<double>& y) const;
 
@@ -51,9 +54,14 @@ class MultiplierDraws {
   std::vector<Draw> draws_;
 };
 
-// The lowest x in [lo, hi] at which `f` changes its sign, found on a grid of 8 points a decade and
-// refined; NaN when it does not. Touching 0, being 0, and jumping between infinities are no change
-// of sign.
-double FirstCrossing(const std::function<double(double)>& f, double lo, double hi);
+struct SignChange {
+  double x = 0;
+  bool rises = false;  // from below 0 to above
+};
+
+// Every x in [lo, hi] at which `f` changes its sign, ascending, found on a grid of 8 points a
+// decade and refined: of two changes between neighbours on the grid neither is seen. Touching 0,
+// being 0, and jumping between infinities are no change of sign.
+std::vector<SignChange> SignChanges(const std::function<double(double)>& f, double lo, double hi);
 
 }  // namespace fit

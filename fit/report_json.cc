@@ -1,6 +1,7 @@
 // What a fit found, as the JSON of DESIGN.md section 5.
 #include <cmath>
 
+#include "fit/interval_json.h"
 #include "fit/report.h"
 #include "fit/two_step_report.h"
 
@@ -9,27 +10,11 @@ namespace {
 
 using core::Json;
 
-Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
-Json IntervalJson(const Interval& interval) {
-  return {{"lo", Number(interval.lo)},
-          {"hi", Number(interval.hi)},
-          {"level", interval.level},
-          {"kind", std::string(Name(interval.kind))},
-          {"method", interval.method}};
-}
-
 // With what is estimated: percentiles of refits need not hold it.
-Json IntervalJson(const Interval& interval, double estimate) {
+Json WithEstimate(const Interval& interval, double estimate) {
   Json json = IntervalJson(interval);
   json["estimate_outside_interval"] = IsOutside(estimate, interval);
   return json;
-}
-
-Json WarningsJson(const std::vector<Warning>& warnings) {
-  Json list = Json::array();
-  for (const Warning& w : warnings) list.push_back({{"code", w.code}, {"text", w.text}});
-  return list;
 }
 
 Json BudgetJson(const BudgetOptimum& b) {
@@ -110,7 +95,7 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
   for (const auto& [name, value] : fit.params) params[name] = Number(value);
   for (const auto& [name, interval] : fit.intervals)
     for (const auto& [other, value] : fit.params)
-      if (name == other) intervals[name] = IntervalJson(interval, value);
+      if (name == other) intervals[name] = WithEstimate(interval, value);
   for (const BudgetOptimum& b : fit.budgets) budgets.push_back(BudgetJson(b));
   return {{"law", fit.law},
           {"equation", fit.equation},
@@ -167,12 +152,12 @@ Json ForecastJson(const Forecast& f) {
                                    : Json(nullptr)},
           {"metric", f.metric},
           {"loss", Number(f.loss)},
-          {"interval", IntervalJson(f.interval, f.loss)},
-          {"mean_interval", IntervalJson(f.mean_interval, f.loss)},
+          {"interval", WithEstimate(f.interval, f.loss)},
+          {"mean_interval", WithEstimate(f.mean_interval, f.loss)},
           {"params", f.params > 0 ? Number(f.params) : Json(nullptr)},
           {"tokens", f.tokens > 0 ? Number(f.tokens) : Json(nullptr)},
-          {"params_interval", IntervalJson(f.params_interval, f.params)},
-          {"tokens_interval", IntervalJson(f.tokens_interval, f.tokens)},
+          {"params_interval", WithEstimate(f.params_interval, f.params)},
+          {"tokens_interval", WithEstimate(f.tokens_interval, f.tokens)},
           {"flops_per_param_token",
            f.flops_per_param_token > 0 ? Number(f.flops_per_param_token) : Json(nullptr)},
           {"flops_extrapolated", f.flops_extrapolated},

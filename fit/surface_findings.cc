@@ -57,7 +57,8 @@ void DescribeIntervals(const SurfaceFit& fit, LawFit& out) {
       values.reserve(fit.draws.size());
       for (size_t d = 0; d < fit.draws.size(); ++d)
         values.push_back(fit.law->Report(fit.draws.Row(d))[i].second);
-      Interval interval = PercentileInterval(values, level, IntervalKind::kParameter, fit.Method());
+      Interval interval = PercentileInterval(values, fit.draws.drawn, level,
+                                             IntervalKind::kParameter, fit.Method());
       // A constant that is a coordinate, or its exponential, knows every resample.
       if (known && fit.draws.counted > 0) {
         interval = fit.draws.Percentiles(coordinate, level, IntervalKind::kParameter, fit.Method());
@@ -178,10 +179,8 @@ void WarnOfRuns(const SurfaceFit& fit, LawFit& out) {
     warn(kCollinear, fmt::format("ln N and ln D have correlation {:.4f}: their terms cannot be "
                                  "told apart; vary tokens per parameter",
                                  correlation));
-  if (fit.draws.failed > 0)
-    warn(kBootstrapFailures, fmt::format("{:.1f} % of {} resamples could not be fitted and are "
-                                         "missing from the intervals",
-                                         100 * fit.draws.FailedShare(), out.resamples));
+  for (Warning& warning : WarningsOfResamples(fit.draws))
+    out.warnings.push_back(std::move(warning));
 }
 
 }  // namespace

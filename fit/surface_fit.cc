@@ -122,7 +122,7 @@ void RangeOfAsymptote(SurfaceFit& fit) {
   std::vector<double> asymptotes;
   for (size_t i = 0; i < fit.draws.size(); ++i)
     asymptotes.push_back(fit.law->Asymptote(fit.draws.Row(i)));
-  fit.asymptote = PercentileInterval(asymptotes, fit.options.bootstrap.level,
+  fit.asymptote = PercentileInterval(asymptotes, fit.draws.drawn, fit.options.bootstrap.level,
                                      IntervalKind::kParameter, fit.Method());
   if (fit.profiles[e].has_value()) {
     const ProfileRange& range = *fit.profiles[e];

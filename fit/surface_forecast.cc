@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/units.h"
 #include "fit/asymptote.h"
 #include "fmt/format.h"
 
@@ -39,11 +40,11 @@ void DescribeFlops(const SurfaceFit& fit, Forecast* forecast) {
 }
 
 // A few noise values a resample, so that the tails of heavy-tailed residuals are sampled too.
+size_t NoiseEach(const SurfaceFit& fit) { return fit.draws.size() > 10000 ? 1 : 4; }
 void AddNoise(const SurfaceFit& fit, double loss, size_t resample, double scale,
               std::vector<double>& out) {
-  const int per_resample = fit.draws.size() > 10000 ? 1 : 4;
   core::Rng rng(fit.options.bootstrap.seed, kNoiseStream + resample);
-  for (int k = 0; k < per_resample; ++k)
+  for (size_t k = 0; k < NoiseEach(fit); ++k)
     out.push_back(loss * std::exp(scale * fit.noise[rng.Below(fit.noise.size())]));
 }
 
@@ -109,6 +110,20 @@ void WarnOfEquals(const SurfaceFit& fit, const LossOf& loss_of, Forecast* foreca
                        without > 0 ? fmt::format(", {} of them no optimum", without) : "")));
 }
 
+// Resamples that are fitted and yet have no optimum here.
+void WarnOfMissing(const SurfaceFit& fit, size_t with_optimum, Forecast* forecast) {
+  constexpr double kTolerated = 0.1;
+  if (fit.draws.empty()) return;
+  const double missing =
+      1 - static_cast<double>(with_optimum) / static_cast<double>(fit.draws.size());
+  if (missing <= kTolerated) return;
+  forecast->warnings.push_back(
+      Warn(kBootstrapFailures,
+           fmt::format("at {} {:.0f} % of the resamples that could be fitted have no optimum and "
+                       "are missing from the intervals",
+                       core::FormatFlops(forecast->flops), 100 * missing)));
+}
+
 }  // namespace
 
 Optimum OptimumOf(const SurfaceFit& fit, const std::vector<double>& theta, double flops) {
@@ -151,12 +166,14 @@ std::optional<Forecast> ForecastOf(const SurfaceFit& fit, const RunTarget& targe
   }
   const double level = fit.options.bootstrap.level;
   const std::string method = fit.Method();
-  forecast.mean_interval = PercentileInterval(mean, level, IntervalKind::kMean, method);
-  forecast.interval =
-      PercentileInterval(draws, level, IntervalKind::kPrediction, method + " + residuals");
-  forecast.params_interval = PercentileInterval(params, level, IntervalKind::kMean, method);
-  forecast.tokens_interval = PercentileInterval(tokens, level, IntervalKind::kMean, method);
-  if (!law.in_compute()) forecast.joint = JointRegionOf(params, tokens, best, level, method);
+  const size_t tried = fit.draws.drawn;
+  forecast.mean_interval = PercentileInterval(mean, tried, level, IntervalKind::kMean, method);
+  forecast.interval = PercentileInterval(draws, tried, level, IntervalKind::kPrediction,
+                                         method + " + residuals", NoiseEach(fit));
+  forecast.params_interval = PercentileInterval(params, tried, level, IntervalKind::kMean, method);
+  forecast.tokens_interval = PercentileInterval(tokens, tried, level, IntervalKind::kMean, method);
+  if (!law.in_compute()) forecast.joint = JointRegionOf(params, tokens, best, tried, level, method);
+  WarnOfMissing(fit, mean.size(), &forecast);
   FlatRange(fit, optimum, flops, &forecast);
   WarnOfEquals(fit, loss_of, &forecast);
   if (fit.HasHeldEnds()) {
@@ -186,8 +203,10 @@ TestPoint TestOf(const SurfaceFit& fit, const Observation& run) {
   }
   const double level = fit.options.bootstrap.level;
   const std::string method = fit.Method();
-  Interval mean = PercentileInterval(mean_draws, level, IntervalKind::kMean, method);
-  Interval one = PercentileInterval(draws, level, IntervalKind::kPrediction, method);
+  const size_t tried = fit.draws.drawn;
+  Interval mean = PercentileInterval(mean_draws, tried, level, IntervalKind::kMean, method);
+  Interval one =
+      PercentileInterval(draws, tried, level, IntervalKind::kPrediction, method, NoiseEach(fit));
   double at_E_lo = loss, at_E_hi = loss;
   if (fit.HasHeldEnds()) {
     at_E_lo = law.Value(fit.held[0].data(), x), at_E_hi = law.Value(fit.held[1].data(), x);

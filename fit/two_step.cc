@@ -154,8 +154,8 @@ std::vector<std::pair<std::string, Interval>> TwoStep::Intervals(const Equation&
       values.push_back(equation.Report({theta, theta + step.theta.size()})[i].second);
     }
     intervals.emplace_back(names[i].first,
-                           PercentileInterval(values, bootstrap_.level, IntervalKind::kParameter,
-                                              "bootstrap of runs"));
+                           PercentileInterval(values, draws_.drawn, bootstrap_.level,
+                                              IntervalKind::kParameter, "bootstrap of runs"));
   }
   return intervals;
 }
@@ -181,10 +181,11 @@ HardForecast TwoStep::At(const Inputs& x) const {
     soft_values.push_back(soft);
     values.push_back(std::clamp(hard, 0.0, 1.0));
   }
-  forecast.soft_interval = PercentileInterval(
-      soft_values, bootstrap_.level, IntervalKind::kPrediction, "bootstrap of runs + residuals");
+  forecast.soft_interval =
+      PercentileInterval(soft_values, draws_.drawn, bootstrap_.level, IntervalKind::kPrediction,
+                         "bootstrap of runs + residuals");
   forecast.interval =
-      PercentileInterval(values, bootstrap_.level, IntervalKind::kPrediction,
+      PercentileInterval(values, draws_.drawn, bootstrap_.level, IntervalKind::kPrediction,
                          "bootstrap of runs through both steps + residuals of both");
   forecast.abstains = WhyNot(forecast);
   return forecast;

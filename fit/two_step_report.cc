@@ -3,22 +3,13 @@
 #include <cmath>
 
 #include "core/units.h"
+#include "fit/interval_json.h"
 #include "fmt/format.h"
 
 namespace fit {
 namespace {
 
 using core::Json;
-
-Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
-Json IntervalJson(const Interval& interval) {
-  return {{"lo", Number(interval.lo)},
-          {"hi", Number(interval.hi)},
-          {"level", interval.level},
-          {"kind", std::string(Name(interval.kind))},
-          {"method", interval.method}};
-}
 
 Json StepJson(const TwoStepStep& step) {
   Json params = Json::object(), intervals = Json::object();
@@ -76,7 +67,7 @@ Json TwoStepJson(const TwoStepSummary& summary) {
                {"resamples_failed", summary.resamples_failed},
                {"forecasts", Json::array()},
                {"backtest", Json::array()},
-               {"warnings", Json::array()}};
+               {"warnings", WarningsJson(summary.warnings)}};
   for (const TwoStepForecast& f : summary.forecasts)
     json["forecasts"].push_back(
         {{"budget_flops", f.target.flops},
@@ -97,8 +88,6 @@ Json TwoStepJson(const TwoStepSummary& summary) {
                                 {"max", Number(row.max)},
                                 {"bias", Number(row.bias)},
                                 {"coverage", Number(row.coverage)}});
-  for (const Warning& w : summary.warnings)
-    json["warnings"].push_back({{"code", w.code}, {"text", w.text}});
   return json;
 }
 

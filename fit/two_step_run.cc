@@ -174,10 +174,8 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   };
   add_bounds(*chain.law, fit.soft());
   add_bounds(*chain.curve, fit.hard());
-  if (summary.resamples_failed > 0)
-    summary.warnings.push_back(
-        Warn(kBootstrapFailures, fmt::format("{} of {} resamples could not be fitted",
-                                             summary.resamples_failed, summary.resamples)));
+  for (Warning& warning : WarningsOfResamples(fit.draws()))
+    summary.warnings.push_back(std::move(warning));
   summary.backtest = TwoStepBacktest(observations, runs, request, chosen);
   return summary;
 }

@@ -49,7 +49,7 @@ TEST(BootstrapTest, FailedResamplesAreCountedAndIntervalsNeedEnoughDraws) {
   EXPECT_EQ(draws.failed + static_cast<int>(draws.size()), 100);
   EXPECT_NEAR(draws.FailedShare(), 0.25, 0.12);
   EXPECT_LT(draws.Column(1).size(), draws.Column(0).size());
-  EXPECT_TRUE(std::isnan(PercentileInterval({1, 2, 3}, .9, IntervalKind::kMean, "").lo));
+  EXPECT_TRUE(std::isnan(PercentileInterval({1, 2, 3}, 3, .9, IntervalKind::kMean, "").lo));
 }
 
 // Beyond the rows that are kept, resamples are counted: their percentiles are those of all values.

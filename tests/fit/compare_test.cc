@@ -5,8 +5,10 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 
 #include "fit/compare_report.h"
+#include "fit/forecast.h"
 #include "fit/multiplier_draws.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -80,11 +82,54 @@ TEST(CompareTest, ADifferentExponentShowsAsTrendAndCrossover) {
   EXPECT_EQ(c.crossover.better_above, "B");
 }
 
+// B falls faster to a higher floor: A is better below, B between, A again above.
+TEST(CompareTest, CohortsThatCrossTwiceNameBothCrossings) {
+  PlantedPair pair;
+  pair.noise = 0;
+  pair.cross_at = 5e18;
+  pair.cross_again_at = 1e20;
+  CompareOptions options = Quick({2e18, 2e19, 2e20});
+  options.fit.laws = {"chinchilla"};
+  Comparison c = ComparePair(pair, options);
+  EXPECT_LT(c.multipliers[0].value, 1);
+  EXPECT_GT(c.multipliers[1].value, 1);
+  EXPECT_LT(c.multipliers[2].value, 1);
+  ASSERT_EQ(c.crossover.all.size(), 2u);
+  const auto& [first, second] = std::pair(c.crossover.all[0], c.crossover.all[1]);
+  EXPECT_NEAR(first.flops, 5e18, 2e17);
+  EXPECT_NEAR(second.flops, 1e20, 4e18);
+  EXPECT_EQ(first.better_below + first.better_above, "AB");
+  EXPECT_EQ(second.better_below + second.better_above, "BA");
+  EXPECT_NEAR(first.share, 1, 1e-9);
+  EXPECT_NEAR(second.share, 1, 1e-9);
+  EXPECT_EQ(*c.crossover.flops, first.flops);
+  const core::Json json = CompareJson(c);
+  ASSERT_EQ(json["crossovers"].size(), 2u);
+  EXPECT_EQ(json["crossovers"][0]["flops"], json["crossover"]["flops"]);
+  EXPECT_EQ(json["crossovers"][1]["better_above"], "A");
+  EXPECT_THAT(CompareText(c), HasSubstr("2 crossings between"));
+  EXPECT_THAT(CompareText(c), HasSubstr("B is better up to it, A from there; so in 100 % of"));
+  // With noise the interval is that of the first crossing, though refits may have only the other.
+  pair.noise = 5e-3;
+  c = ComparePair(pair, options, 3);
+  ASSERT_EQ(c.crossover.all.size(), 2u);
+  EXPECT_LT(c.crossover.interval.hi, c.crossover.all[1].flops);
+  for (const Crossing& crossing : c.crossover.all) {
+    EXPECT_GT(crossing.share, 0.3);
+    EXPECT_LT(crossing.share, 1);
+  }
+}
+
 TEST(CompareTest, ACrossingIsAChangeOfSign) {
   const double infinity = std::numeric_limits<double>::infinity();
-  EXPECT_NEAR(FirstCrossing([](double x) { return x - 1; }, 0, 5), 1, 1e-5);
-  EXPECT_NEAR(FirstCrossing([](double x) { return std::clamp(x - 1, 0.0, 1.0) - 0.5; }, 0, 5), 1.5,
-              1e-5);
+  const auto once = SignChanges([](double x) { return std::clamp(x - 1, 0.0, 1.0) - 0.5; }, 0, 5);
+  ASSERT_EQ(once.size(), 1u);
+  EXPECT_NEAR(once[0].x, 1.5, 1e-5);
+  EXPECT_TRUE(once[0].rises);
+  const auto twice = SignChanges([](double x) { return (x - 1) * (4 - x); }, 0, 5);
+  ASSERT_EQ(twice.size(), 2u);
+  EXPECT_NEAR(twice[1].x, 4, 1e-5);
+  EXPECT_FALSE(twice[1].rises);
   const std::function<double(double)> none[] = {
       [](double) { return 0.0; },                        // a thing against itself
       [](double x) { return std::fabs(x - 1); },         // touches
@@ -92,7 +137,7 @@ TEST(CompareTest, ACrossingIsAChangeOfSign) {
       [&](double x) { return x < 1 ? 1 : -infinity; },   // jumps
       [](double x) { return x < 1 ? 1 : std::nan(""); }  // ends
   };
-  for (const auto& f : none) EXPECT_TRUE(std::isnan(FirstCrossing(f, 0, 5)));
+  for (const auto& f : none) EXPECT_TRUE(SignChanges(f, 0, 5).empty());
 }
 
 TEST(CompareTest, EveryIntervalHasLevelKindAndMethodAndReportsSaySo) {
@@ -112,6 +157,25 @@ TEST(CompareTest, EveryIntervalHasLevelKindAndMethodAndReportsSaySo) {
   EXPECT_EQ(json["multipliers"][0]["interval"]["kind"], "mean");
   EXPECT_EQ(json["factors"][0], "recipe");
   EXPECT_THAT(CompareText(c), HasSubstr("compute multiplier"));
+}
+
+TEST(CompareTest, LawsWeighAsInBothCohortsOwnAverages) {
+  PlantedPair pair;
+  pair.noise = 3e-3;
+  const Comparison c = ComparePair(pair, Quick());
+  const auto own = [](const FitSummary& fit) {
+    std::vector<const FittedLaw*> laws;
+    for (const auto& law : fit.laws) laws.push_back(law.get());
+    const auto forecasts = ForecastAt(laws, {fit.largest_flops}, ScaleOf(fit), fit.backtest);
+    EXPECT_EQ(forecasts.at(0).law, "average");
+    return std::map(forecasts[0].weights.begin(), forecasts[0].weights.end());
+  };
+  auto a = own(c.fit_a), b = own(c.fit_b);
+  ASSERT_EQ(c.laws.size(), 2u);
+  const auto both = [&](const std::string& law) { return 1 / (1 / a[law] + 1 / b[law]); };
+  EXPECT_NEAR(c.laws[0].second / c.laws[1].second, both(c.laws[0].first) / both(c.laws[1].first),
+              1e-9);
+  EXPECT_NEAR(c.laws[0].second + c.laws[1].second, 1, 1e-12);
 }
 
 TEST(CompareTest, ALossThatIsNeverReachedIsAnOpenEnd) {

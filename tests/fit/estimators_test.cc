@@ -156,14 +156,14 @@ TEST(JointRegionTest, ItHoldsItsShareAndKnowsTheCorrelation) {
     tokens.push_back(1e20 / params.back());
     loss.push_back(2 * std::exp(.01 * (-.8 * a + .6 * b)));
   }
-  const auto region = JointRegionOf(params, tokens, loss, .9, "draws");
+  const auto region = JointRegionOf(params, tokens, loss, params.size(), .9, "draws");
   ASSERT_TRUE(region.has_value());
   EXPECT_NEAR(region->correlation_nd, -1, 1e-9);
   EXPECT_NEAR(region->correlation_nl, -.8, .02);
   // Two free directions: the 90 % ellipse reaches sqrt(chi2_2(.9)) = 2.146 standard deviations.
   EXPECT_NEAR(std::log(region->params_hi / 1e9), .2146, .012);
   EXPECT_NEAR(std::log(region->loss_lo / 2), -.02146, .0012);
-  EXPECT_FALSE(JointRegionOf({1, 2}, {1, 2}, {1, 2}, .9, "draws").has_value());
+  EXPECT_FALSE(JointRegionOf({1, 2}, {1, 2}, {1, 2}, 2, .9, "draws").has_value());
 }
 
 TEST(FlatRangeTest, ItsEndsCostExactlyWhatWasAllowed) {

@@ -10,9 +10,10 @@
 namespace fit {
 
 struct PlantedPair {
-  double multiplier = 1.3;  // CM at every C, unless one of the next two is set
-  double cross_at = 0;      // > 0: B's exponents are 3 % larger, and the frontiers cross here
-  double floor_of_a = 0;    // added to A's irreducible loss
+  double multiplier = 1.3;    // CM at every C, unless one of the next three is set
+  double cross_at = 0;        // > 0: B's exponents are 3 % larger, and the frontiers cross here
+  double cross_again_at = 0;  // > cross_at: B's exponents are 30 % larger, its floor higher
+  double floor_of_a = 0;      // added to A's irreducible loss
   double noise = 1e-3;
   int points = 8;
 
@@ -25,7 +26,15 @@ struct PlantedPair {
     Planted b = Base();
     // L* = E + K C^-p: scaling A and B by s scales K by s.
     double scale = std::pow(multiplier, -Exponent(b));
-    if (cross_at > 0) {
+    if (cross_again_at > 0) {
+      b.theta[3] *= 1.3;
+      b.theta[4] *= 1.3;
+      const Planted a = PlantedA();
+      scale = (a.Best(cross_at).loss - a.Best(cross_again_at).loss) /
+              (b.Best(cross_at).loss - b.Best(cross_again_at).loss);
+      const double above_floor = scale * (b.Best(cross_at).loss - b.theta[2]);
+      b.theta[2] = a.Best(cross_at).loss - above_floor;
+    } else if (cross_at > 0) {
       b.theta[3] *= 1.03;
       b.theta[4] *= 1.03;
       const double e = b.theta[2];

@@ -1,0 +1,292 @@
+// What a fit says beside its numbers: warnings, what was left out and why, text and JSON.
+#include <cmath>
+#include <set>
+
+#include "fit/fit.h"
+#include "fit/report.h"
+#include "fmt/format.h"
+#include "gmock/gmock.h"
+#include "tests/fit/planted.h"
+#include "tests/fit/quick_fit.h"
+#include "tests/fit/test_data.h"
+
+namespace fit {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ReportTest, EdgeMinimaAreLeftOutAndNamed) {
+  Planted planted;
+  auto runs = planted.Draw();
+  Planted off = planted;
+  off.budgets = {1e21};
+  off.shift = 2.5;  // every size too large
+  for (const Observation& o : off.Draw()) runs.push_back(o);
+  FitOptions options = Quick();
+  options.predict = {1e22};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const LawFit& frontier = FitOf(*summary, "frontier");
+  EXPECT_EQ(frontier.n, 6u);
+  EXPECT_THAT(TextOf(frontier.warnings, kEdgeMinimum), HasSubstr("1e+21"));
+  EXPECT_THAT(TextOf(frontier.warnings, kEdgeMinimum), HasSubstr("smaller"));
+  // And beside every number that hangs on it, the primary one first.
+  ASSERT_TRUE(summary->predictions[0].primary);
+  EXPECT_THAT(
+      TextOf(summary->predictions[0].warnings, kBudgetsLeftOut),
+      testing::AllOf(HasSubstr("1 of 7 budgets"), HasSubstr("1e+21; the largest it keeps is")));
+}
+
+TEST(ReportTest, ConstantTokensPerParameterIsCalledCollinear) {
+  Planted planted;
+  planted.points = 1;
+  planted.noise = 0.001;
+  planted.budgets = {1e18, 2e18, 4e18, 8e18, 1.6e19, 3e19, 6e19, 1e20, 2e20, 4e20};
+  FitOptions options = Quick();
+  options.laws = {"chinchilla"};
+  const auto summary = RunFit(planted.Draw(), options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_TRUE(Has(summary->fits[0].warnings, kCollinear));
+  ASSERT_FALSE(summary->predictions.empty());
+  EXPECT_TRUE(Has(summary->predictions[0].warnings, kCollinear));  // the forecast carries it too
+}
+
+TEST(ReportTest, ClampedPointsAreReportedWithTheirEffect) {
+  auto runs = Planted().Draw();
+  for (Observation& o : runs)
+    if (o.flops == 3e20) {
+      o.clamps = {"lr"};
+      o.loss *= 1.01;
+    }
+  const auto summary = RunFit(runs, Quick());
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const std::string text = TextOf(summary->warnings, kClampedPoints);
+  EXPECT_THAT(text, HasSubstr("8 of 48"));
+  EXPECT_THAT(text, HasSubstr("lr"));
+  // Without the clamped points the planted truth comes back.
+  EXPECT_THAT(text, HasSubstr(fmt::format("without them chinchilla at 1e+22 is {:.4f}",
+                                          Planted().Best(1e22).loss)));
+}
+
+// The smallest budget follows another law; leaving it out gives the planted truth back, and the
+// report says by how much everything moves.
+TEST(ReportTest, TheEffectOfTheSmallestBudgetAndOfTheNConventionIsReported) {
+  auto runs = Planted().Draw();
+  for (Observation& o : runs) {
+    if (o.flops == 1e18) o.loss *= 1.02;
+    o.params_no_embedding = o.params * 0.8;
+  }
+  FitOptions options = Quick();
+  options.laws = {"chinchilla"};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  ASSERT_EQ(summary->sensitivities.size(), 2u);
+  const Sensitivity& smallest = summary->sensitivities[0];
+  EXPECT_EQ(smallest.change, "without the smallest budget 1e+18 (8 runs)");
+  EXPECT_NEAR(smallest.loss / Planted().Best(1e22).loss, 1, 1e-8);
+  EXPECT_NEAR(ByName(smallest.exponents).at("alpha"), .3478, 1e-7);
+  EXPECT_GT(std::fabs(ByName(smallest.exponents_before).at("alpha") - .3478), 1e-3);
+  EXPECT_EQ(summary->sensitivities[1].change, "with N without embeddings");
+  EXPECT_THAT(FitText(*summary),
+              HasSubstr("without the smallest budget 1e+18 (8 runs), chinchilla: "));
+}
+
+TEST(ReportTest, MixedCohortIsRefusedOrMarkedEverywhere) {
+  auto runs = Planted().Draw();
+  runs[0].cohort["metric"] = "other";
+  EXPECT_EQ(RunFit(runs, Quick()).status().code(), absl::StatusCode::kFailedPrecondition);
+  FitOptions options = Quick();
+  options.allow_mixed = {"metric"};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_TRUE(Has(summary->warnings, kMixedCohort));
+  for (const Forecast& f : summary->predictions) EXPECT_TRUE(Has(f.warnings, kMixedCohort));
+}
+
+TEST(ReportTest, ExclusionsAreNeverHidden) {
+  auto runs = Planted().Draw();
+  runs.push_back(runs[0]);
+  const auto summary = RunFit(runs, Quick(), {{"not selected by --where a=b", 7}});
+  ASSERT_TRUE(summary.ok());
+  EXPECT_EQ(summary->observations, 48u);
+  ASSERT_EQ(summary->excluded.size(), 2u);
+  EXPECT_THAT(FitText(*summary), HasSubstr("7 rows left out: not selected by --where a=b"));
+}
+
+TEST(ReportTest, FlopConventionThatDoesNotHoldIsNamed) {
+  auto runs = Planted().Draw();
+  for (Observation& o : runs) o.flops = o.budget_flops *= 1.4;
+  FitOptions options = Quick();
+  options.learn_flops = false;
+  EXPECT_THAT(TextOf(RunFit(runs, options)->warnings, kFlopConvention), HasSubstr("40 %"));
+  options.law.flops = ProportionalFlops(8.4);
+  EXPECT_FALSE(Has(RunFit(runs, options)->warnings, kFlopConvention));
+  const auto learned = RunFit(runs, Quick());
+  EXPECT_FALSE(Has(learned->warnings, kFlopConvention));
+  EXPECT_NEAR(learned->flops.limit, 8.4, 1e-9);
+  EXPECT_THAT(FitText(*learned), HasSubstr("C / (N D) of the runs: 8.4 at every size"));
+  for (Observation& o : runs) o.flops *= std::exp(.2 * std::sin(1e3 * std::log(o.params)));
+  EXPECT_TRUE(Has(RunFit(runs, Quick())->warnings, kFlopConvention)) << "C is no function of N, D";
+}
+
+// Estimates need not lie among their own resamples; a report says so.
+TEST(ReportTest, EstimatesOutsideTheirIntervalAreRemarked) {
+  EXPECT_TRUE(IsOutside(2, {0, 1}));
+  EXPECT_FALSE(IsOutside(.5, {0, 1}));
+  EXPECT_FALSE(IsOutside(.5, {std::nan(""), std::nan("")}));
+  const auto summary = RunFit(Planted{.noise = .003}.Draw(), Quick());
+  ASSERT_TRUE(summary.ok());
+  const core::Json json = FitJson(*summary);
+  for (size_t i = 0; i < summary->fits.size(); ++i) {
+    bool any = false;
+    for (const auto& [name, interval] : json["fits"][i]["intervals"].items())
+      any = any || interval["estimate_outside_interval"].get<bool>();
+    EXPECT_EQ(any, Has(summary->fits[i].warnings, kEstimateOutside));
+  }
+  EXPECT_FALSE(json["predictions"][0]["interval"]["estimate_outside_interval"].get<bool>());
+  for (const auto& prediction : json["predictions"]) {
+    if (prediction["joint"].is_null()) continue;
+    EXPECT_EQ(prediction["joint"]["kind"], "mean");
+    EXPECT_EQ(prediction["joint"]["level"], .9);
+    EXPECT_FALSE(prediction["joint"]["method"].get<std::string>().empty());
+  }
+}
+
+TEST(ReportTest, LawsLeftOutOfTheAverageAreNamedWithTheReason) {
+  FitOptions options = Quick();
+  options.laws = {"default", "overtrain", "kaplan"};
+  const auto summary = RunFit(Planted{.noise = .002}.Draw(), options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const Forecast& primary = summary->predictions[0];
+  ASSERT_EQ(primary.law, "average");
+  std::set<std::string> named;
+  for (const auto& [law, weight] : primary.weights) named.insert(law);
+  for (const auto& [law, why] : primary.left_out) {
+    EXPECT_FALSE(why.empty()) << law;
+    EXPECT_TRUE(named.insert(law).second) << law;
+    EXPECT_THAT(FitText(*summary), HasSubstr("without " + law + ": "));
+  }
+  EXPECT_FALSE(primary.left_out.empty());
+  for (const LawFit& fit : summary->fits)
+    EXPECT_TRUE(fit.law == "isoflop" || named.count(fit.law) > 0) << fit.law;
+}
+
+// The numbers that matter stand before the tables.
+TEST(ReportTest, PrimaryForecastStandsBeforeTheLaws) {
+  const auto summary = RunFit(Planted{.noise = .002}.Draw(), Quick());
+  ASSERT_TRUE(summary.ok());
+  const std::string text = FitText(*summary);
+  const size_t primary = text.find("(primary)");
+  ASSERT_NE(primary, std::string::npos);
+  EXPECT_LT(primary, text.find("objective"));
+  EXPECT_GT(text.rfind("\nforecast at"), text.rfind("objective"));
+}
+
+TEST(ReportTest, JsonHasThePromisedFields) {
+  Planted planted;
+  planted.noise = 0.002;
+  FitOptions options = Quick();
+  options.backtest = true;
+  options.backtest_options.resamples = 25;
+  const auto summary = RunFit(planted.Draw(), options);
+  ASSERT_TRUE(summary.ok());
+  const auto parsed = core::ParseJson(FitJson(*summary).dump(), "fit");
+  ASSERT_TRUE(parsed.ok());
+  for (const char* key : {"law", "loss", "delta", "params", "objective", "n", "starts",
+                          "starts_at_best", "intervals", "cohort", "warnings", "elapsed_s"})
+    EXPECT_TRUE((*parsed)["fits"][2].contains(key)) << key;
+  for (const char* key : {"law", "budget_flops", "metric", "loss", "interval", "params", "tokens",
+                          "reach", "leverage", "asymptote"})
+    EXPECT_TRUE((*parsed)["predictions"][0].contains(key)) << key;
+  for (const char* key : {"E_lo", "E_hi", "loss_at_E_lo", "loss_at_E_hi"})
+    EXPECT_TRUE((*parsed)["predictions"][0]["asymptote"].contains(key)) << key;
+  for (const char* key :
+       {"law", "cut_flops", "n_train", "n_test", "rms_rel", "max_rel", "bias_rel", "coverage"})
+    EXPECT_TRUE((*parsed)["backtest"][0].contains(key)) << key;
+  const auto& interval = (*parsed)["fits"][2]["intervals"]["alpha"];
+  EXPECT_EQ(interval["kind"], "parameter");
+  EXPECT_EQ(interval["level"], 0.9);
+  EXPECT_LT(interval["lo"], interval["hi"]);
+  EXPECT_EQ((*parsed)["predictions"][0]["interval"]["kind"], "prediction");
+}
+
+TEST(ReportTest, EveryIntervalOfTheTextHasLevelAndKindAndThereIsOneRangeOfE) {
+  Planted planted;
+  planted.noise = 0.003;
+  FitOptions options = Quick();
+  options.predict = {3e23};
+  options.law.bootstrap.level = 0.8;
+  const auto summary = RunFit(planted.Draw(), options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const std::string text = FitText(*summary);
+  EXPECT_THAT(text, HasSubstr("80 % prediction interval"));
+  EXPECT_THAT(text, HasSubstr("an average run: 80 % mean interval"));
+  EXPECT_THAT(text, HasSubstr("; D* "));
+  EXPECT_THAT(text, HasSubstr("in brackets 80 % mean intervals (residual bootstrap"));
+  EXPECT_THAT(text, HasSubstr("80 % parameter interval"));
+  for (const Forecast& f : summary->predictions) {
+    ASSERT_TRUE(f.asymptote.has_value()) << f.law;
+    if (f.law == "average") continue;
+    bool found = false;
+    for (const auto& [name, interval] : FitOf(*summary, f.law).intervals)
+      if (name == "E") {
+        found = true;
+        EXPECT_EQ(interval.lo, f.asymptote->E.lo) << f.law;
+        EXPECT_EQ(interval.hi, f.asymptote->E.hi) << f.law;
+        EXPECT_EQ(interval.method, f.asymptote->E.method);
+      }
+    EXPECT_TRUE(found) << f.law;
+  }
+  options.law.bootstrap.resamples = 0;
+  EXPECT_THAT(FitText(*RunFit(planted.Draw(), options)), HasSubstr("no 80 % prediction interval"));
+}
+
+// Where the range of E decides, it decides about the mean; a run scatters beyond it.
+TEST(ReportTest, APredictionIntervalReachesBeyondTheMeanIntervalOnBothSides) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Planted planted;
+    planted.noise = 0.004;
+    planted.budgets = {1e18, 3e18, 1e19, 3e19};
+    FitOptions options = Quick();
+    options.predict = {1e20, 1e24};
+    const auto summary = RunFit(planted.Draw(seed), options);
+    ASSERT_TRUE(summary.ok()) << summary.status();
+    for (const Forecast& f : summary->predictions) {
+      EXPECT_LT(f.interval.lo, f.mean_interval.lo) << f.law << " " << f.flops;
+      EXPECT_GT(f.interval.hi, f.mean_interval.hi) << f.law << " " << f.flops;
+    }
+  }
+}
+
+TEST(ReportTest, TargetsOutsideTheFittedBudgetsAreNamedOnBothSides) {
+  FitOptions options = Quick();
+  options.predict = {1e17, 1e19, 1e22};
+  const auto summary = RunFit(Planted().Draw(), options);
+  ASSERT_TRUE(summary.ok());
+  for (const Forecast& f : summary->predictions) {
+    const std::string text = TextOf(f.warnings, kOutsideRange);
+    if (f.flops == 1e17) {
+      EXPECT_THAT(text, HasSubstr("below the smallest fitted budget 1e+18, by a factor of 10"));
+    } else if (f.flops == 1e19) {
+      EXPECT_EQ(text, "");
+    } else {
+      EXPECT_THAT(text, HasSubstr("33.3 times the largest"));
+    }
+  }
+}
+
+TEST(ReportTest, TextShowsEveryWarningOfEveryNumber) {
+  auto runs = Planted().Draw();
+  runs[3].clamps = {"batch"};
+  const auto summary = RunFit(runs, Quick());
+  ASSERT_TRUE(summary.ok());
+  const std::string text = FitText(*summary);
+  for (const Forecast& f : summary->predictions)
+    for (const Warning& w : f.warnings) EXPECT_THAT(text, HasSubstr(w.text));
+  for (const LawFit& fit : summary->fits)
+    for (const Warning& w : fit.warnings) EXPECT_THAT(text, HasSubstr(w.text));
+  EXPECT_THAT(text, HasSubstr("clamped-points"));
+}
+
+}  // namespace
+}  // namespace fit
