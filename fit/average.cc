@@ -267,12 +267,6 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
   return averages;
 }
 
-double StackingWeight(const std::vector<RollingForecasts>& known) {
-  constexpr double kFloor = 0.003, kUnknown = 0.01;
-  const Errors errors = ErrorsOf(known);
-  return 1 / (kFloor * kFloor + (errors.count > 0 ? errors.mean_square : kUnknown * kUnknown));
-}
-
 Selection SelectedBy(const std::vector<Candidate>& candidates) {
   constexpr int kEnough = 4;
   for (const Candidate& candidate : candidates)

@@ -83,13 +83,9 @@ enum class Selection { kHeldOut, kAicc };
 Selection SelectedBy(const std::vector<Candidate>& candidates);
 
 // What the average would have forecast at every cut at which two or more of `laws` did, or one with
-// a profile average: the best run of each later budget, with the weights and the widening known at
+// a profile average: the judged run of each later budget, with the weights and the widening known at
 // that cut. Rows of law "average".
 std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
                                          const std::vector<std::string>& laws, double level);
-
-// Weight of a law's own forecasts where laws are pooled without intervals (compare.h): inverse mean
-// square of their known errors, on top of 0.3 %. With none, that of a law which errs by 1 %.
-double StackingWeight(const std::vector<RollingForecasts>& known);
 
 }  // namespace fit
