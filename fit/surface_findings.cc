@@ -179,6 +179,14 @@ void WarnOfRuns(const SurfaceFit& fit, LawFit& out) {
     warn(kCollinear, fmt::format("ln N and ln D have correlation {:.4f}: their terms cannot be "
                                  "told apart; vary tokens per parameter",
                                  correlation));
+  if (fit.case_resamples_failed > 0)
+    warn(kBootstrapFailures,
+         fmt::format("{} of {} case resamples hold too few different runs for {} parameters: "
+                     "residuals are resampled instead, widened by Student's t with {} degree{} of "
+                     "freedom",
+                     fit.case_resamples_failed, fit.options.bootstrap.resamples, fit.free,
+                     fit.points.size() - static_cast<size_t>(fit.free),
+                     fit.points.size() == static_cast<size_t>(fit.free) + 1 ? "" : "s"));
   for (Warning& warning : WarningsOfResamples(fit.draws))
     out.warnings.push_back(std::move(warning));
 }

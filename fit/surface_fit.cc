@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fit/stats.h"
+
 namespace fit {
 namespace {
 
@@ -77,8 +79,19 @@ void ProfileAndCheck(SurfaceFit& fit) {
   Profile(fit);
 }
 
-void Bootstrap(SurfaceFit& fit, const std::vector<Observation>& observations,
-               const std::vector<std::vector<double>>& starts) {
+// ln L - ln Lhat, widened for the parameters that the residuals paid for.
+void CollectNoise(SurfaceFit& fit) {
+  const auto n = static_cast<double>(fit.points.size());
+  const double widen = n > fit.free ? std::sqrt(n / (n - fit.free)) : 1;
+  for (size_t i = 0; i < fit.points.size(); ++i) {
+    const FitPoint& p = fit.points[i];
+    const double residual = p.log_y - std::log(fit.law->Value(fit.theta.data(), p.x));
+    fit.noise.push_back(residual * widen / fit.NoiseScale(fit.flops[i]));
+  }
+}
+
+BootstrapDraws ResampleCases(const SurfaceFit& fit, const std::vector<Observation>& observations,
+                             const std::vector<std::vector<double>>& warm) {
   std::vector<size_t> cluster(fit.points.size());
   size_t clusters = fit.points.size();
   for (size_t i = 0; i < cluster.size(); ++i) cluster[i] = i;
@@ -88,9 +101,7 @@ void Bootstrap(SurfaceFit& fit, const std::vector<Observation>& observations,
     for (size_t g = 0; g < clusters; ++g)
       for (const size_t i : groups.groups[g].members) cluster[i] = g;
   }
-  std::vector<std::vector<double>> warm = {fit.theta};
-  for (size_t i = 0; i < starts.size() && i < 2; ++i) warm.push_back(starts[i]);
-  fit.draws = RunBootstrap(
+  return RunBootstrap(
       fit.options.bootstrap, fit.box.size(), [&](core::Rng& rng, int, std::vector<double>& row) {
         std::vector<double> weights = ClusterWeights(rng, cluster, clusters);
         // A resample with fewer different runs than parameters determines nothing.
@@ -103,15 +114,38 @@ void Bootstrap(SurfaceFit& fit, const std::vector<Observation>& observations,
       });
 }
 
-void CollectNoise(SurfaceFit& fit) {
-  // ln L - ln Lhat, widened for the parameters that the residuals paid for.
-  const auto n = static_cast<double>(fit.points.size());
-  const double widen = n > fit.free ? std::sqrt(n / (n - fit.free)) : 1;
-  for (size_t i = 0; i < fit.points.size(); ++i) {
-    const FitPoint& p = fit.points[i];
-    const double residual = p.log_y - std::log(fit.law->Value(fit.theta.data(), p.x));
-    fit.noise.push_back(residual * widen / fit.NoiseScale(fit.flops[i]));
-  }
+BootstrapDraws ResampleResiduals(const SurfaceFit& fit,
+                                 const std::vector<std::vector<double>>& warm) {
+  return RunBootstrap(
+      fit.options.bootstrap, fit.box.size(), [&](core::Rng& rng, int, std::vector<double>& row) {
+        std::vector<FitPoint> points = fit.points;
+        for (size_t i = 0; i < points.size(); ++i) {
+          FitPoint& p = points[i];
+          p.y = fit.law->Value(fit.theta.data(), p.x) *
+                std::exp(fit.noise[rng.Below(fit.noise.size())] * fit.NoiseScale(fit.flops[i]));
+          p.log_y = std::log(p.y);
+        }
+        row = Refit(*fit.law, points, fit.weights, fit.options.loss, warm, &fit.box);
+        return !row.empty();
+      });
+}
+
+// Where runs are so few that most case resamples hold fewer of them than the law has parameters,
+// every run is kept and its noise is redrawn. Residuals of so few degrees of freedom say little of
+// the scatter: they grow by what Student's t has over the normal law at the level.
+void Bootstrap(SurfaceFit& fit, const std::vector<Observation>& observations,
+               const std::vector<std::vector<double>>& starts) {
+  std::vector<std::vector<double>> warm = {fit.theta};
+  for (size_t i = 0; i < starts.size() && i < 2; ++i) warm.push_back(starts[i]);
+  fit.draws = ResampleCases(fit, observations, warm);
+  const int left = static_cast<int>(fit.points.size()) - fit.free;
+  if (fit.draws.drawn == 0 || EnoughResamples(fit.draws.size(), fit.draws.drawn) || left < 1)
+    return;
+  const double level = fit.options.bootstrap.level;
+  const double normal = StudentTwoSided(level, 1e6);
+  for (double& r : fit.noise) r *= StudentTwoSided(level, left) / normal;
+  fit.case_resamples_failed = fit.draws.failed;
+  fit.draws = ResampleResiduals(fit, warm);
 }
 
 // The one range of E: what the resamples show, united with what fits as well; and the law
@@ -149,6 +183,7 @@ bool SurfaceFit::HasFreeAsymptote() const {
 }
 
 std::string SurfaceFit::Method() const {
+  if (case_resamples_failed > 0) return "residual bootstrap";
   return options.cluster_by_budget ? "bootstrap of budgets" : "case bootstrap";
 }
 
@@ -180,8 +215,8 @@ std::optional<SurfaceFit> FitSurface(const SurfaceLaw& law, const LawOptions& op
   ProfileAndCheck(fit);
   fit.theta = fit.best.theta;
   fit.first_start = starts[0];
-  Bootstrap(fit, observations, starts);
   CollectNoise(fit);
+  Bootstrap(fit, observations, starts);
   RangeOfAsymptote(fit);
   return fit;
 }

@@ -28,6 +28,7 @@ struct SurfaceFit {
   EquationFit best;
   std::vector<double> theta;  // best's
   BootstrapDraws draws;
+  int case_resamples_failed = 0;  // > 0: so many that `draws` are of residuals instead
   std::vector<std::optional<ProfileRange>> profiles;  // by coordinate
   Interval asymptote;                                 // of a free E; NaN ends: unknown
   std::vector<std::vector<double>> held;              // theta refitted with E at its ends
@@ -47,8 +48,8 @@ struct SurfaceFit {
 std::vector<FitPoint> PointsOf(const SurfaceLaw& law, const std::vector<Observation>& observations);
 
 // Multistart fit, profiles, case bootstrap by run or by budget (every resample refitted to its own
-// optimum, from the point estimate and two of the grid's best cells), range of E. nullopt when no
-// start has a finite objective. Deterministic. REQUIRES: valid observations, not empty.
+// optimum, from the point estimate and two of the grid's best cells), residual bootstrap where the
+// runs are too few for that, range of E. nullopt when no start has a finite objective. Deterministic. REQUIRES: valid observations, not empty.
 std::optional<SurfaceFit> FitSurface(const SurfaceLaw& law, const LawOptions& options,
                                      const std::vector<Observation>& observations);
 
