@@ -98,15 +98,14 @@ void CoverAsymptote(double loss, const Interval& ends, Interval* mean, Interval*
 }
 
 std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
-                                 const std::vector<std::vector<RollingForecasts>>& known,
-                                 double level) {
+                                 const std::vector<std::vector<RollingForecasts>>& known) {
   SWEEP_CHECK(laws.size() == known.size());
-  const double quantile = StudentTwoSided(level, 4);
+  const double quantile = StudentTwoSided(kWeighingLevel, 4);
   // By cut and target: what every law said there.
   std::map<int64_t, std::map<size_t, std::vector<double>>> densities;
   constexpr double kSameCut = 1e6;
   for (size_t l = 0; l < laws.size(); ++l) {
-    const Calibration blank = CalibrationOf(laws[l], IsAveraged(known[l]), {}, level);
+    const Calibration blank = CalibrationOf(laws[l], IsAveraged(known[l]), {}, kWeighingLevel);
     for (const RollingForecasts& cut : ProfileAverages(known[l]))
       for (const TestPoint& test : cut) {
         const double density = LogDensity(test, blank, quantile);
@@ -178,27 +177,54 @@ MixturePart Mixture(const std::vector<MixturePart>& parts, double level) {
   return mixture;
 }
 
-MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level) {
-  std::vector<MixturePart> runs, means;
+namespace {
+
+// A member of an average, with its calibrated intervals.
+struct Member {
+  TestPoint test;
+  Interval run, mean;
+};
+
+Member MemberOf(const AveragedLaw& law, double level) {
+  const bool averaged = law.test.averaged != nullptr;
+  const Calibration calibration = CalibrationOf(
+      law.law, averaged, averaged ? ProfileAverages(law.known) : law.known, level);
+  Member member;
+  member.test = ProfileAverageOf(law.test);
+  const TestPoint& test = member.test;
+  member.run.lo = test.lo, member.run.hi = test.hi;
+  member.mean.lo = test.mean_lo, member.mean.hi = test.mean_hi;
+  calibration.Apply(test.predicted, test.reach, &member.run);
+  calibration.Apply(test.predicted, test.reach, &member.mean);
+  return member;
+}
+
+}  // namespace
+
+std::vector<double> WeightsOf(const std::vector<AveragedLaw>& laws) {
   std::vector<std::string> names;
   std::vector<std::vector<RollingForecasts>> known;
   for (const AveragedLaw& law : laws) names.push_back(law.law), known.push_back(law.known);
-  const std::vector<double> scores = ScoreWeights(names, known, level);
+  std::vector<double> weights = ScoreWeights(names, known);
+  for (size_t l = 0; l < laws.size(); ++l) {
+    const Member member = MemberOf(laws[l], kWeighingLevel);
+    weights[l] *= PrecisionWeight(member.test.predicted, member.run.lo, member.run.hi);
+  }
+  return weights;
+}
+
+MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, const std::vector<double>& weights,
+                           double level) {
+  SWEEP_CHECK(laws.size() == weights.size());
+  std::vector<MixturePart> runs, means;
   double total = 0, log_lo = 0, log_hi = 0;
   for (size_t l = 0; l < laws.size(); ++l) {
-    const TestPoint test = ProfileAverageOf(laws[l].test);
-    const bool averaged = laws[l].test.averaged != nullptr;
-    const Calibration calibration =
-        CalibrationOf(names[l], averaged, averaged ? ProfileAverages(known[l]) : known[l], level);
-    Interval run{test.lo, test.hi}, mean{test.mean_lo, test.mean_hi};
-    calibration.Apply(test.predicted, test.reach, &run);
-    calibration.Apply(test.predicted, test.reach, &mean);
-    const double weight = scores[l] * PrecisionWeight(test.predicted, run.lo, run.hi);
-    runs.push_back({weight, test.predicted, run.lo, run.hi});
-    means.push_back({weight, test.predicted, mean.lo, mean.hi});
-    total += weight;
-    log_lo += weight * std::log(test.at_E_lo);
-    log_hi += weight * std::log(test.at_E_hi);
+    const Member member = MemberOf(laws[l], level);
+    runs.push_back({weights[l], member.test.predicted, member.run.lo, member.run.hi});
+    means.push_back({weights[l], member.test.predicted, member.mean.lo, member.mean.hi});
+    total += weights[l];
+    log_lo += weights[l] * std::log(member.test.at_E_lo);
+    log_hi += weights[l] * std::log(member.test.at_E_hi);
   }
   MixturePart mixture = Mixture(runs, level);
   if (!std::isfinite(mixture.lo)) return mixture;
@@ -211,7 +237,27 @@ MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level) {
   return mixture;
 }
 
+namespace {
+
+// What `chosen` laws forecast at `cut`, by the run.
+std::map<size_t, std::vector<AveragedLaw>> ByTarget(const std::vector<BacktestRow>& rows,
+                                                    const std::vector<std::string>& chosen,
+                                                    double cut) {
+  std::map<size_t, std::vector<AveragedLaw>> by_target;
+  for (const BacktestRow& row : rows) {
+    if (row.cut_flops != cut || std::find(chosen.begin(), chosen.end(), row.law) == chosen.end())
+      continue;
+    const std::vector<RollingForecasts> known = KnownAt(rows, row.law, cut);
+    for (const TestPoint& test : row.judged)
+      by_target[test.target].push_back({row.law, test, known});
+  }
+  return by_target;
+}
+
+}  // namespace
+
 std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
+                                         const std::vector<BacktestRow>& weighed,
                                          const std::vector<std::string>& laws, double level) {
   std::map<double, std::vector<const BacktestRow*>> cuts;
   for (const BacktestRow& row : rows)
@@ -237,13 +283,10 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
     std::vector<double> errors;
     size_t inside = 0;
     bool intervals = true;
-    std::map<size_t, std::vector<AveragedLaw>> by_target;
-    for (const BacktestRow* member : members)
-      for (const TestPoint& test : member->judged)
-        by_target[test.target].push_back({member->law, test, KnownAt(rows, member->law, cut)});
-    for (const auto& [index, parts] : by_target) {
+    auto weighed_parts = ByTarget(weighed, average.chosen, cut);
+    for (const auto& [index, parts] : ByTarget(rows, average.chosen, cut)) {
       const TestPoint& target = parts[0].test;
-      const MixturePart mixture = AverageOfTests(parts, level);
+      const MixturePart mixture = AverageOfTests(parts, WeightsOf(weighed_parts[index]), level);
       errors.push_back(mixture.loss / target.actual - 1);
       average.max_rel = std::max(average.max_rel, std::fabs(errors.back()));
       average.reach = std::max(average.reach, target.reach);
@@ -265,6 +308,10 @@ std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
     averages.push_back(std::move(average));
   }
   return averages;
+}
+
+double HeldOutError(const Candidate& candidate) {
+  return std::sqrt(ErrorsOf(candidate.known).mean_square);
 }
 
 Selection SelectedBy(const std::vector<Candidate>& candidates) {

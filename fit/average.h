@@ -6,6 +6,7 @@
 //            laws of the average made; cuts closer than a factor of 2 in C share most of their
 //            runs and count as one such factor does
 //   w_l      half-width of l's own calibrated interval: who says that it does not know counts less
+// Both at kWeighingLevel, whatever level is asked for: the forecast is one, its intervals are many.
 //   forecast = exp(sum weight_l ln L_l)
 //   interval = quantiles of the mixture of the laws' predictive distributions, each a two-piece
 //   normal
@@ -25,6 +26,8 @@
 
 namespace fit {
 
+constexpr double kWeighingLevel = 0.9;
+
 struct MixturePart {
   double weight = 1;  // > 0, any scale
   double loss = 0, lo = 0, hi = 0;
@@ -38,24 +41,29 @@ MixturePart Mixture(const std::vector<MixturePart>& parts, double level);
 // `known` as an average sees it: of laws that have one, the profile's average.
 std::vector<RollingForecasts> ProfileAverages(const std::vector<RollingForecasts>& known);
 
-// What an average says of one run that its laws forecast, each calibrated with what is `known` of
-// it: the mixture, whose interval covers that of the mixture's mean and the range over which the
-// laws' asymptotes move it. REQUIRES: not empty.
+// A law's forecast of one run, and what is `known` of the law by then.
 struct AveragedLaw {
   std::string law;
   TestPoint test;
   std::vector<RollingForecasts> known;
 };
-MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, double level);
+
+// exp(S_l) / w_l^2 of every law, with intervals of kWeighingLevel.
+std::vector<double> WeightsOf(const std::vector<AveragedLaw>& laws);
+
+// What an average says of one run that its laws forecast, each calibrated with what is known of
+// it: the mixture, whose interval covers that of the mixture's mean and the range over which the
+// laws' asymptotes move it. REQUIRES: not empty, a weight each.
+MixturePart AverageOfTests(const std::vector<AveragedLaw>& laws, const std::vector<double>& weights,
+                           double level);
 
 // Makes `mean` cover `ends`, which is where the asymptote moves the forecast, and `run` reach as
 // far beyond that as runs scatter: where `run` lay beyond `mean`, that in squares. NaN `run`s stay.
 void CoverAsymptote(double loss, const Interval& ends, Interval* mean, Interval* run);
 
-// exp(S_l) of every law, the largest 1. REQUIRES: sizes equal.
+// exp(S_l) of every law, the largest 1. REQUIRES: sizes equal; intervals of kWeighingLevel.
 std::vector<double> ScoreWeights(const std::vector<std::string>& laws,
-                                 const std::vector<std::vector<RollingForecasts>>& known,
-                                 double level);
+                                 const std::vector<std::vector<RollingForecasts>>& known);
 
 // The weight of a law whose calibrated interval, in ln L, reaches from lo to hi about `loss`.
 double PrecisionWeight(double loss, double lo, double hi);
@@ -78,14 +86,18 @@ struct Candidate {
 // result.
 std::vector<std::string> SelectLaws(const std::vector<Candidate>& candidates);
 
+// Root mean square of what is known of its errors, in ln L; 0 where nothing is.
+double HeldOutError(const Candidate& candidate);
+
 // By what SelectLaws tells surfaces apart.
 enum class Selection { kHeldOut, kAicc };
 Selection SelectedBy(const std::vector<Candidate>& candidates);
 
 // What the average would have forecast at every cut at which two or more of `laws` did, or one with
 // a profile average: the judged run of each later budget, with the weights and the widening known at
-// that cut. Rows of law "average".
+// that cut. `weighed`: the same rows with intervals of kWeighingLevel. Rows of law "average".
 std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
+                                         const std::vector<BacktestRow>& weighed,
                                          const std::vector<std::string>& laws, double level);
 
 }  // namespace fit

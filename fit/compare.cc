@@ -34,10 +34,10 @@ std::vector<const FittedLaw*> Views(const FitSummary& summary) {
 // Of the laws in the cohort's own average, as `fit` forecasts its largest fitted budget with it;
 // empty where there is no average.
 std::map<std::string, double> OwnWeights(const FitSummary& summary) {
-  for (const Forecast& forecast :
-       ForecastAt(Views(summary), {summary.largest_flops}, ScaleOf(summary), summary.backtest))
-    if (forecast.law == "average") return {forecast.weights.begin(), forecast.weights.end()};
-  return {};
+  std::map<std::string, double> weights;
+  for (const Forecast& forecast : ForecastsOf(summary, {summary.largest_flops}))
+    for (const AverageMember& member : forecast.members) weights[member.law] = member.weight;
+  return weights;
 }
 
 const FittedLaw* LawOf(const FitSummary& summary, const std::string& name) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -12,8 +11,6 @@
 
 namespace fit {
 namespace {
-
-const double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // The choice of prior, for reports.
 std::string DriftPriorText(const LawOptions& options) {
@@ -65,10 +62,8 @@ class AveragedFit final : public FittedLaw {
     const double level = options_.bootstrap.level;
     const std::string method =
         fmt::format("averaged over its profile ({})", DriftPriorText(options_));
-    const bool intervals = options_.bootstrap.resamples > 0;
     const auto ends = [&](double lo, double hi, IntervalKind what) {
-      return Interval{intervals ? lo * shape : kNaN, intervals ? hi * shape : kNaN, level, what,
-                      method};
+      return Interval{lo * shape, hi * shape, level, what, method};
     };
     ProfileAverage averaged;
     averaged.loss = drift.loss * shape;
@@ -97,10 +92,8 @@ class AveragedFit final : public FittedLaw {
     averaged->at_E_lo = averaged->at_E_hi = drift.loss;
     if (!options_.pinned_E.has_value())
       averaged->at_E_lo = drift.at_E_lo, averaged->at_E_hi = drift.at_E_hi;
-    if (options_.bootstrap.resamples > 0) {
-      averaged->lo = drift.lo, averaged->hi = drift.hi;
-      averaged->mean_lo = drift.mean_lo, averaged->mean_hi = drift.mean_hi;
-    }
+    averaged->lo = drift.lo, averaged->hi = drift.hi;
+    averaged->mean_lo = drift.mean_lo, averaged->mean_hi = drift.mean_hi;
     test->averaged = std::move(averaged);
     return test;
   }

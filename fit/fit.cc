@@ -135,6 +135,16 @@ absl::Status CheckOptions(const FitOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status CheckOptima(const std::vector<Observation>& observations) {
+  for (const IsoflopGroup& group : GroupByBudget(observations).groups)
+    if (group.members.size() > 1)
+      return absl::InvalidArgumentError(fmt::format(
+          "row {}: {} rows have the budget {}; where rows are optima, a budget has one",
+          observations[group.members[1]].row, group.members.size(),
+          core::FormatFlops(group.budget_flops)));
+  return absl::OkStatus();
+}
+
 absl::Status UseNoEmbedding(std::vector<Observation>& observations) {
   for (Observation& o : observations) {
     if (!(o.params_no_embedding > 0))
@@ -327,7 +337,9 @@ const std::vector<std::string>& LawNames() {
   return *names;
 }
 
-std::vector<std::string> UsualLaws(const std::vector<Observation>& observations) {
+std::vector<std::string> UsualLaws(const std::vector<Observation>& observations,
+                                   bool observations_are_optima) {
+  if (observations_are_optima) return {"frontier"};
   std::vector<std::string> usual = {"isoflop", "frontier", "chinchilla"};
   const bool repeats =
       std::any_of(observations.begin(), observations.end(), [](const Observation& o) {
@@ -349,11 +361,21 @@ Scale ScaleOf(const FitSummary& summary) {
           metric == summary.cohort.values.end() ? "loss" : metric->second, summary.one_law};
 }
 
+std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& target) {
+  std::vector<const FittedLaw*> laws;
+  for (const auto& law : summary.laws) laws.push_back(law.get());
+  std::vector<Forecast> weighed;
+  if (summary.weighed != nullptr) weighed = ForecastsOf(*summary.weighed, target);
+  return ForecastAt(laws, target, ScaleOf(summary), summary.backtest,
+                    weighed.empty() ? nullptr : weighed.data());
+}
+
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
                                   const std::vector<Exclusion>& excluded) {
   const int64_t started_ms = core::SystemClock().MonotonicMs();
   RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(const std::vector<const Law*> laws, SelectLaws(options.laws, UsualLaws(given)));
+  ASSIGN_OR_RETURN(const std::vector<const Law*> laws, SelectLaws(options.laws,
+                              UsualLaws(given, options.law.observations_are_optima)));
   RETURN_IF_ERROR(CheckHeld(laws, options.law.hold));
   if (given.empty()) return absl::InvalidArgumentError("no observations to fit");
   std::vector<Observation> observations = given;
@@ -403,6 +425,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (options.law.observations_are_optima || options.input != "FLOPs")
     for (Observation& o : observations)
       if (o.budget_flops == 0) o.budget_flops = o.flops;
+  if (options.law.observations_are_optima) RETURN_IF_ERROR(CheckOptima(observations));
 
   ASSIGN_OR_RETURN(const std::vector<RunRows> runs, GroupRuns(observations, options.checkpoints));
   absl::Status failure;
@@ -432,7 +455,9 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   summary.largest_flops = groups.groups.back().budget_flops;
   for (const Observation& o : observations) summary.spent_flops += o.flops;
   if (options.spent_flops > 0) summary.spent_flops = options.spent_flops;
-  summary.one_law = std::count_if(laws.begin(), laws.end(),
+  const auto is_set = [](const std::string& name) { return name == "default" || name == "all"; };
+  summary.one_law = std::none_of(options.laws.begin(), options.laws.end(), is_set) &&
+                    std::count_if(laws.begin(), laws.end(),
                                   [](const Law* law) { return law->name() != "isoflop"; }) == 1;
 
   std::vector<std::shared_ptr<const FittedLaw>>& fitted = summary.laws;
@@ -441,7 +466,11 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   };
   for (const Law* law : laws) {
     say(law, "fit and intervals");
-    auto one = law->Fit(law->uses_checkpoints() ? rows : observations, law_options);
+    auto one = law_options.observations_are_optima && law->surface() != nullptr
+                   ? absl::FailedPreconditionError(fmt::format(
+                         "{}: rows are optima, whose N and D follow C: they determine no surface",
+                         law->name()))
+                   : law->Fit(law->uses_checkpoints() ? rows : observations, law_options);
     if (one.ok()) {
       fitted.push_back(*std::move(one));
     } else {
@@ -480,16 +509,26 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
                                        law_options, options.backtest_options))
         summary.backtest.push_back(std::move(row));
     }
-  if (PrimaryLaw(views, summary.one_law) == "average")
-    for (BacktestRow& row :
-         AverageBacktest(summary.backtest, LawsOfAverage(views), options.law.bootstrap.level))
-      summary.backtest.push_back(std::move(row));
-  const Scale scale = ScaleOf(summary);
+  if (PrimaryLaw(views, summary.one_law) == "average") {
+    const double level = options.law.bootstrap.level;
+    if (level != kWeighingLevel) {
+      FitOptions at = options;
+      at.law.bootstrap.level = kWeighingLevel;
+      at.predict.clear(), at.predict_runs.clear();
+      at.sensitivity = at.clamp_effect = false;
+      ASSIGN_OR_RETURN(FitSummary weighed, RunFit(given, at, excluded));
+      summary.weighed = std::make_shared<const FitSummary>(std::move(weighed));
+    }
+    const FitSummary& weighed = summary.weighed == nullptr ? summary : *summary.weighed;
+    std::vector<BacktestRow> rows =
+        AverageBacktest(summary.backtest, weighed.backtest, LawsOfAverage(views), level);
+    for (BacktestRow& row : rows) summary.backtest.push_back(std::move(row));
+  }
   std::vector<RunTarget> targets;
   for (const double flops : options.predict) targets.push_back({flops});
   targets.insert(targets.end(), options.predict_runs.begin(), options.predict_runs.end());
   for (const RunTarget& target : targets) {
-    std::vector<Forecast> forecasts = ForecastAt(views, target, scale, summary.backtest);
+    std::vector<Forecast> forecasts = ForecastsOf(summary, target);
     if (forecasts.empty())
       summary.warnings.push_back(
           Warn(kNoForecast,
@@ -501,7 +540,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (options.clamp_effect) ClampEffect(laws, observations, law_options, summary);
   if (options.progress && options.sensitivity) options.progress("refits under changes");
   if (options.sensitivity)
-    summary.sensitivities = Sensitivities(laws, views, observations, law_options, targets);
+    summary.sensitivities = Sensitivities(laws, views, observations, law_options,
+                                          targets, summary.predictions);
   CheckCoverage(options.law, summary);
   std::vector<std::string> forecasting;
   for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);

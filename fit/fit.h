@@ -67,6 +67,9 @@ struct FitSummary {
   std::vector<std::shared_ptr<const FittedLaw>> laws;
   std::vector<Forecast> predictions;  // by target, the primary law first
   std::vector<BacktestRow> backtest;
+  // The same fit at kWeighingLevel (average.h), which says what the laws of an average weigh;
+  // nullptr where this one has that level or no average.
+  std::shared_ptr<const FitSummary> weighed;
   std::vector<ReachCoverage> coverage;
   std::vector<Warning> warnings;  // of the data and of laws that could not be fitted
   std::vector<Exclusion> excluded;
@@ -88,12 +91,15 @@ struct FitSummary {
 
 // Where the fitted budgets lie, as ForecastAt wants it.
 Scale ScaleOf(const FitSummary& summary);
+// All laws of a fit at one more target, the primary first, as ForecastAt gives them.
+std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& target);
 
 // Everything that FitOptions::laws may name but "default" and "all".
 const std::vector<std::string>& LawNames();
 // The default laws: isoflop, frontier, chinchilla and, where runs repeat their data, which those do
-// not know, data-constrained.
-std::vector<std::string> UsualLaws(const std::vector<Observation>& observations);
+// not know, data-constrained. Of optima: frontier, because their N and D follow C.
+std::vector<std::string> UsualLaws(const std::vector<Observation>& observations,
+                                   bool observations_are_optima);
 // nullptr when there is none of that name, and for two-step, which forecasts no loss
 // (two_step_run.h). Lives for ever.
 const Law* LawByName(std::string_view name);

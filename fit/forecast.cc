@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <numeric>
 
 #include "core/units.h"
 #include "fit/asymptote.h"
@@ -121,17 +123,21 @@ void AverageAsymptote(const std::vector<const Forecast*>& members,
     const Forecast& member = *members[i];
     double at_lo = member.loss, at_hi = member.loss;
     if (member.asymptote.has_value()) {
+      // A law that weighs next to nothing moves the forecast as little: its E is not the average's.
+      constexpr double kCounts = 0.05;
       at_lo = member.asymptote->loss_at_E_lo, at_hi = member.asymptote->loss_at_E_hi;
-      const double lo = any ? span.E.lo : HUGE_VAL, hi = any ? span.E.hi : -HUGE_VAL;
-      span.E = member.asymptote->E;
-      span.E.lo = std::min(span.E.lo, lo), span.E.hi = std::max(span.E.hi, hi);
-      any = true;
+      if (weights[i] >= kCounts * total) {
+        const double lo = any ? span.E.lo : HUGE_VAL, hi = any ? span.E.hi : -HUGE_VAL;
+        span.E = member.asymptote->E;
+        span.E.lo = std::min(span.E.lo, lo), span.E.hi = std::max(span.E.hi, hi);
+        any = true;
+      }
     }
     log_lo += weights[i] / total * std::log(at_lo);
     log_hi += weights[i] / total * std::log(at_hi);
   }
   if (!any) return;
-  span.E.method = "outermost ends among the laws; each law at its own";
+  span.E.method = "outermost ends among the laws of 5 % weight or more; each law at its own";
   span.loss_at_E_lo = std::exp(log_lo), span.loss_at_E_hi = std::exp(log_hi);
   average.asymptote = span;
 }
@@ -169,8 +175,29 @@ Forecast AsMember(const Forecast& own, const std::vector<BacktestRow>& backtest)
   return member;
 }
 
+// Of each member, any scale.
+std::vector<double> WeightsOf(const std::vector<const Forecast*>& members,
+                              const std::vector<BacktestRow>& backtest, const Forecast* weighed) {
+  std::vector<double> weights;
+  if (weighed != nullptr && weighed->members.size() == members.size()) {
+    for (const AverageMember& member : weighed->members) weights.push_back(member.weight);
+    return weights;
+  }
+  std::vector<std::string> names;
+  std::vector<std::vector<RollingForecasts>> known;
+  for (const Forecast* member : members) {
+    names.push_back(member->law);
+    known.push_back(KnownAt(backtest, member->law, kInfinity));
+  }
+  weights = ScoreWeights(names, known);
+  for (size_t i = 0; i < members.size(); ++i)
+    weights[i] *=
+        PrecisionWeight(members[i]->loss, members[i]->interval.lo, members[i]->interval.hi);
+  return weights;
+}
+
 Forecast AverageOf(const std::vector<const Forecast*>& own,
-                   const std::vector<BacktestRow>& backtest) {
+                   const std::vector<BacktestRow>& backtest, const Forecast* weighed) {
   std::vector<Forecast> taken;
   for (const Forecast* member : own) taken.push_back(AsMember(*member, backtest));
   std::vector<const Forecast*> members;
@@ -178,23 +205,15 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
   Forecast average = *members[0];
   average.law = "average";
   average.warnings.clear();
-  average.weights.clear();
+  average.members.clear();
   average.joint.reset();
   average.averaged.reset();
   average.flops_per_param_token = average.flops_extrapolated = 0;
-  std::vector<std::string> names;
-  std::vector<std::vector<RollingForecasts>> known;
-  for (const Forecast* member : members) {
-    names.push_back(member->law);
-    known.push_back(KnownAt(backtest, member->law, kInfinity));
-  }
-  std::vector<double> weights = ScoreWeights(names, known, average.interval.level);
-  double total = 0;
+  const std::vector<double> weights = WeightsOf(members, backtest, weighed);
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   for (size_t i = 0; i < members.size(); ++i)
-    total += weights[i] *=
-        PrecisionWeight(members[i]->loss, members[i]->interval.lo, members[i]->interval.hi);
-  for (size_t i = 0; i < members.size(); ++i)
-    average.weights.emplace_back(members[i]->law, weights[i] / total);
+    average.members.push_back({members[i]->law, weights[i] / total, members[i]->loss,
+                               members[i]->interval, members[i]->mean_interval});
   Mix(
       members, weights, [](const Forecast& f) { return f.loss; },
       [](const Forecast& f) -> const Interval& { return f.interval; }, &average.loss,
@@ -233,7 +252,8 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
   if (auto warning = UnidentifiedAsymptote(average)) average.warnings.push_back(*warning);
   for (const Forecast* member : members)
     for (const Warning& warning : member->warnings)
-      if (!Has(average.warnings, warning.code) && warning.code != kAsymptoteUnidentified)
+      if (!Has(average.warnings, warning.code) && warning.code != kAsymptoteUnidentified &&
+          !(warning.code == kNoInterval && std::isfinite(average.interval.lo)))
         average.warnings.push_back(warning);
   return average;
 }
@@ -243,9 +263,14 @@ std::vector<std::pair<std::string, std::string>> LeftOut(const std::vector<const
                                                          const std::vector<Forecast>& forecasts,
                                                          const std::vector<Candidate>& candidates,
                                                          const std::vector<std::string>& selected) {
-  double least = HUGE_VAL;
-  for (const Candidate& c : candidates)
-    if (std::isfinite(c.aicc)) least = std::min(least, c.aicc);
+  double least = HUGE_VAL, least_error = HUGE_VAL;
+  std::map<std::string, double> errors;
+  for (const Candidate& c : candidates) {
+    errors[c.law] = HeldOutError(c);
+    if (!std::isfinite(c.aicc)) continue;
+    least = std::min(least, c.aicc);
+    least_error = std::min(least_error, errors[c.law]);
+  }
   std::vector<std::pair<std::string, std::string>> left_out;
   for (const FittedLaw* law : laws) {
     const LawFit& fit = law->fit();
@@ -262,7 +287,9 @@ std::vector<std::pair<std::string, std::string>> LeftOut(const std::vector<const
       why = "no optimum at this budget";
     } else {
       why = SelectedBy(candidates) == Selection::kHeldOut
-                ? "its held-out errors are more than 1.5 times those of the best law of the runs"
+                ? fmt::format("its held-out errors, {:.3g} % (rms), are {:.3g} times those of the "
+                              "best law of the runs; 1.5 times is the limit",
+                              100 * errors[fit.law], errors[fit.law] / least_error)
                 : fmt::format("its AICc lies {:.1f} above that of the best law of the runs",
                               fit.aicc - least);
     }
@@ -308,7 +335,8 @@ std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws
 }
 
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
-                                 const Scale& scale, const std::vector<BacktestRow>& backtest) {
+                                 const Scale& scale, const std::vector<BacktestRow>& backtest,
+                                 const Forecast* weighed) {
   const double flops = target.flops;
   const std::string primary = PrimaryLaw(laws, scale.one_law);
   std::vector<Forecast> forecasts;
@@ -368,7 +396,7 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
       for (const Forecast& forecast : forecasts)
         if (forecast.law == law) members.push_back(&forecast);
     if (!members.empty()) {
-      Forecast average = AverageOf(members, backtest);
+      Forecast average = AverageOf(members, backtest, weighed);
       average.primary = true;
       average.left_out = LeftOut(laws, forecasts, candidates, selected);
       forecasts.push_back(std::move(average));

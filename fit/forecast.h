@@ -42,7 +42,10 @@ struct Scale {
 // (above or below the fitted budgets), laws-disagree, no-interval and estimate-outside-interval; a
 // law's own warnings that bear on a forecast are repeated there.
 // Intervals out of range are widened by what `backtest` teaches (calibration.h; it may be empty).
+// `weighed`: the primary forecast of the same at kWeighingLevel (average.h), whose weights an
+// average takes; nullptr where `laws` have that level themselves.
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
-                                 const Scale& scale, const std::vector<BacktestRow>& backtest);
+                                 const Scale& scale, const std::vector<BacktestRow>& backtest,
+                                 const Forecast* weighed = nullptr);
 
 }  // namespace fit

@@ -47,7 +47,7 @@ struct LawOptions {
   bool exponent_prior = true;
   bool profile = true;       // surface laws: profile every constant, not the asymptote alone
   double unique_tokens = 0;  // different tokens there are, for laws of repeated data; 0: no limit
-  bool observations_are_optima = false;  // frontier: rows are optima of budgets, not runs
+  bool observations_are_optima = false;  // rows are optima of budgets, one each, not runs
   bool rows_are_curve = false;           // laws in C alone: every row is a point of the curve
   bool checkpoints = false;              // rows of one id are one run (checkpoints.h); envelope
   FlopsRelation flops;                   // where a law must turn C into (N, D)
@@ -123,6 +123,14 @@ struct ProfileAverage {
   std::optional<AsymptoteSpan> asymptote;
 };
 
+// A law as an average takes it: averaged over its profile, where it is, and calibrated.
+struct AverageMember {
+  std::string law;
+  double weight = 0;  // those of an average sum to 1
+  double loss = 0;
+  Interval interval, mean_interval;
+};
+
 struct Forecast {
   std::string law;
   bool primary = false;
@@ -151,7 +159,7 @@ struct Forecast {
   std::optional<AsymptoteSpan> asymptote;
   std::optional<ProfileAverage> averaged;
   std::vector<Warning> warnings;
-  std::vector<std::pair<std::string, double>> weights;  // of the laws in an average; sum 1
+  std::vector<AverageMember> members;  // of an average
   // An average: the laws that forecast but are not in it, and why.
   std::vector<std::pair<std::string, std::string>> left_out;
 };

@@ -137,13 +137,21 @@ Json ForecastJson(const Forecast& f) {
                  {"method", f.asymptote->E.method},
                  {"loss_at_E_lo", Number(f.asymptote->loss_at_E_lo)},
                  {"loss_at_E_hi", Number(f.asymptote->loss_at_E_hi)}};
-  Json weights = Json::object();
-  for (const auto& [law, weight] : f.weights) weights[law] = weight;
+  Json weights = Json::object(), members = Json::array();
+  for (const AverageMember& m : f.members) {
+    weights[m.law] = m.weight;
+    members.push_back({{"law", m.law},
+                       {"weight", m.weight},
+                       {"loss", Number(m.loss)},
+                       {"interval", WithEstimate(m.interval, m.loss)},
+                       {"mean_interval", WithEstimate(m.mean_interval, m.loss)}});
+  }
   Json left_out = Json::array();
   for (const auto& [law, why] : f.left_out) left_out.push_back({{"law", law}, {"why", why}});
   return {{"law", f.law},
           {"primary", f.primary},
           {"weights", weights},
+          {"members", members},
           {"left_out", left_out},
           {"budget_flops", f.flops},
           {"run", f.run_params > 0 ? Json({{"params", f.run_params},

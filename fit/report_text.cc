@@ -182,9 +182,10 @@ void AppendForecast(const Forecast& f, const std::string& input, std::string& ou
       fmt::format("\nforecast at {} {} by {}{}: {}{} {}, {}\n", core::FormatFlops(f.flops), input,
                   f.law, f.primary ? " (primary)" : "", f.determined ? "" : "NOT DETERMINED; ",
                   f.metric, Loss(f.loss), Described(f.interval, Loss));
-  out += fmt::format("  method: {}", f.interval.method);
-  for (const auto& [law, weight] : f.weights) out += fmt::format(", {} {:.2f}", law, weight);
-  out += "\n";
+  out += fmt::format("  method: {}\n", f.interval.method);
+  for (const AverageMember& m : f.members)
+    out += fmt::format("  of it {:.0f} % {}: {}, {}\n", 100 * m.weight, m.law, Loss(m.loss),
+                       Described(m.interval, Loss));
   if (f.run_params > 0)
     out += fmt::format("  of the run N {}, D {}: {:+.2f} % of the optimum's loss\n",
                        core::FormatCount(f.run_params), core::FormatCount(f.run_tokens),

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <optional>
 
 #include "core/units.h"
 #include "fmt/format.h"
@@ -142,21 +144,32 @@ NamedValues Exponents(const NamedValues& params) {
   return exponents;
 }
 
-void Compare(const Law& law, const FittedLaw& before, const Change& change,
-             const std::vector<RunTarget>& targets, std::vector<Sensitivity>& list) {
+// A law under a change: its rows, and the loss that an average would take from it at each target.
+struct Refitted {
+  std::vector<Sensitivity> rows;
+  std::vector<std::optional<double>> losses;
+};
+
+double TakenByAverage(const Forecast& forecast) {
+  return forecast.averaged.has_value() ? forecast.averaged->loss : forecast.loss;
+}
+
+Refitted Refit(const Law& law, const FittedLaw& before, const Change& change,
+               const std::vector<RunTarget>& targets) {
+  Refitted out;
   Sensitivity base;
   base.change = change.text;
   base.law = before.fit().law;
   base.not_applicable = change.not_applicable;
   if (!base.not_applicable.empty()) {
-    list.push_back(std::move(base));
-    return;
+    out.rows.push_back(std::move(base));
+    return out;
   }
   const auto refit = law.Fit(change.observations, change.options);
   if (!refit.ok()) {
     base.failed = std::string(refit.status().message());
-    list.push_back(std::move(base));
-    return;
+    out.rows.push_back(std::move(base));
+    return out;
   }
   // Equal constants and equal forecasts: nothing that the law uses has changed.
   const auto differ = [](double a, double b) {
@@ -166,26 +179,77 @@ void Compare(const Law& law, const FittedLaw& before, const Change& change,
   bool moved = now_params.size() != then_params.size();
   for (size_t i = 0; i < now_params.size() && !moved; ++i)
     moved = differ(now_params[i].second, then_params[i].second);
-  std::vector<Sensitivity> rows;
   base.exponents = Exponents((*refit)->fit().params);
   base.exponents_before = Exponents(before.fit().params);
-  if (targets.empty()) rows.push_back(base);
+  if (targets.empty()) out.rows.push_back(base);
   for (const RunTarget& target : targets) {
     const auto now = (*refit)->Predict(target), then = before.Predict(target);
+    out.losses.emplace_back();
     if (!now.has_value() || !then.has_value()) continue;
+    out.losses.back() = TakenByAverage(*now);
     Sensitivity one = base;
     one.flops = target.flops;
     one.loss = now->loss, one.loss_before = then->loss;
     moved = moved || differ(now->loss, then->loss) || differ(now->params, then->params);
-    rows.push_back(std::move(one));
+    out.rows.push_back(std::move(one));
   }
   if (!moved) {
     Sensitivity none;
     none.change = base.change, none.law = base.law;
     none.not_applicable = "the change touches nothing that this law uses";
-    rows = {none};
+    out.rows = {none};
   }
-  list.insert(list.end(), rows.begin(), rows.end());
+  return out;
+}
+
+// An average with its laws refitted and their weights held.
+Sensitivity OfAverage(const Forecast& average, size_t target,
+                      const std::map<std::string, Refitted>& laws) {
+  Sensitivity row;
+  row.law = average.law;
+  double change = 0;
+  size_t untouched = 0;
+  for (const AverageMember& member : average.members) {
+    const auto found = laws.find(member.law);
+    if (found == laws.end()) continue;
+    const Refitted& refitted = found->second;
+    const Sensitivity& first = refitted.rows.front();
+    if (row.change.empty()) row.change = first.change;
+    // Laws use different budgets.
+    if (row.change != first.change) row.change = "without the smallest budgets that each law uses";
+    if (refitted.losses.size() <= target || !refitted.losses[target].has_value()) {
+      (first.not_applicable.empty() ? row.failed : row.not_applicable) = fmt::format(
+          "{}: {}", member.law,
+          !first.not_applicable.empty() ? first.not_applicable
+          : first.failed.empty()        ? "no optimum at this budget"
+                                        : first.failed);
+      continue;
+    }
+    untouched += !first.not_applicable.empty();
+    change += member.weight * std::log(*refitted.losses[target] / member.loss);
+  }
+  if (!row.failed.empty()) row.not_applicable.clear();
+  if (!row.failed.empty() || !row.not_applicable.empty()) return row;
+  if (untouched == average.members.size()) {
+    row.not_applicable = "the change touches nothing that its laws use";
+    return row;
+  }
+  row.flops = average.flops;
+  row.loss = average.loss * std::exp(change), row.loss_before = average.loss;
+  return row;
+}
+
+// The averages first, then the laws.
+void Append(const std::vector<std::pair<std::string, Refitted>>& refitted,
+            const std::vector<RunTarget>& targets, const std::vector<Forecast>& forecasts,
+            std::vector<Sensitivity>& list) {
+  const std::map<std::string, Refitted> by_law(refitted.begin(), refitted.end());
+  for (size_t t = 0; t < targets.size(); ++t)
+    for (const Forecast& forecast : forecasts)
+      if (!forecast.members.empty() && forecast.flops == targets[t].flops &&
+          forecast.run_params == targets[t].params && forecast.run_tokens == targets[t].tokens)
+        list.push_back(OfAverage(forecast, t, by_law));
+  for (const auto& [law, one] : refitted) list.insert(list.end(), one.rows.begin(), one.rows.end());
 }
 
 }  // namespace
@@ -194,7 +258,8 @@ std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,
                                        const std::vector<Observation>& observations,
                                        const LawOptions& options,
-                                       const std::vector<RunTarget>& targets) {
+                                       const std::vector<RunTarget>& targets,
+                                       const std::vector<Forecast>& forecasts) {
   LawOptions quick = options;
   quick.bootstrap.resamples = 0;
   quick.profile = false;
@@ -207,10 +272,17 @@ std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
     if (name != "isoflop" && law != laws.end()) pairs.emplace_back(*law, before);
   }
   std::vector<Sensitivity> list;
+  std::vector<std::pair<std::string, Refitted>> refitted;
   for (const auto& [law, before] : pairs)
-    Compare(*law, *before, WithoutSmallest(*before, observations, quick), targets, list);
-  for (const Change& change : Changes(observations, quick))
-    for (const auto& [law, before] : pairs) Compare(*law, *before, change, targets, list);
+    refitted.emplace_back(
+        law->name(), Refit(*law, *before, WithoutSmallest(*before, observations, quick), targets));
+  Append(refitted, targets, forecasts, list);
+  for (const Change& change : Changes(observations, quick)) {
+    refitted.clear();
+    for (const auto& [law, before] : pairs)
+      refitted.emplace_back(law->name(), Refit(*law, *before, change, targets));
+    Append(refitted, targets, forecasts, list);
+  }
   return list;
 }
 

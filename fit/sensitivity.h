@@ -28,11 +28,13 @@ struct Sensitivity {
 //   with N without embeddings, where every run says it and N differs
 //   with C = 6 N D, and with C / (N D) held beyond the largest model counted, where they differ
 //   without the runs where a limit of the recipe bit
-// Forecasts at each of `targets`. Deterministic; cost: one fit without bootstrap a law and change.
+// And for an average among `forecasts`: its laws refitted, their weights held. Forecasts at each of
+// `targets`. Deterministic; cost: one fit without bootstrap a law and change.
 std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,
                                        const std::vector<Observation>& observations,
                                        const LawOptions& options,
-                                       const std::vector<RunTarget>& targets);
+                                       const std::vector<RunTarget>& targets,
+                                       const std::vector<Forecast>& forecasts);
 
 }  // namespace fit

@@ -182,11 +182,8 @@ void WarnOfRuns(const SurfaceFit& fit, LawFit& out) {
   if (fit.case_resamples_failed > 0)
     warn(kBootstrapFailures,
          fmt::format("{} of {} case resamples hold too few different runs for {} parameters: "
-                     "residuals are resampled instead, widened by Student's t with {} degree{} of "
-                     "freedom",
-                     fit.case_resamples_failed, fit.options.bootstrap.resamples, fit.free,
-                     fit.points.size() - static_cast<size_t>(fit.free),
-                     fit.points.size() == static_cast<size_t>(fit.free) + 1 ? "" : "s"));
+                     "residuals are resampled instead",
+                     fit.case_resamples_failed, fit.options.bootstrap.resamples, fit.free));
   for (Warning& warning : WarningsOfResamples(fit.draws))
     out.warnings.push_back(std::move(warning));
 }

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "fit/stats.h"
-
 namespace fit {
 namespace {
 
@@ -131,19 +129,15 @@ BootstrapDraws ResampleResiduals(const SurfaceFit& fit,
 }
 
 // Where runs are so few that most case resamples hold fewer of them than the law has parameters,
-// every run is kept and its noise is redrawn. Residuals of so few degrees of freedom say little of
-// the scatter: they grow by what Student's t has over the normal law at the level.
+// every run is kept and its noise is redrawn.
 void Bootstrap(SurfaceFit& fit, const std::vector<Observation>& observations,
                const std::vector<std::vector<double>>& starts) {
   std::vector<std::vector<double>> warm = {fit.theta};
   for (size_t i = 0; i < starts.size() && i < 2; ++i) warm.push_back(starts[i]);
   fit.draws = ResampleCases(fit, observations, warm);
-  const int left = static_cast<int>(fit.points.size()) - fit.free;
-  if (fit.draws.drawn == 0 || EnoughResamples(fit.draws.size(), fit.draws.drawn) || left < 1)
+  const bool noise_known = static_cast<int>(fit.points.size()) > fit.free;
+  if (fit.draws.drawn == 0 || EnoughResamples(fit.draws.size(), fit.draws.drawn) || !noise_known)
     return;
-  const double level = fit.options.bootstrap.level;
-  const double normal = StudentTwoSided(level, 1e6);
-  for (double& r : fit.noise) r *= StudentTwoSided(level, left) / normal;
   fit.case_resamples_failed = fit.draws.failed;
   fit.draws = ResampleResiduals(fit, warm);
 }

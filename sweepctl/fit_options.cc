@@ -110,6 +110,8 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
   verb->add_option("--model", args->models, "two-step: a model to forecast; repeatable")
       ->type_name("PARAMS:TOKENS[:FLOPS]");
   verb->add_flag("--checkpoints", args->checkpoints, "rows of one id are checkpoints of one run");
+  verb->add_flag("--optima", args->optima,
+                 "rows are optima of budgets, one each, not runs: fits frontier");
   verb->add_option("--predict", args->predict, "training FLOPs to forecast at")
       ->delimiter(',')
       ->type_name("C,...");
@@ -130,7 +132,7 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
   verb->add_option("--within", args->within,
                    "sizes as good as the optimum: within this loss (0.1%)")
       ->type_name("SHARE");
-  verb->add_option("--bootstrap", args->resamples, "resamples; 0: no intervals")
+  verb->add_option("--bootstrap", args->resamples, "resamples; 0: no intervals of single laws")
       ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str()
       ->type_name("N");
@@ -197,6 +199,7 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
           fmt::format("--within is a share of the loss as 0.1%, not '{}'", args.within));
     options.law.isoflop.flat_tolerance = *within;
   }
+  options.law.observations_are_optima = args.optima;
   options.law.noise_by_flops = args.noise_by_flops;
   options.law.exponent_prior = !args.no_exponent_prior;
   if (!args.pinned_E.empty()) {

@@ -144,7 +144,7 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
   std::vector<fit::BacktestRow> history;
   for (const double cut : Cuts(set)) {
     const std::vector<size_t> targets = Targets(set, cut);
-    const std::vector<std::string> usual = fit::UsualLaws(UpTo(set, cut));
+    const std::vector<std::string> usual = fit::UsualLaws(UpTo(set, cut), set.optima);
     std::vector<fit::Candidate> candidates;
     std::map<size_t, std::vector<fit::AveragedLaw>> parts;  // by target
     std::vector<fit::BacktestRow> fresh;
@@ -193,7 +193,7 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
           return std::find(selected.begin(), selected.end(), law.law) == selected.end();
         });
       if (const auto list = parts.find(run); list != parts.end() && !list->second.empty()) {
-        const fit::MixturePart mixture = fit::AverageOfTests(list->second, kLevel);
+        const fit::MixturePart mixture = fit::AverageOfTests(list->second, fit::WeightsOf(list->second), kLevel);
         scored.push_back({&set,
                           "average",
                           cut,

@@ -125,12 +125,12 @@ TEST(AverageTest, ALawWhoseForecastsFoundWhatCameLikelierWeighsMore) {
     return cuts;
   };
   const std::vector<std::string> laws = {"frontier", "chinchilla"};
-  const auto scores = ScoreWeights(laws, {known(.3), known(4)}, 0.9);
+  const auto scores = ScoreWeights(laws, {known(.3), known(4)});
   EXPECT_EQ(scores[0], 1);
   EXPECT_LT(scores[1], 0.1);
   // What one law alone has forecast tells nothing about the other.
-  EXPECT_EQ(ScoreWeights(laws, {known(.3), {}}, 0.9), (std::vector<double>{1, 1}));
-  EXPECT_EQ(ScoreWeights(laws, {known(.3), {{{5e20, 1.7, 2, 1.9, 2.1, 5}}}}, 0.9),
+  EXPECT_EQ(ScoreWeights(laws, {known(.3), {}}), (std::vector<double>{1, 1}));
+  EXPECT_EQ(ScoreWeights(laws, {known(.3), {{{5e20, 1.7, 2, 1.9, 2.1, 5}}}}),
             (std::vector<double>{1, 1}));
   // Cuts that share their runs do not count as if each were news: the same evidence at twenty cuts
   // within a factor of 4 says no more than at three.
@@ -143,13 +143,13 @@ TEST(AverageTest, ALawWhoseForecastsFoundWhatCameLikelierWeighsMore) {
     }
     return cuts;
   };
-  const double few = ScoreWeights(laws, {known(.3), known(1.5)}, 0.9)[1],
-               many = ScoreWeights(laws, {dense(.3), dense(1.5)}, 0.9)[1];
+  const double few = ScoreWeights(laws, {known(.3), known(1.5)})[1],
+               many = ScoreWeights(laws, {dense(.3), dense(1.5)})[1];
   EXPECT_NEAR(std::log(many) / std::log(few), 3 / (std::log2(3) + 1), 0.1);
   // One hopeless cut does not silence a law: the tails are heavy.
   auto once = known(.3);
   once[1] = known(20)[1];
-  EXPECT_GT(ScoreWeights(laws, {known(.3), once}, 0.9)[1], 1e-6);
+  EXPECT_GT(ScoreWeights(laws, {known(.3), once})[1], 1e-6);
   EXPECT_NEAR(PrecisionWeight(2, 1.98, 2.02) / PrecisionWeight(2, 1.96, 2.04), 4, 0.01);
   EXPECT_LT(PrecisionWeight(2, std::nan(""), 2.1), PrecisionWeight(2, 1.9, 2.1));
 }
@@ -201,7 +201,7 @@ TEST(AverageTest, SelectionNeverSeesTheOutcomesItIsScoredOn) {
       }
       rows.push_back(row);
     }
-  const auto averages = AverageBacktest(rows, {"chinchilla", "farseer"}, .9);
+  const auto averages = AverageBacktest(rows, rows, {"chinchilla", "farseer"}, .9);
   ASSERT_EQ(averages.size(), 4u);
   EXPECT_EQ(averages[0].chosen, std::vector<std::string>{"chinchilla"});  // by AICc
   EXPECT_EQ(averages[3].chosen, std::vector<std::string>{"chinchilla"});  // by outcomes up to it

@@ -164,11 +164,11 @@ TEST(CompareTest, LawsWeighAsInBothCohortsOwnAverages) {
   pair.noise = 3e-3;
   const Comparison c = ComparePair(pair, Quick());
   const auto own = [](const FitSummary& fit) {
-    std::vector<const FittedLaw*> laws;
-    for (const auto& law : fit.laws) laws.push_back(law.get());
-    const auto forecasts = ForecastAt(laws, {fit.largest_flops}, ScaleOf(fit), fit.backtest);
+    const auto forecasts = ForecastsOf(fit, {fit.largest_flops});
     EXPECT_EQ(forecasts.at(0).law, "average");
-    return std::map(forecasts[0].weights.begin(), forecasts[0].weights.end());
+    std::map<std::string, double> weights;
+    for (const AverageMember& member : forecasts[0].members) weights[member.law] = member.weight;
+    return weights;
   };
   auto a = own(c.fit_a), b = own(c.fit_b);
   ASSERT_EQ(c.laws.size(), 2u);

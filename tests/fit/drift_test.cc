@@ -168,9 +168,12 @@ TEST(DriftLawTest, TheLawsOwnForecastStaysAsItIs) {
   const auto without = (*LawByName("frontier")->Fit(runs, options))->Predict({3e21});
   EXPECT_THAT(without->averaged->interval.method, testing::HasSubstr("no prior"));
   EXPECT_NE(without->averaged->loss, same->averaged->loss);
+  // A profile needs no bootstrap.
   options.bootstrap.resamples = 0;
-  EXPECT_TRUE(std::isnan(
-      (*LawByName("frontier")->Fit(runs, options))->Predict({3e21})->averaged->interval.lo));
+  const auto bare = (*LawByName("frontier")->Fit(runs, options))->Predict({3e21});
+  EXPECT_TRUE(std::isnan(bare->interval.lo));
+  EXPECT_EQ(bare->averaged->loss, without->averaged->loss);
+  EXPECT_EQ(bare->averaged->interval.lo, without->averaged->interval.lo);
 }
 
 // Optima determine no surface; who asked for several laws still gets the average over the profile,
@@ -194,8 +197,8 @@ TEST(DriftLawTest, OneDeterminedLawOfSeveralIsAveragedOverItsProfile) {
   ASSERT_TRUE(several.ok()) << several.status();
   const Forecast& forecast = several->predictions[0];
   EXPECT_EQ(forecast.law, "average");
-  ASSERT_EQ(forecast.weights.size(), 1u);
-  EXPECT_EQ(forecast.weights[0].first, "frontier");
+  ASSERT_EQ(forecast.members.size(), 1u);
+  EXPECT_EQ(forecast.members[0].law, "frontier");
   EXPECT_THAT(forecast.interval.method, testing::HasSubstr("averaged over its profile"));
   // No narrower than what E alone does.
   ASSERT_TRUE(forecast.asymptote.has_value());

@@ -249,6 +249,8 @@ TEST(SensitivityTest, WhatChangesNothingIsNotApplicable) {
     if (s.law == "frontier") {
       frontier = true;
       EXPECT_THAT(s.change, HasSubstr("2 smallest budgets, up to 3e+18 (16 runs"));
+    } else if (s.law == "average") {
+      EXPECT_EQ(s.change, "without the smallest budgets that each law uses");
     } else {
       EXPECT_THAT(s.change, HasSubstr("smallest budget 1e+18 (8 runs)"));
     }
@@ -265,6 +267,39 @@ TEST(SensitivityTest, WhatChangesNothingIsNotApplicable) {
   EXPECT_THAT(text, HasSubstr(held + "chinchilla: 2."));
   EXPECT_THAT(text, HasSubstr(held + "envelope: 2."));
   EXPECT_THAT(text, HasSubstr("envelope   L* = E + A F X^-p"));
+}
+
+// The row of the average is its laws' refits under the weights of the forecast.
+TEST(SensitivityTest, TheAverageMovesAsItsLawsDo) {
+  Planted planted;
+  planted.noise = .001;
+  std::vector<Observation> runs = planted.Draw();
+  for (Observation& o : runs)
+    if (o.budget_flops == 1e18) o.loss *= 1.02;
+  FitOptions options;
+  options.law.bootstrap.resamples = 0;
+  options.backtest = false;
+  options.predict = {1e22};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const Forecast& average = summary->predictions.at(0);
+  ASSERT_EQ(average.law, "average");
+  const Sensitivity& first = summary->sensitivities.at(0);
+  EXPECT_EQ(first.law, "average");
+  EXPECT_EQ(first.change, "without the smallest budget 1e+18 (8 runs)");
+  EXPECT_EQ(first.loss_before, average.loss);
+  std::vector<Observation> left(runs.begin() + 8, runs.end());
+  options.sensitivity = false;
+  options.learn_flops = false;
+  options.law.flops = summary->flops;
+  const auto without = RunFit(left, options);
+  ASSERT_TRUE(without.ok()) << without.status();
+  double loss = 0;
+  for (const AverageMember& member : average.members)
+    for (const AverageMember& refitted : without->predictions.at(0).members)
+      if (member.law == refitted.law) loss += member.weight * std::log(refitted.loss);
+  EXPECT_NEAR(first.loss, std::exp(loss), 1e-4);
+  EXPECT_GT(std::fabs(first.loss / first.loss_before - 1), 1e-4);
 }
 
 // Runs without budgets are no budgets of one run each.

@@ -160,7 +160,7 @@ TEST(ReportTest, LawsLeftOutOfTheAverageAreNamedWithTheReason) {
   const Forecast& primary = summary->predictions[0];
   ASSERT_EQ(primary.law, "average");
   std::set<std::string> named;
-  for (const auto& [law, weight] : primary.weights) named.insert(law);
+  for (const AverageMember& member : primary.members) named.insert(member.law);
   for (const auto& [law, why] : primary.left_out) {
     EXPECT_FALSE(why.empty()) << law;
     EXPECT_TRUE(named.insert(law).second) << law;

@@ -40,7 +40,7 @@ TEST(FitTest, PlantedSurfaceIsRecoveredAndForecastByAllLaws) {
   }
   EXPECT_TRUE(summary->predictions[0].primary);
   EXPECT_EQ(summary->predictions[0].law, "average");
-  EXPECT_EQ(summary->predictions[0].weights.size(), 2u);
+  EXPECT_EQ(summary->predictions[0].members.size(), 2u);
   EXPECT_FALSE(summary->predictions[1].primary);
 }
 
@@ -104,6 +104,54 @@ TEST(FitTest, AsymptoteIsUnidentifiedFarOutWithNoiseAndNotNearWithLittle) {
   EXPECT_FALSE(pinned->predictions[1].asymptote.has_value());
   const auto width = [](const Interval& i) { return i.hi - i.lo; };
   EXPECT_LT(width(pinned->predictions[1].interval), width(noisy->predictions[1].interval));
+}
+
+// Who asks for other intervals, or for none of single laws, gets the same forecast.
+TEST(FitTest, TheForecastDoesNotHangOnTheLevelOfItsIntervals) {
+  Planted planted;
+  planted.noise = .004;
+  const auto runs = planted.Draw(2);
+  FitOptions options = Quick();
+  options.backtest = true;
+  options.sensitivity = false;
+  std::vector<Forecast> primary;
+  for (const double level : {.5, .9, .99}) {
+    options.law.bootstrap.level = level;
+    const auto summary = RunFit(runs, options);
+    ASSERT_TRUE(summary.ok()) << summary.status();
+    primary.push_back(summary->predictions.at(0));
+  }
+  for (const Forecast& one : primary) {
+    ASSERT_EQ(one.members.size(), primary[1].members.size());
+    EXPECT_NEAR(one.loss / primary[1].loss, 1, 2e-4);
+    for (size_t i = 0; i < one.members.size(); ++i)
+      EXPECT_EQ(one.members[i].weight, primary[1].members[i].weight);
+  }
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_LT(primary[i + 1].interval.lo, primary[i].interval.lo);
+    EXPECT_GT(primary[i + 1].interval.hi, primary[i].interval.hi);
+  }
+}
+
+TEST(FitTest, OptimaAreForecastByTheirFrontierAndDetermineNoSurface) {
+  Planted planted;
+  planted.points = 1;
+  planted.noise = .001;
+  std::vector<Observation> optima = planted.Draw();
+  FitOptions options = Quick();
+  options.sensitivity = false;
+  options.law.observations_are_optima = true;
+  const auto summary = RunFit(optima, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_EQ(summary->predictions.at(0).law, "average");
+  EXPECT_NEAR(summary->predictions[0].loss / planted.Best(1e22).loss, 1, .01);
+  options.laws = {"chinchilla"};
+  EXPECT_THAT(RunFit(optima, options).status().message(), HasSubstr("they determine no surface"));
+  options.laws = {"default"};
+  optima.push_back(optima.back());
+  optima.back().params *= 2;
+  EXPECT_THAT(RunFit(optima, options).status().message(),
+              HasSubstr("where rows are optima, a budget has one"));
 }
 
 TEST(FitTest, AsymptoteGivenTwiceIsRefused) {
