@@ -187,8 +187,8 @@ struct Member {
 
 Member MemberOf(const AveragedLaw& law, double level) {
   const bool averaged = law.test.averaged != nullptr;
-  const Calibration calibration = CalibrationOf(
-      law.law, averaged, averaged ? ProfileAverages(law.known) : law.known, level);
+  const Calibration calibration =
+      CalibrationOf(law.law, averaged, averaged ? ProfileAverages(law.known) : law.known, level);
   Member member;
   member.test = ProfileAverageOf(law.test);
   const TestPoint& test = member.test;

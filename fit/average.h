@@ -94,8 +94,8 @@ enum class Selection { kHeldOut, kAicc };
 Selection SelectedBy(const std::vector<Candidate>& candidates);
 
 // What the average would have forecast at every cut at which two or more of `laws` did, or one with
-// a profile average: the judged run of each later budget, with the weights and the widening known at
-// that cut. `weighed`: the same rows with intervals of kWeighingLevel. Rows of law "average".
+// a profile average: the judged run of each later budget, with the weights and the widening known
+// at that cut. `weighed`: the same rows with intervals of kWeighingLevel. Rows of law "average".
 std::vector<BacktestRow> AverageBacktest(const std::vector<BacktestRow>& rows,
                                          const std::vector<BacktestRow>& weighed,
                                          const std::vector<std::string>& laws, double level);

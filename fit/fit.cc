@@ -138,10 +138,10 @@ absl::Status CheckOptions(const FitOptions& options) {
 absl::Status CheckOptima(const std::vector<Observation>& observations) {
   for (const IsoflopGroup& group : GroupByBudget(observations).groups)
     if (group.members.size() > 1)
-      return absl::InvalidArgumentError(fmt::format(
-          "row {}: {} rows have the budget {}; where rows are optima, a budget has one",
-          observations[group.members[1]].row, group.members.size(),
-          core::FormatFlops(group.budget_flops)));
+      return absl::InvalidArgumentError(
+          fmt::format("row {}: {} rows have the budget {}; where rows are optima, a budget has one",
+                      observations[group.members[1]].row, group.members.size(),
+                      core::FormatFlops(group.budget_flops)));
   return absl::OkStatus();
 }
 
@@ -374,8 +374,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
                                   const std::vector<Exclusion>& excluded) {
   const int64_t started_ms = core::SystemClock().MonotonicMs();
   RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(const std::vector<const Law*> laws, SelectLaws(options.laws,
-                              UsualLaws(given, options.law.observations_are_optima)));
+  ASSIGN_OR_RETURN(const std::vector<const Law*> laws,
+                   SelectLaws(options.laws, UsualLaws(given, options.law.observations_are_optima)));
   RETURN_IF_ERROR(CheckHeld(laws, options.law.hold));
   if (given.empty()) return absl::InvalidArgumentError("no observations to fit");
   std::vector<Observation> observations = given;
@@ -540,8 +540,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (options.clamp_effect) ClampEffect(laws, observations, law_options, summary);
   if (options.progress && options.sensitivity) options.progress("refits under changes");
   if (options.sensitivity)
-    summary.sensitivities = Sensitivities(laws, views, observations, law_options,
-                                          targets, summary.predictions);
+    summary.sensitivities =
+        Sensitivities(laws, views, observations, law_options, targets, summary.predictions);
   CheckCoverage(options.law, summary);
   std::vector<std::string> forecasting;
   for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);

@@ -287,9 +287,10 @@ std::vector<std::pair<std::string, std::string>> LeftOut(const std::vector<const
       why = "no optimum at this budget";
     } else {
       why = SelectedBy(candidates) == Selection::kHeldOut
-                ? fmt::format("its held-out errors, {:.3g} % (rms), are {:.3g} times those of the "
-                              "best law of the runs; 1.5 times is the limit",
-                              100 * errors[fit.law], errors[fit.law] / least_error)
+                ? fmt::format(
+                      "its held-out errors, {:.3g} % (rms), are {:.3g} times those of the "
+                      "best law of the runs; 1.5 times is the limit",
+                      100 * errors[fit.law], errors[fit.law] / least_error)
                 : fmt::format("its AICc lies {:.1f} above that of the best law of the runs",
                               fit.aicc - least);
     }

@@ -165,9 +165,10 @@ struct Forecast {
 };
 
 // One held-out value, as the law forecast it. reach: flops / the largest fitted budget, and target:
-// what tells the value from others of the same data, both filled in by the backtest. mean_lo, mean_hi: the interval of the law's own mean; at_E_lo, at_E_hi: its loss
-// with E at the ends of its range, `predicted` where it has none. An average looks at them.
-// `averaged`: the same of the law's ProfileAverage, where it has one.
+// what tells the value from others of the same data, both filled in by the backtest. mean_lo,
+// mean_hi: the interval of the law's own mean; at_E_lo, at_E_hi: its loss with E at the ends of its
+// range, `predicted` where it has none. An average looks at them. `averaged`: the same of the law's
+// ProfileAverage, where it has one.
 struct TestPoint {
   double flops = 0, actual = 0, predicted = 0, lo = 0, hi = 0, reach = 0;
   double mean_lo = std::numeric_limits<double>::quiet_NaN(), mean_hi = mean_lo;

@@ -218,11 +218,11 @@ Sensitivity OfAverage(const Forecast& average, size_t target,
     // Laws use different budgets.
     if (row.change != first.change) row.change = "without the smallest budgets that each law uses";
     if (refitted.losses.size() <= target || !refitted.losses[target].has_value()) {
-      (first.not_applicable.empty() ? row.failed : row.not_applicable) = fmt::format(
-          "{}: {}", member.law,
-          !first.not_applicable.empty() ? first.not_applicable
-          : first.failed.empty()        ? "no optimum at this budget"
-                                        : first.failed);
+      (first.not_applicable.empty() ? row.failed : row.not_applicable) =
+          fmt::format("{}: {}", member.law,
+                      !first.not_applicable.empty() ? first.not_applicable
+                      : first.failed.empty()        ? "no optimum at this budget"
+                                                    : first.failed);
       continue;
     }
     untouched += !first.not_applicable.empty();

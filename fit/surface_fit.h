@@ -49,7 +49,8 @@ std::vector<FitPoint> PointsOf(const SurfaceLaw& law, const std::vector<Observat
 
 // Multistart fit, profiles, case bootstrap by run or by budget (every resample refitted to its own
 // optimum, from the point estimate and two of the grid's best cells), residual bootstrap where the
-// runs are too few for that, range of E. nullopt when no start has a finite objective. Deterministic. REQUIRES: valid observations, not empty.
+// runs are too few for that, range of E. nullopt when no start has a finite objective.
+// Deterministic. REQUIRES: valid observations, not empty.
 std::optional<SurfaceFit> FitSurface(const SurfaceLaw& law, const LawOptions& options,
                                      const std::vector<Observation>& observations);
 

@@ -135,9 +135,9 @@ Json PlanJson(const recipes::Plan& plan) {
 std::optional<fit::Forecast> ForecastOf(const recipes::Plan& plan, const fit::FitSummary& summary,
                                         const fit::FitOptions& options) {
   if (options.n_convention != fit::NConvention::kParams) return std::nullopt;
-  const auto forecasts =
-      fit::ForecastsOf(summary, {plan.recipe_flops, static_cast<double>(plan.params),
-                                 static_cast<double>(plan.tokens)});
+  const auto forecasts = fit::ForecastsOf(
+      summary,
+      {plan.recipe_flops, static_cast<double>(plan.params), static_cast<double>(plan.tokens)});
   if (forecasts.empty()) return std::nullopt;
   return forecasts[0];
 }

@@ -126,8 +126,7 @@ std::optional<fit::TestPoint> LastTwo(const ForecastSet& set, double cut,
     if (best == nullptr || set.observations[i].loss < best->loss) best = &set.observations[i];
   }
   std::vector<double> flops, losses;
-  for (const auto& [budget, run] : lowest)
-    flops.push_back(run->flops), losses.push_back(run->loss);
+  for (const auto& [budget, run] : lowest) flops.push_back(run->flops), losses.push_back(run->loss);
   if (flops.size() < 2) return std::nullopt;
   const std::vector<double> last_flops(flops.end() - 2, flops.end());
   const std::vector<double> last_losses(losses.end() - 2, losses.end());
@@ -170,8 +169,7 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
         row.judged.push_back(*test);
         const fit::TestPoint own = *test;
         if (method.ours) {
-          if (joins)
-            parts[run].push_back({method.law, *test, known});
+          if (joins) parts[run].push_back({method.law, *test, known});
           fit::Interval interval{test->lo, test->hi};
           calibration.Apply(test->predicted, test->reach, &interval);
           test->lo = interval.lo, test->hi = interval.hi;
@@ -193,7 +191,8 @@ void RunSet(const ForecastSet& set, const std::vector<LawMethod>& methods,
           return std::find(selected.begin(), selected.end(), law.law) == selected.end();
         });
       if (const auto list = parts.find(run); list != parts.end() && !list->second.empty()) {
-        const fit::MixturePart mixture = fit::AverageOfTests(list->second, fit::WeightsOf(list->second), kLevel);
+        const fit::MixturePart mixture =
+            fit::AverageOfTests(list->second, fit::WeightsOf(list->second), kLevel);
         scored.push_back({&set,
                           "average",
                           cut,

@@ -195,8 +195,8 @@ TEST(AverageTest, SelectionNeverSeesTheOutcomesItIsScoredOn) {
       for (int later = 0; later < 4; ++later) {
         // farseer is right from the third cut on, and wrong before.
         const double error = law[0] == 'c' ? .01 : cut < 2 ? .05 : 0;
-        row.judged.push_back({row.cut_flops * std::pow(10, later + 1), 2, 2 * (1 + error), 1.9,
-                                 2.1, std::pow(10., later + 1)});
+        row.judged.push_back({row.cut_flops * std::pow(10, later + 1), 2, 2 * (1 + error), 1.9, 2.1,
+                              std::pow(10., later + 1)});
         row.judged.back().target = static_cast<size_t>(later);
       }
       rows.push_back(row);
