@@ -70,7 +70,7 @@ absl::Status Named(const ComparedCohort& cohort, const absl::Status& status) {
 
 absl::StatusOr<FitSummary> FitOf(const ComparedCohort& cohort, FitOptions options, uint64_t seed) {
   options.predict.clear();
-  options.sensitivity = options.clamp_effect = false;
+  options.sensitivity = false;
   options.spent_flops = cohort.spent_flops;
   options.law.bootstrap.seed = seed;
   auto summary = RunFit(cohort.observations, options, cohort.excluded);

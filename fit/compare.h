@@ -36,8 +36,8 @@ struct ComparedCohort {
 };
 
 struct CompareOptions {
-  // Laws, resamples, level, seed, allow_mixed; B is resampled with another seed than A. predict,
-  // sensitivity and clamp_effect are not used.
+  // Laws, resamples, level, seed, allow_mixed; B is resampled with another seed than A. predict and
+  // sensitivity are not used.
   FitOptions fit;
   std::vector<double> at;            // C of B; empty: the largest at which nothing is extrapolated
   std::vector<std::string> factors;  // cohort keys that may differ (comparable.h)

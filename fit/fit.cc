@@ -7,70 +7,17 @@
 #include <set>
 
 #include "core/clock.h"
-#include "core/did_you_mean.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fit/average.h"
-#include "fit/bnsl.h"
 #include "fit/checkpoints.h"
-#include "fit/chinchilla.h"
-#include "fit/csv.h"
-#include "fit/data_constrained.h"
-#include "fit/drift_law.h"
-#include "fit/farseer.h"
-#include "fit/frontier_model.h"
-#include "fit/kaplan.h"
-#include "fit/labels.h"
-#include "fit/overtrain.h"
+#include "fit/remarks.h"
 #include "fit/stats.h"
-#include "fit/surface_model.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
 namespace fit {
 namespace {
-
-// Every law there is, in the order of reports.
-const std::vector<std::unique_ptr<Law>>& AllLaws() {
-  static const auto* const laws = [] {
-    auto* list = new std::vector<std::unique_ptr<Law>>;
-    list->push_back(MakeIsoflopModel());
-    list->push_back(WithProfileAverage(MakeFrontierModel(), DriftKind::kFrontier));
-    list->push_back(MakeEnvelopeModel());
-    list->push_back(WithProfileAverage(MakeSurfaceModel(ChinchillaLaw()), DriftKind::kSurface));
-    list->push_back(MakeSurfaceModel(OvertrainLaw()));
-    list->push_back(MakeSurfaceModel(DataConstrainedLaw()));
-    list->push_back(MakeSurfaceModel(KaplanLaw()));
-    list->push_back(MakeSurfaceModel(FarseerLaw()));
-    list->push_back(MakeSurfaceModel(BnslLaw()));
-    return list;
-  }();
-  return *laws;
-}
-
-constexpr std::string_view kTwoStep = "two-step";
-
-absl::StatusOr<std::vector<const Law*>> SelectLaws(const std::vector<std::string>& names,
-                                                   const std::vector<std::string>& usual) {
-  for (const std::string& name : names) {
-    const auto& known = LawNames();
-    if (name != "all" && name != "default" &&
-        std::find(known.begin(), known.end(), name) == known.end())
-      return absl::InvalidArgumentError(fmt::format("no law '{}'{}; the laws are: {}, default, all",
-                                                    name, core::DidYouMean(name, known),
-                                                    fmt::join(known, ", ")));
-  }
-  std::vector<const Law*> selected;
-  for (const auto& law : AllLaws()) {
-    const bool is_usual = std::find(usual.begin(), usual.end(), law->name()) != usual.end();
-    const auto is_wanted = [&](const std::string& n) {
-      return n == "all" || (n == "default" && is_usual) || n == law->name();
-    };
-    if (std::any_of(names.begin(), names.end(), is_wanted)) selected.push_back(law.get());
-  }
-  if (names.empty()) return absl::InvalidArgumentError("no law was asked for");
-  return selected;
-}
 
 absl::Status CheckHeld(const std::vector<const Law*>& laws,
                        const std::map<std::string, double>& hold) {
@@ -186,77 +133,6 @@ void RelateFlops(const std::vector<Observation>& observations, const FitOptions&
                     summary.flops_source)));
 }
 
-// Intervals that missed too often where the truth is known are not to be trusted further out.
-void CheckCoverage(const LawOptions& options, FitSummary& summary) {
-  constexpr double kTolerated = 0.15;
-  constexpr size_t kFewest = 5;
-  std::vector<std::string> names;
-  for (const LawFit& fit : summary.fits) names.push_back(fit.law);
-  names.emplace_back("average");
-  for (const std::string& law : names) {
-    double inside = 0;
-    size_t tested = 0;
-    for (const BacktestRow& row : summary.backtest) {
-      if (row.law != law || !std::isfinite(row.coverage)) continue;
-      inside += row.coverage * static_cast<double>(row.n_test);
-      tested += row.n_test;
-    }
-    if (tested < kFewest) continue;
-    const double coverage = inside / static_cast<double>(tested);
-    if (coverage >= options.bootstrap.level - kTolerated) continue;
-    const Warning warning =
-        Warn(kUndercoverage,
-             fmt::format("{:.0f} % intervals of {} held only {:.0f} % of {} later values in the "
-                         "backtest: read them as too narrow",
-                         100 * options.bootstrap.level, law, 100 * coverage, tested));
-    for (LawFit& fit : summary.fits)
-      if (fit.law == law) fit.warnings.push_back(warning);
-    for (Forecast& forecast : summary.predictions)
-      if (forecast.law == law) forecast.warnings.push_back(warning);
-  }
-}
-
-// Columns of the file that split the runs into experiments although nobody said so.
-void CheckLabels(const std::vector<Observation>& observations, FitSummary& summary) {
-  std::string text, first;
-  for (const LabelFinding& finding : FindLabels(observations)) {
-    std::string names;
-    for (const std::string& one : finding.columns)
-      names += fmt::format("{}{}", names.empty() ? "" : " and ", ShownCell(one));
-    text += fmt::format("{}{} in {} groups ({}){}", text.empty() ? "" : "; ", names, finding.groups,
-                        finding.counts,
-                        std::isnan(finding.offset)
-                            ? ""
-                            : fmt::format(" whose losses differ by {:.2g} % (rms) at equal N and D",
-                                          100 * finding.offset));
-    if (first.empty()) first = ShownCell(finding.columns[0]);
-    summary.registration_blocked.push_back(fmt::format("{}: {}", kMixedColumns, names));
-  }
-  if (text.empty()) return;
-  summary.warnings.push_back(Warn(
-      kMixedColumns,
-      fmt::format("different experiments are fitted together as one, and no forecast from them can "
-                  "be registered: by column {}. --where {}=TEXT chooses one, --experiment {} makes "
-                  "the column part of the cohort",
-                  text, first, first)));
-}
-
-// Constants outside their own interval.
-void RemarkOutside(LawFit& fit) {
-  std::string what;
-  for (const auto& [name, value] : fit.params)
-    for (const auto& [other, interval] : fit.intervals)
-      if (name == other && IsOutside(value, interval))
-        what += fmt::format("{}{} = {:.5g} outside {:.5g} .. {:.5g}", what.empty() ? "" : ", ",
-                            name, value, interval.lo, interval.hi);
-  if (!what.empty())
-    fit.warnings.push_back(
-        Warn(kEstimateOutside,
-             fmt::format("{}: the resamples sit elsewhere than the fit, which is a sign of a badly "
-                         "determined law",
-                         what)));
-}
-
 bool WantsTwoStep(const std::vector<std::string>& names,
                   const std::vector<Observation>& observations) {
   const auto named = [&](std::string_view name) {
@@ -281,79 +157,7 @@ absl::StatusOr<TwoStepSummary> TwoStepOf(const std::vector<Observation>& observa
   return RunTwoStep(observations, runs, request, steps, flops, targets);
 }
 
-// What the primary forecasts would be without the points where a recipe limit bit.
-void ClampEffect(const std::vector<const Law*>& laws, const std::vector<Observation>& observations,
-                 const LawOptions& options, FitSummary& summary) {
-  std::vector<Observation> free;
-  std::set<std::string> kinds;
-  for (const Observation& o : observations) {
-    if (o.clamps.empty()) {
-      free.push_back(o);
-    } else {
-      kinds.insert(o.clamps.begin(), o.clamps.end());
-    }
-  }
-  if (free.size() == observations.size()) return;
-  std::string text =
-      fmt::format("{} of {} observations are clamped ({})", observations.size() - free.size(),
-                  observations.size(), fmt::join(kinds, ", "));
-  LawOptions quick = options;
-  quick.bootstrap.resamples = 0;
-  quick.profile = false;
-  quick.starts = std::min(quick.starts, 16);
-  for (const Law* law : laws) {
-    if (law->name() == "isoflop") continue;
-    if (free.empty()) {
-      text += "; nothing is left without them";
-      break;
-    }
-    const auto refit = law->Fit(free, quick);
-    if (!refit.ok()) {
-      text += fmt::format("; without them {} cannot be fitted", law->name());
-      continue;
-    }
-    for (const Forecast& forecast : summary.predictions) {
-      if (forecast.law != law->name()) continue;
-      const std::optional<Forecast> without =
-          (*refit)->Predict({forecast.flops, forecast.run_params, forecast.run_tokens});
-      if (!without.has_value()) continue;
-      text += fmt::format("; without them {} at {} is {:.4f} instead of {:.4f} ({:+.2f} %)",
-                          law->name(), core::FormatFlops(forecast.flops), without->loss,
-                          forecast.loss, 100 * (without->loss / forecast.loss - 1));
-    }
-  }
-  summary.warnings.push_back(Warn(kClampedPoints, std::move(text)));
-}
-
 }  // namespace
-
-const std::vector<std::string>& LawNames() {
-  static const auto* const names = [] {
-    auto* list = new std::vector<std::string>;
-    for (const auto& law : AllLaws()) list->emplace_back(law->name());
-    list->emplace_back(kTwoStep);
-    return list;
-  }();
-  return *names;
-}
-
-std::vector<std::string> UsualLaws(const std::vector<Observation>& observations,
-                                   bool observations_are_optima) {
-  if (observations_are_optima) return {"frontier"};
-  std::vector<std::string> usual = {"isoflop", "frontier", "chinchilla"};
-  const bool repeats =
-      std::any_of(observations.begin(), observations.end(), [](const Observation& o) {
-        return o.unique_tokens > 0 && o.unique_tokens < o.tokens * (1 - 1e-9);
-      });
-  if (repeats) usual.emplace_back("data-constrained");
-  return usual;
-}
-
-const Law* LawByName(std::string_view name) {
-  for (const auto& law : AllLaws())
-    if (law->name() == name) return law.get();
-  return nullptr;
-}
 
 Scale ScaleOf(const FitSummary& summary) {
   const auto metric = summary.cohort.values.find("metric");
@@ -375,7 +179,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   const int64_t started_ms = core::SystemClock().MonotonicMs();
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(const std::vector<const Law*> laws,
-                   SelectLaws(options.laws, UsualLaws(given, options.law.observations_are_optima)));
+                   ChooseLaws(options.laws, UsualLaws(given, options.law.observations_are_optima)));
   RETURN_IF_ERROR(CheckHeld(laws, options.law.hold));
   if (given.empty()) return absl::InvalidArgumentError("no observations to fit");
   std::vector<Observation> observations = given;
@@ -448,7 +252,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     observations = LastRows(observations, runs);
   }
   summary.observations = observations.size();
-  CheckLabels(observations, summary);
+  RemarkOnLabels(observations, summary);
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;
   summary.smallest_flops = groups.groups.front().budget_flops;
@@ -500,7 +304,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
             kOverflow, fmt::format("{} is {}: too large for a number; the data span too little "
                                    "or are far from any scaling law",
                                    name, value)));
-    RemarkOutside(fit);
+    RemarkOnConstants(fit);
   }
   if (options.backtest)
     for (const Law* law : laws) {
@@ -515,7 +319,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
       FitOptions at = options;
       at.law.bootstrap.level = kWeighingLevel;
       at.predict.clear(), at.predict_runs.clear();
-      at.sensitivity = at.clamp_effect = false;
+      at.sensitivity = false;
       ASSIGN_OR_RETURN(FitSummary weighed, RunFit(given, at, excluded));
       summary.weighed = std::make_shared<const FitSummary>(std::move(weighed));
     }
@@ -537,12 +341,12 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
                            core::FormatFlops(target.flops))));
     for (Forecast& forecast : forecasts) summary.predictions.push_back(std::move(forecast));
   }
-  if (options.clamp_effect) ClampEffect(laws, observations, law_options, summary);
   if (options.progress && options.sensitivity) options.progress("refits under changes");
   if (options.sensitivity)
     summary.sensitivities =
         Sensitivities(laws, views, observations, law_options, targets, summary.predictions);
-  CheckCoverage(options.law, summary);
+  RemarkOnClamps(observations, summary);
+  RemarkOnCoverage(options.law.bootstrap.level, summary);
   std::vector<std::string> forecasting;
   for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);
   forecasting.emplace_back("average");

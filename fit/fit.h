@@ -14,6 +14,7 @@
 #include "fit/cohort.h"
 #include "fit/forecast.h"
 #include "fit/law.h"
+#include "fit/law_list.h"
 #include "fit/observation.h"
 #include "fit/reach_coverage.h"
 #include "fit/sensitivity.h"
@@ -54,8 +55,7 @@ struct FitOptions {
   double spent_flops = 0;  // everything spent, for leverage; 0: the sum over observations
   bool backtest = true;
   BacktestOptions backtest_options;
-  bool clamp_effect = true;  // refit without clamped points and say what changes
-  bool sensitivity = true;   // refit under the changes of sensitivity.h
+  bool sensitivity = true;  // refit under the changes of sensitivity.h
   // Called before each step that may take seconds ("farseer: backtest"), by the calling thread.
   std::function<void(const std::string&)> progress;
 };
@@ -93,16 +93,6 @@ struct FitSummary {
 Scale ScaleOf(const FitSummary& summary);
 // All laws of a fit at one more target, the primary first, as ForecastAt gives them.
 std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& target);
-
-// Everything that FitOptions::laws may name but "default" and "all".
-const std::vector<std::string>& LawNames();
-// The default laws: isoflop, frontier, chinchilla and, where runs repeat their data, which those do
-// not know, data-constrained. Of optima: frontier, because their N and D follow C.
-std::vector<std::string> UsualLaws(const std::vector<Observation>& observations,
-                                   bool observations_are_optima);
-// nullptr when there is none of that name, and for two-step, which forecasts no loss
-// (two_step_run.h). Lives for ever.
-const Law* LawByName(std::string_view name);
 
 // `excluded`: what the reader of the observations left out already; it is reported again.
 // INVALID_ARGUMENT: no observations, a bad number, an unknown law or option value;

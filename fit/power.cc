@@ -185,7 +185,7 @@ absl::StatusOr<Power> SimulatePower(const Prior& prior, const std::vector<Planne
   fit.law.profile = false;  // of constants other than E
   fit.law.starts = 16;
   fit.backtest_options.resamples = options.backtest_resamples;
-  fit.clamp_effect = fit.sensitivity = false;
+  fit.sensitivity = false;
   for (const PowerTarget& target : targets) {
     if (target.params > 0) {
       fit.predict_runs.push_back({target.flops, target.params, target.tokens});

@@ -128,8 +128,7 @@ std::vector<Change> Changes(const std::vector<Observation>& observations, const 
   for (const Observation& o : observations)
     if (o.clamps.empty()) free.observations.push_back(o);
   if (!free.observations.empty() && free.observations.size() < observations.size()) {
-    free.text = fmt::format("without the {} runs where a limit of the recipe bit",
-                            observations.size() - free.observations.size());
+    free.text = WithoutClamped(observations.size() - free.observations.size());
     changes.push_back(std::move(free));
   }
   return changes;
@@ -253,6 +252,10 @@ void Append(const std::vector<std::pair<std::string, Refitted>>& refitted,
 }
 
 }  // namespace
+
+std::string WithoutClamped(size_t runs) {
+  return fmt::format("without the {} where a limit of the recipe bit", Runs(runs));
+}
 
 std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,

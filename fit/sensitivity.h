@@ -22,6 +22,9 @@ struct Sensitivity {
   std::string failed;  // the changed data could not be fitted. Nothing else is set then.
 };
 
+// Sensitivity::change of a refit without `runs` clamped runs.
+std::string WithoutClamped(size_t runs);
+
 // For every law of `fits` but isoflop (frontier refits the same optima):
 //   without the smallest budget (of approach 2: up to the smallest that it uses; where runs have no
 //     budgets: what lies within a factor of 2 of the smallest C), where enough is left

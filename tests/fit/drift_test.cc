@@ -191,7 +191,7 @@ TEST(DriftLawTest, OneDeterminedLawOfSeveralIsAveragedOverItsProfile) {
   FitOptions options;
   options.law.observations_are_optima = true;
   options.law.bootstrap.resamples = 60;
-  options.sensitivity = options.clamp_effect = false;
+  options.sensitivity = false;
   options.predict = {1e21};
   const auto several = RunFit(optima, options);
   ASSERT_TRUE(several.ok()) << several.status();

@@ -28,7 +28,7 @@ Realised Fresh(const PlantedPower& planted, uint64_t seed, uint64_t number) {
   fit.predict = {planted.targets[0].flops};
   fit.law.bootstrap.threads = 1;
   // Neither changes a forecast.
-  fit.sensitivity = fit.clamp_effect = false;
+  fit.sensitivity = false;
   fit.law.profile = false;  // of constants other than E
   const std::vector<double>& theta = planted.prior.draws[0];
   const auto summary = RunFit(SimulateSweep(planted.prior, theta, planted.runs, seed, number), fit);

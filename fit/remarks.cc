@@ -1,0 +1,107 @@
+#include "fit/remarks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "core/units.h"
+#include "fit/csv.h"
+#include "fit/labels.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace fit {
+
+void RemarkOnConstants(LawFit& fit) {
+  std::string what;
+  for (const auto& [name, value] : fit.params)
+    for (const auto& [other, interval] : fit.intervals)
+      if (name == other && IsOutside(value, interval))
+        what += fmt::format("{}{} = {:.5g} outside {:.5g} .. {:.5g}", what.empty() ? "" : ", ",
+                            name, value, interval.lo, interval.hi);
+  if (!what.empty())
+    fit.warnings.push_back(
+        Warn(kEstimateOutside,
+             fmt::format("{}: the resamples sit elsewhere than the fit, which is a sign of a badly "
+                         "determined law",
+                         what)));
+}
+
+void RemarkOnLabels(const std::vector<Observation>& observations, FitSummary& summary) {
+  std::string text, first;
+  for (const LabelFinding& finding : FindLabels(observations)) {
+    std::string names;
+    for (const std::string& one : finding.columns)
+      names += fmt::format("{}{}", names.empty() ? "" : " and ", ShownCell(one));
+    text += fmt::format("{}{} in {} groups ({}){}", text.empty() ? "" : "; ", names, finding.groups,
+                        finding.counts,
+                        std::isnan(finding.offset)
+                            ? ""
+                            : fmt::format(" whose losses differ by {:.2g} % (rms) at equal N and D",
+                                          100 * finding.offset));
+    if (first.empty()) first = ShownCell(finding.columns[0]);
+    summary.registration_blocked.push_back(fmt::format("{}: {}", kMixedColumns, names));
+  }
+  if (text.empty()) return;
+  summary.warnings.push_back(Warn(
+      kMixedColumns,
+      fmt::format("different experiments are fitted together as one, and no forecast from them can "
+                  "be registered: by column {}. --where {}=TEXT chooses one, --experiment {} makes "
+                  "the column part of the cohort",
+                  text, first, first)));
+}
+
+void RemarkOnCoverage(double level, FitSummary& summary) {
+  constexpr double kTolerated = 0.15;
+  constexpr size_t kFewest = 5;
+  std::vector<std::string> names;
+  for (const LawFit& fit : summary.fits) names.push_back(fit.law);
+  names.emplace_back("average");
+  for (const std::string& law : names) {
+    double inside = 0;
+    size_t tested = 0;
+    for (const BacktestRow& row : summary.backtest) {
+      if (row.law != law || !std::isfinite(row.coverage)) continue;
+      inside += row.coverage * static_cast<double>(row.n_test);
+      tested += row.n_test;
+    }
+    if (tested < kFewest) continue;
+    const double coverage = inside / static_cast<double>(tested);
+    if (coverage >= level - kTolerated) continue;
+    const Warning warning =
+        Warn(kUndercoverage,
+             fmt::format("{:.0f} % intervals of {} held only {:.0f} % of {} later values in the "
+                         "backtest: read them as too narrow",
+                         100 * level, law, 100 * coverage, tested));
+    for (LawFit& fit : summary.fits)
+      if (fit.law == law) fit.warnings.push_back(warning);
+    for (Forecast& forecast : summary.predictions)
+      if (forecast.law == law) forecast.warnings.push_back(warning);
+  }
+}
+
+void RemarkOnClamps(const std::vector<Observation>& observations, FitSummary& summary) {
+  std::set<std::string> kinds;
+  size_t clamped = 0;
+  for (const Observation& o : observations) {
+    clamped += !o.clamps.empty();
+    kinds.insert(o.clamps.begin(), o.clamps.end());
+  }
+  if (clamped == 0) return;
+  std::string text = fmt::format("{} of {} observations are clamped ({})", clamped,
+                                 observations.size(), fmt::join(kinds, ", "));
+  if (clamped == observations.size()) text += "; nothing is left without them";
+  for (const Sensitivity& s : summary.sensitivities) {
+    if (s.change != WithoutClamped(clamped)) continue;
+    if (!s.failed.empty())
+      text += fmt::format("; without them {} cannot be fitted", s.law);
+    else if (s.flops > 0)
+      text += fmt::format("; without them {} at {} is {:.4f} instead of {:.4f} ({:+.2f} %)", s.law,
+                          core::FormatFlops(s.flops), s.loss, s.loss_before,
+                          100 * (s.loss / s.loss_before - 1));
+  }
+  summary.warnings.push_back(Warn(kClampedPoints, std::move(text)));
+}
+
+}  // namespace fit

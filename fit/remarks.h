@@ -1,0 +1,25 @@
+// What must be said of a fit as a whole, beside what each law says of itself.
+#pragma once
+
+#include <vector>
+
+#include "fit/fit.h"
+
+namespace fit {
+
+// estimate-outside-interval: constants outside their own interval.
+void RemarkOnConstants(LawFit& fit);
+
+// mixed-columns: columns of the file that split the runs into experiments although nobody said so;
+// no forecast may be registered then.
+void RemarkOnLabels(const std::vector<Observation>& observations, FitSummary& summary);
+
+// undercoverage, of laws and forecasts: intervals of this level that missed too often where the
+// truth is known are not to be trusted further out.
+void RemarkOnCoverage(double level, FitSummary& summary);
+
+// clamped-points: runs where a limit of the recipe bit, and what the forecasts would be without
+// them, from the summary's sensitivities.
+void RemarkOnClamps(const std::vector<Observation>& observations, FitSummary& summary);
+
+}  // namespace fit
