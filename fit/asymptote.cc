@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/units.h"
+#include "fit/average.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
 
@@ -40,6 +41,25 @@ std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast) {
                           "from {:.4f} to {:.4f}",
                           span.E.lo, span.E.hi, core::FormatFlops(forecast.flops),
                           span.loss_at_E_lo, span.loss_at_E_hi));
+}
+
+void VaryPinnedAsymptote(double pinned_E, const Forecast& free, Forecast* forecast) {
+  if (!free.asymptote.has_value()) return;
+  const AsymptoteSpan& span = *free.asymptote;
+  forecast->asymptote = span;
+  Interval ends{std::min({span.loss_at_E_lo, span.loss_at_E_hi, free.loss}),
+                std::max({span.loss_at_E_lo, span.loss_at_E_hi, free.loss})};
+  CoverAsymptote(forecast->loss, ends, &forecast->mean_interval, &forecast->interval);
+  for (Interval* interval : {&forecast->mean_interval, &forecast->interval})
+    interval->method += ", united with what E the runs allow";
+  const bool allowed = span.E.lo <= pinned_E && pinned_E <= span.E.hi;
+  std::erase_if(forecast->warnings, [](const Warning& w) { return w.code == kAsymptotePinned; });
+  forecast->warnings.push_back(Warn(
+      kAsymptotePinned,
+      fmt::format("E = {:.4g} was given{}; the runs themselves allow {:.4g} to {:.4g} and forecast "
+                  "{:.4f}, {:.4f} to {:.4f} at the ends: the interval covers that",
+                  pinned_E, allowed ? "" : ", which the runs reject", span.E.lo, span.E.hi,
+                  free.loss, span.loss_at_E_lo, span.loss_at_E_hi)));
 }
 
 }  // namespace fit

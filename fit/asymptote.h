@@ -21,4 +21,9 @@ void UniteWithAsymptote(double loss, double loss_at_E_lo, double loss_at_E_hi,
 // half of its prediction interval.
 std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast);
 
+// A forecast with E given, held against `free`, the same with E fitted: it says what the runs
+// themselves allow (`free.asymptote`), which the intervals then cover, and whether that holds the
+// given E.
+void VaryPinnedAsymptote(double pinned_E, const Forecast& free, Forecast* forecast);
+
 }  // namespace fit

@@ -95,8 +95,10 @@ void Calibration::Apply(double loss, double reach, Interval* interval) const {
     return;
   interval->lo = loss * std::exp(-down * below);
   interval->hi = loss * std::exp(up * above);
-  interval->method += fmt::format(", {} {:.2f} times for reach ({} rolling forecasts)",
-                                  factor < 1 ? "narrowed" : "widened", factor, forecasts_);
+  interval->method +=
+      fmt::format(", {} {:.2f} times for reach ({})", factor < 1 ? "narrowed" : "widened", factor,
+                  forecasts_ > 0 ? fmt::format("{} rolling forecasts", forecasts_)
+                                 : "by the public benchmark: no rolling forecast of these runs");
 }
 
 }  // namespace fit

@@ -53,7 +53,7 @@ struct Multiplier {
   Interval interval;                // of CM; kind mean
   double reach_a = 0, reach_b = 0;  // C_A and C, by the largest fitted budget of A and of B
   std::vector<std::pair<std::string, double>> by_law;
-  std::vector<Warning> warnings;  // outside-range, no-interval
+  std::vector<Warning> warnings;  // outside-range, no-interval, laws-disagree
 };
 
 // CM is multiplied by `factor` with every decade of C, between lo and hi: the range of C in which

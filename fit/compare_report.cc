@@ -182,6 +182,11 @@ std::string CompareText(const Comparison& c) {
     text += fmt::format("  at {:<10} loss {:.4f}   CM {} {}   {} FLOPs of {}\n",
                         core::FormatFlops(m.flops), m.loss, Times(m.value), Ends(m.interval, Times),
                         Flops(m.equivalent_flops), c.a);
+    if (m.by_law.size() > 1) {
+      text += "    by law:";
+      for (const auto& [law, value] : m.by_law) text += fmt::format(" {} {}", law, Times(value));
+      text += "\n";
+    }
     for (const Warning& w : m.warnings) text += fmt::format("    ! {}: {}\n", w.code, w.text);
   }
   if (!c.multipliers.empty()) text += fmt::format("  ({})\n", c.multipliers[0].interval.method);

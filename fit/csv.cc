@@ -115,7 +115,7 @@ void KeepLabels(const CsvTable& table, const std::set<size_t>& used,
       texts.insert(table.rows[row][column]);
       if (kRepeats * texts.size() > rows.size()) break;
     }
-    if (texts.size() < 2 || kRepeats * texts.size() > rows.size()) continue;
+    if (kRepeats * texts.size() > rows.size()) continue;
     for (size_t i = 0; i < rows.size(); ++i)
       observations[i].labels[table.header[column]] = table.rows[rows[i]][column];
   }

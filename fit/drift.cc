@@ -105,7 +105,6 @@ DriftFit::DriftFit(std::vector<DriftPoint> points, const DriftOptions& options)
 std::optional<DriftFit> DriftFit::Fit(std::vector<DriftPoint> points, const DriftOptions& options) {
   if (points.size() < static_cast<size_t>(options.terms) + 2) return std::nullopt;
   DriftFit fit(std::move(points), options);
-  if (options.pinned_E.has_value() && !(*options.pinned_E < fit.ceiling_)) return std::nullopt;
   const auto term = static_cast<size_t>(options.terms - 1);
   Grid coarse;
   for (int j = 0; j < options.terms; ++j)
@@ -224,16 +223,15 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
         double lo = std::clamp(centre - kSpanE * spread, 0.0, ceiling_);
         double hi = std::clamp(centre + kSpanE * spread, 0.0, ceiling_);
         if (!(hi > lo)) hi = std::min(lo + spread, ceiling_), lo = std::max(0.0, hi - spread);
-        const int nodes = options_.pinned_E.has_value() ? 1 : kNodesE;
-        for (int k = 0; k < nodes; ++k) {
-          member.E = options_.pinned_E.value_or(lo + (hi - lo) * (k + 0.5) / nodes);
+        for (int k = 0; k < kNodesE; ++k) {
+          member.E = lo + (hi - lo) * (k + 0.5) / kNodesE;
           member.a = {a0[0] - member.E * a1[0], a0[1] - member.E * a1[1]};
           if (!(member.a[0] > 0) || (two && !(member.a[1] > 0))) continue;
           const double off = member.E - centre;
           const double sum = least + q2 * off * off + floor_;
           member.scale = std::sqrt(sum / freedom_);
           member.weight = -0.5 * freedom_ * std::log(sum) - 0.5 * filters_[f].log_det + prior +
-                          taken + (nodes > 1 ? std::log(hi - lo) : 0);
+                          taken + std::log(hi - lo);
           if (member.weight < *best - keep) continue;
           *best = std::max(*best, member.weight);
           members.push_back(member);

@@ -48,7 +48,6 @@ struct DriftOptions {
   double level = 0.9;      // of all intervals
   // Relative scatter of single runs where points are more than runs (minima of budgets).
   double run_scatter = 0;
-  std::optional<double> pinned_E;
   // Of every exponent: ln g normal about ln `usual_g` with this standard deviation; 0: no prior.
   double usual_g = 0, prior_spread = 0;
 };

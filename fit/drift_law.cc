@@ -69,12 +69,9 @@ class AveragedFit final : public FittedLaw {
     averaged.loss = drift.loss * shape;
     averaged.interval = ends(drift.lo, drift.hi, IntervalKind::kPrediction);
     averaged.mean_interval = ends(drift.mean_lo, drift.mean_hi, IntervalKind::kMean);
-    // A pinned E moves nothing.
-    if (!options_.pinned_E.has_value())
-      averaged.asymptote =
-          AsymptoteSpan{Interval{drift_.E_lo(), drift_.E_hi(), level, IntervalKind::kParameter,
-                                 "profile, by its weight"},
-                        drift.at_E_lo * shape, drift.at_E_hi * shape};
+    averaged.asymptote = AsymptoteSpan{Interval{drift_.E_lo(), drift_.E_hi(), level,
+                                                IntervalKind::kParameter, "profile, by its weight"},
+                                       drift.at_E_lo * shape, drift.at_E_hi * shape};
     forecast->averaged = std::move(averaged);
     return forecast;
   }
@@ -89,9 +86,7 @@ class AveragedFit final : public FittedLaw {
     const DriftForecast drift = drift_.At(PointOf(test->flops, run.params, run.tokens));
     auto averaged = std::make_shared<TestPoint>(*test);
     averaged->predicted = drift.loss;
-    averaged->at_E_lo = averaged->at_E_hi = drift.loss;
-    if (!options_.pinned_E.has_value())
-      averaged->at_E_lo = drift.at_E_lo, averaged->at_E_hi = drift.at_E_hi;
+    averaged->at_E_lo = drift.at_E_lo, averaged->at_E_hi = drift.at_E_hi;
     averaged->lo = drift.lo, averaged->hi = drift.hi;
     averaged->mean_lo = drift.mean_lo, averaged->mean_hi = drift.mean_hi;
     test->averaged = std::move(averaged);
@@ -126,14 +121,9 @@ class AveragedLawModel final : public Law {
   absl::StatusOr<std::unique_ptr<FittedLaw>> Fit(const std::vector<Observation>& observations,
                                                  const LawOptions& options) const override {
     auto fitted = law_->Fit(observations, options);
-    const LossSpec usual;
-    const LossSpec& loss = options.loss;
-    if (!fitted.ok() || !options.hold.empty() || loss.over != 1 || loss.kind != usual.kind ||
-        loss.delta != usual.delta || loss.residual != usual.residual || options.noise_by_flops)
-      return fitted;
+    if (!fitted.ok() || !IsUsualEstimator(options)) return fitted;
     DriftOptions drift;
     drift.level = options.bootstrap.level;
-    drift.pinned_E = options.pinned_E;
     std::vector<DriftPoint> points;
     for (const Observation& o : observations) {
       if (drift.lowest_loss <= 0 || o.loss < drift.lowest_loss) drift.lowest_loss = o.loss;
@@ -181,6 +171,14 @@ class AveragedLawModel final : public Law {
 };
 
 }  // namespace
+
+bool IsUsualEstimator(const LawOptions& options) {
+  const LossSpec usual;
+  const LossSpec& loss = options.loss;
+  return options.hold.empty() && !options.pinned_E.has_value() && loss.over == 1 &&
+         loss.kind == usual.kind && loss.delta == usual.delta && loss.residual == usual.residual &&
+         !options.noise_by_flops;
+}
 
 std::unique_ptr<Law> WithProfileAverage(std::unique_ptr<Law> law, DriftKind kind) {
   return std::make_unique<AveragedLawModel>(std::move(law), kind);

@@ -8,8 +8,8 @@
 // The priors are weak: one standard deviation is a factor of e, and 1.8. Hoffmann et al. 2022 have
 // alpha .34, beta .28, Besiroglu et al. 2024 .348 and .366, Muennighoff et al. 2023 .353 for both;
 // p = alpha beta / (alpha + beta) is .154 to .178. LawOptions::exponent_prior switches them off. No
-// average over the profile where constants are held, another estimator than the default is asked
-// for, or data repeat, where both laws are known to be wrong and not by a drift in C.
+// average over the profile without IsUsualEstimator, or where data repeat, where both laws are
+// known to be wrong and not by a drift in C.
 #pragma once
 
 #include <memory>
@@ -19,6 +19,9 @@
 namespace fit {
 
 enum class DriftKind { kFrontier, kSurface };
+
+// Whether nobody has chosen another loss, weights, or the value of a constant, E among them.
+bool IsUsualEstimator(const LawOptions& options);
 
 // `law` with ProfileAverage in its forecasts and tests. REQUIRES: frontier.h's law, or one of the
 // form E + A N^-alpha + B D^-beta.

@@ -9,8 +9,10 @@
 #include "core/clock.h"
 #include "core/status_macros.h"
 #include "core/units.h"
+#include "fit/asymptote.h"
 #include "fit/average.h"
 #include "fit/checkpoints.h"
+#include "fit/drift_law.h"
 #include "fit/remarks.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
@@ -53,11 +55,9 @@ absl::Status CheckOptions(const FitOptions& options) {
     RETURN_IF_ERROR(positive("size of a known model", known.params));
     RETURN_IF_ERROR(positive("FLOPs per token of a known model", known.flops_per_token));
   }
-  if (options.law.pinned_E.has_value() && options.law.hold.count("E") > 0)
+  if (options.law.hold.count("E") > 0)
     return absl::InvalidArgumentError(
-        "E is pinned (--pin-e) and held (--hold E): give it once; --pin-e reaches every law, "
-        "--hold "
-        "surfaces alone");
+        "E is given by --pin-e, which every law knows and every forecast names, not by --hold E");
   if (options.law.loss.kind == LossKind::kHuber)
     RETURN_IF_ERROR(positive("Huber delta", options.law.loss.delta));
   RETURN_IF_ERROR(positive("weight of over-estimates", options.law.loss.over));
@@ -83,6 +83,18 @@ absl::Status CheckOptions(const FitOptions& options) {
 }
 
 absl::Status CheckOptima(const std::vector<Observation>& observations) {
+  // Closer than this in C, two rows are runs of one budget, not two budgets' optima.
+  constexpr double kApart = 1.1;
+  std::vector<std::pair<double, int64_t>> rows;
+  for (const Observation& o : observations) rows.emplace_back(o.budget_flops, o.row);
+  std::sort(rows.begin(), rows.end());
+  for (size_t i = 1; i < rows.size(); ++i)
+    if (rows[i].first > rows[i - 1].first && rows[i].first < kApart * rows[i - 1].first)
+      return absl::InvalidArgumentError(
+          fmt::format("rows {} and {} have {} and {} FLOPs, less than 10 % apart: where rows are "
+                      "optima, each is of a budget of its own",
+                      rows[i - 1].second, rows[i].second, core::FormatFlops(rows[i - 1].first),
+                      core::FormatFlops(rows[i].first)));
   for (const IsoflopGroup& group : GroupByBudget(observations).groups)
     if (group.members.size() > 1)
       return absl::InvalidArgumentError(
@@ -170,8 +182,13 @@ std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& ta
   for (const auto& law : summary.laws) laws.push_back(law.get());
   std::vector<Forecast> weighed;
   if (summary.weighed != nullptr) weighed = ForecastsOf(*summary.weighed, target);
-  return ForecastAt(laws, target, ScaleOf(summary), summary.backtest,
-                    weighed.empty() ? nullptr : weighed.data());
+  std::vector<Forecast> forecasts = ForecastAt(laws, target, ScaleOf(summary), summary.backtest,
+                                               weighed.empty() ? nullptr : weighed.data());
+  if (summary.unpinned == nullptr) return forecasts;
+  for (const Forecast& free : ForecastsOf(*summary.unpinned, target))
+    for (Forecast& forecast : forecasts)
+      if (forecast.law == free.law) VaryPinnedAsymptote(*summary.pinned_E, free, &forecast);
+  return forecasts;
 }
 
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
@@ -277,6 +294,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
                    : law->Fit(law->uses_checkpoints() ? rows : observations, law_options);
     if (one.ok()) {
       fitted.push_back(*std::move(one));
+    } else if (one.status().code() == absl::StatusCode::kInvalidArgument) {
+      return one.status();
     } else {
       if (failure.ok()) failure = one.status();
       summary.warnings.push_back(Warn(kNotFitted, std::string(one.status().message())));
@@ -293,6 +312,15 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
                       *options.law.pinned_E, lowest));
   }
   if (fitted.empty() && !summary.two_step.has_value()) return failure;
+  if (options.law.pinned_E.has_value()) {
+    FitOptions at = options;
+    at.law.pinned_E.reset();
+    at.predict.clear(), at.predict_runs.clear();
+    at.sensitivity = false;
+    summary.pinned_E = options.law.pinned_E;
+    if (auto unpinned = RunFit(given, at, excluded); unpinned.ok())
+      summary.unpinned = std::make_shared<const FitSummary>(*std::move(unpinned));
+  }
   std::vector<const FittedLaw*> views;
   for (const auto& law : fitted) {
     views.push_back(law.get());
@@ -349,8 +377,19 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   RemarkOnCoverage(options.law.bootstrap.level, summary);
   std::vector<std::string> forecasting;
   for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);
-  forecasting.emplace_back("average");
-  summary.coverage = CoverageByReach(summary.backtest, forecasting, options.law.bootstrap.level);
+  const bool averages = PrimaryLaw(views, summary.one_law) == "average";
+  if (averages) forecasting.emplace_back("average");
+  const bool usual = IsUsualEstimator(options.law);
+  summary.coverage =
+      CoverageByReach(summary.backtest, forecasting, options.law.bootstrap.level, usual);
+  if (averages && !usual)
+    for (Forecast& forecast : summary.predictions)
+      if (forecast.primary)
+        forecast.warnings.push_back(
+            Warn(kOtherEstimator,
+                 "with another loss, weights or a given constant the laws are not averaged over "
+                 "their profiles: this is not the default forecast, and what the benchmark says of "
+                 "that is not said of this"));
   for (Forecast& forecast : summary.predictions)
     for (const Warning& warning : summary.warnings)
       if (warning.code == kMixedCohort || warning.code == kUnknownCohort ||

@@ -70,6 +70,9 @@ struct FitSummary {
   // The same fit at kWeighingLevel (average.h), which says what the laws of an average weigh;
   // nullptr where this one has that level or no average.
   std::shared_ptr<const FitSummary> weighed;
+  // The same fit with E fitted; nullptr where E was not given.
+  std::shared_ptr<const FitSummary> unpinned;
+  std::optional<double> pinned_E;
   std::vector<ReachCoverage> coverage;
   std::vector<Warning> warnings;  // of the data and of laws that could not be fitted
   std::vector<Exclusion> excluded;

@@ -152,10 +152,12 @@ void AverageFlatSizes(const std::vector<const Forecast*>& members,
     lo = std::max(lo, members[i]->flat_params_lo);
     hi = std::min(hi, members[i]->flat_params_hi);
     average.within = members[i]->within;
+    average.flat_by.push_back(members[i]->law);
     known += weights[i] / total;
   }
   const bool holds = known > 0.5 && lo <= average.params && average.params <= hi;
   average.flat_params_lo = holds ? lo : 0, average.flat_params_hi = holds ? hi : 0;
+  if (!holds) average.flat_by.clear();
 }
 
 const double kInfinity = std::numeric_limits<double>::infinity();

@@ -151,6 +151,7 @@ struct Forecast {
   // Sizes at this budget that the law puts within `within` (relative loss) of the optimum; 0 where
   // it says nothing about that. An average: where all of its laws agree.
   double within = 0, flat_params_lo = 0, flat_params_hi = 0;
+  std::vector<std::string> flat_by;  // an average: the laws that say so
   // False where the ends of the prediction interval are more than a factor of 2 apart: that is no
   // forecast, and the warning not-determined says so.
   bool determined = true;

@@ -58,7 +58,8 @@ constexpr std::array<Record, 34> kBenchmark = {{
 }  // namespace
 
 std::vector<ReachCoverage> CoverageByReach(const std::vector<BacktestRow>& rows,
-                                           const std::vector<std::string>& laws, double level) {
+                                           const std::vector<std::string>& laws, double level,
+                                           bool borrow) {
   std::vector<ReachCoverage> list;
   for (const std::string& law : laws) {
     std::array<size_t, kReaches.size()> inside{}, all{};
@@ -84,7 +85,7 @@ std::vector<ReachCoverage> CoverageByReach(const std::vector<BacktestRow>& rows,
         continue;
       }
       for (const Record& record : kBenchmark)
-        if (record.law == law && record.reach == k)
+        if (borrow && record.law == law && record.reach == k)
           list.push_back({law, kReaches[k], record.coverage, record.forecasts, false});
     }
   }

@@ -22,9 +22,11 @@ inline constexpr std::string_view kBenchmarkSource =
     "bench/forecasts/PROTOCOL.md version 5, all public sets, 90 % intervals";
 
 // For every law (and "average") among `rows` that has intervals, at each reach: forecasts of the
-// best runs of later budgets, by the intervals that would have been printed at the cut. Own numbers
-// where there are at least 5 forecasts. Entries without any record are left out.
+// judged runs of later budgets, by the intervals that would have been printed at the cut. Own
+// numbers where there are at least 5 forecasts; else, where `borrow`, the benchmark's. Entries
+// without any record are left out.
 std::vector<ReachCoverage> CoverageByReach(const std::vector<BacktestRow>& rows,
-                                           const std::vector<std::string>& laws, double level);
+                                           const std::vector<std::string>& laws, double level,
+                                           bool borrow);
 
 }  // namespace fit

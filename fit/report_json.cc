@@ -173,6 +173,7 @@ Json ForecastJson(const Forecast& f) {
           {"within", f.within},
           {"flat_params",
            f.flat_params_lo > 0 ? Json({f.flat_params_lo, f.flat_params_hi}) : Json(nullptr)},
+          {"flat_by", f.flat_by},
           {"determined", f.determined},
           {"reach", f.reach},
           {"leverage", Number(f.leverage)},

@@ -121,11 +121,14 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
         continue;
       }
       out +=
-          fmt::format("  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} {:>7.4f}  {} .. {}\n",
+          fmt::format("  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} {:>7.4f}  {} .. {}{}\n",
                       core::FormatFlops(m.budget_flops), m.points, core::FormatCount(m.params),
                       "[" + Range(b.params, core::FormatCount) + "]", core::FormatCount(m.tokens),
                       "[" + Range(b.tokens, core::FormatCount) + "]", m.loss,
-                      core::FormatCount(m.flat_params_lo), core::FormatCount(m.flat_params_hi));
+                      core::FormatCount(m.flat_params_lo), core::FormatCount(m.flat_params_hi),
+                      IsOutside(m.params, b.params) || IsOutside(m.tokens, b.tokens)
+                          ? "  ! outside its own interval"
+                          : "");
     }
   }
   AppendWarnings(fit.warnings, out);
@@ -204,11 +207,15 @@ void AppendForecast(const Forecast& f, const std::string& input, std::string& ou
             ? fmt::format(", {:.3g} times beyond the largest model counted", f.flops_extrapolated)
             : "");
   if (f.flat_params_lo > 0)
-    out += fmt::format("  N within {:.3g} % of the optimum's loss: {} .. {}\n", 100 * f.within,
-                       core::FormatCount(f.flat_params_lo), core::FormatCount(f.flat_params_hi));
+    out +=
+        fmt::format("  N within {:.3g} % of the optimum's loss{}: {} .. {}\n", 100 * f.within,
+                    f.flat_by.empty() ? "" : fmt::format(" by {}", fmt::join(f.flat_by, " and ")),
+                    core::FormatCount(f.flat_params_lo), core::FormatCount(f.flat_params_hi));
   if (f.joint.has_value())
     out += fmt::format(
-        "  jointly ({:.4g} % mean region, {}, not widened): N* {} .. {}, D* {} .. {}, mean loss {} "
+        "  jointly ({:.4g} % mean region, {}, neither widened nor united with the range of E, so "
+        "it "
+        "may lie inside the intervals above): N* {} .. {}, D* {} .. {}, mean loss {} "
         ".. "
         "{}; correlation of N* and L* {}, D* and L* {}\n",
         100 * f.joint->level, f.joint->method, core::FormatCount(f.joint->params_lo),

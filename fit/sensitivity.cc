@@ -43,6 +43,11 @@ double SmallestUsed(const FittedLaw& law, const std::vector<IsoflopGroup>& group
   return std::isfinite(smallest) ? smallest : groups.front().budget_flops;
 }
 
+bool UsesBudgets(const FittedLaw& law) {
+  return std::any_of(law.fit().budgets.begin(), law.fit().budgets.end(),
+                     [](const BudgetOptimum& b) { return b.minimum.ok(); });
+}
+
 // One change for every law, because laws use different budgets.
 Change WithoutSmallest(const FittedLaw& law, const std::vector<Observation>& observations,
                        const LawOptions& quick) {
@@ -58,8 +63,9 @@ Change WithoutSmallest(const FittedLaw& law, const std::vector<Observation>& obs
   // realised FLOPs that hold a run or two.
   constexpr size_t kFewest = 3;
   const bool raw =
-      2 * groups.size() > observations.size() ||
-      (grouped.grouping == BudgetGrouping::kBuckets && groups.front().members.size() < kFewest);
+      !UsesBudgets(law) &&
+      (2 * groups.size() > observations.size() ||
+       (grouped.grouping == BudgetGrouping::kBuckets && groups.front().members.size() < kFewest));
   if (!quick.observations_are_optima && raw) {
     constexpr double kFactor = 2;
     double smallest = HUGE_VAL;

@@ -81,6 +81,12 @@ class SurfaceModel final : public Law {
       if (held != options.hold.end() && log && !(held->second > 0))
         return absl::InvalidArgumentError(fmt::format("{}: {} is held at {}, must be above 0",
                                                       law_.name(), held->first, held->second));
+      if (held == options.hold.end()) continue;
+      const double value = log ? std::log(held->second) : held->second;
+      if (value < c.lower || value > c.upper)
+        return absl::InvalidArgumentError(fmt::format(
+            "{}: {} is held at {:g}, must lie in {:g} .. {:g}", law_.name(), held->first,
+            held->second, log ? std::exp(c.lower) : c.lower, log ? std::exp(c.upper) : c.upper));
     }
     const bool repeats =
         std::any_of(observations.begin(), observations.end(), [](const Observation& o) {

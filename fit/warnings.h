@@ -21,6 +21,7 @@ inline constexpr std::string_view kAsymptoteAtBound = "asymptote-at-bound";
 inline constexpr std::string_view kParameterAtBound = "parameter-at-bound";
 inline constexpr std::string_view kAsymptoteUnidentified = "asymptote-unidentified";
 inline constexpr std::string_view kAsymptotePinned = "asymptote-pinned";
+inline constexpr std::string_view kOtherEstimator = "not-the-usual-estimator";
 inline constexpr std::string_view kFewDegreesOfFreedom = "few-degrees-of-freedom";
 inline constexpr std::string_view kCollinear = "collinear-n-d";
 inline constexpr std::string_view kOutsideRange = "outside-range";

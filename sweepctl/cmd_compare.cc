@@ -103,9 +103,12 @@ absl::Status CheckFactors(const CompareArgs& args) {
   if (!args.by.empty() && std::find(keys.begin(), keys.end(), args.by) == keys.end())
     keys.push_back(args.by);
   const std::vector<std::string>& cohort = fit::CohortKeys();
+  // A file may tell cohorts apart by any of its columns.
+  const bool files = !args.csv.empty() || IsFile(args.a) || IsFile(args.b);
   for (const std::string& factor : args.factors) {
     if (std::find(keys.begin(), keys.end(), factor) != keys.end()) continue;
     const bool measures = std::find(cohort.begin(), cohort.end(), factor) != cohort.end();
+    if (files && !measures) continue;
     return UsageError(fmt::format(
         "--factor {}: {}{}; cohorts may differ in: {} (tokenizer only in bits per byte)", factor,
         measures ? "losses that were measured differently have no common scale"

@@ -58,6 +58,13 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
     ASSIGN_OR_RETURN(options.where.emplace_back(), WhereOf(text));
   }
   ASSIGN_OR_RETURN(fit::CsvObservations read, fit::ReadObservationsCsv(args.csv, options));
+  if (args.assume_6nd)
+    for (const fit::Observation& o : read.observations)
+      if (std::fabs(o.flops / (6 * o.params * o.tokens) - 1) > 1e-6)
+        return UsageError(fmt::format(
+            "--assume-6nd: {} has a flops column, and it says otherwise (row {}: {:.4g} N D); "
+            "leave the option out, the report says what C = 6 N D would change",
+            args.csv, o.row, o.flops / (o.params * o.tokens)));
   Input input;
   input.observations = std::move(read.observations);
   input.excluded = std::move(read.excluded);
@@ -250,6 +257,12 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
   RETURN_IF_ERROR(fitted.status());
   fit::FitSummary summary = *std::move(fitted);
   WarnOfTargets(input.targets, summary);
+  if (!args.unique_tokens.empty() &&
+      std::none_of(summary.fits.begin(), summary.fits.end(),
+                   [](const fit::LawFit& fit) { return fit.law == "data-constrained"; }))
+    Note(
+        "--unique-tokens changes nothing: data-constrained, the law that knows repetition, is not "
+        "among the laws fitted");
   const auto plans = PlansOf(summary, input);
   std::vector<ImportForecast> registered;
   if (args.do_register) {
@@ -288,9 +301,9 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
                      core::FormatFlops(10 * summary.largest_flops)));
   } else if (args.do_register) {
     NoteRegistered(registered, input.sweep, global);
-  } else if (input.imported) {
+  } else if (input.imported && !args.predict.empty() && summary.registration_blocked.empty()) {
     Note("add --register to put this on record before the run starts elsewhere");
-  } else if (!input.sweep.empty()) {
+  } else if (!input.sweep.empty() && !input.imported) {
     Note("a forecast is blind only when registered first: forecast: {at: [...]} in the sweep file");
   }
   return kDone;

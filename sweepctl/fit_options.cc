@@ -39,6 +39,15 @@ absl::StatusOr<fit::TwoStepTarget> ModelOf(const std::string& text) {
 
 // What --hard and its company ask for.
 absl::Status TwoStepOptionsOf(const FitArgs& args, fit::FitOptions& options) {
+  const auto is_named = [](const std::vector<std::string>& list, std::string_view word) {
+    return std::find(list.begin(), list.end(), word) != list.end();
+  };
+  const bool two_step =
+      !args.hard.empty() || is_named(args.laws, "two-step") || is_named(args.laws, "all");
+  for (const char* option : {"--model", "--chance", "--soft-by", "--curve", "--no-perfect-model"})
+    if (!two_step && is_named(args.given, option))
+      return UsageError(
+          fmt::format("{} is of a benchmark's two steps: name its column with --hard", option));
   options.checkpoints = args.checkpoints;
   options.two_step.curve = args.curve;
   options.two_step.by_flops = args.soft_by == "flops";
@@ -242,8 +251,8 @@ absl::StatusOr<fit::FitOptions> OptionsOf(const FitArgs& args) {
 absl::Status CheckRegister(const FitArgs& args) {
   if (!args.do_register) return absl::OkStatus();
   if (args.predict.empty()) return UsageError("--register needs --predict C: what to promise");
-  const std::vector<std::string> allowed = {"--sweep",     "--metric", "--where", "--predict",
-                                            "--bootstrap", "--seed",   "--level", "--register"};
+  const std::vector<std::string> allowed = {"--sweep",   "--metric",    "--where",
+                                            "--predict", "--bootstrap", "--register"};
   for (const std::string& option : args.given)
     if (std::find(allowed.begin(), allowed.end(), option) == allowed.end())
       return UsageError(fmt::format(

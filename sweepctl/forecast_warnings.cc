@@ -16,6 +16,11 @@ Json List(const Json& object, const char* key) {
   return object[key];
 }
 
+bool Promises(const Json& prediction, const Json& forecast) {
+  return prediction.value("law", Json()) == forecast.at("law") &&
+         prediction.value("budget_flops", Json()) == forecast.at("budget_flops");
+}
+
 }  // namespace
 
 absl::StatusOr<Json> StoredFit(orchestrator::Reader& reader, const Json& forecast) {
@@ -23,9 +28,13 @@ absl::StatusOr<Json> StoredFit(orchestrator::Reader& reader, const Json& forecas
                    reader.Rows("SELECT sweep, fit_json FROM fits WHERE observations_hash=?1 "
                                "ORDER BY fit_id DESC",
                                forecast.at("observations_hash").get<std::string>()));
+  // The same observations may have been fitted for other targets, before and since.
   for (const Json& row : rows) {
     if (row["sweep"] != forecast.at("sweep")) continue;
-    return core::ParseJson(row["fit_json"].get<std::string>(), "a stored fit");
+    ASSIGN_OR_RETURN(Json fit, core::ParseJson(row["fit_json"].get<std::string>(), "a stored fit"));
+    for (const Json& prediction : List(fit, "predictions"))
+      if (Promises(prediction, forecast) && prediction.value("loss", Json()) == forecast.at("loss"))
+        return fit;
   }
   return Json();
 }
@@ -38,11 +47,8 @@ Json WarningsOf(const Json& fit, const Json& forecast) {
       if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end())
         warnings.push_back(warning);
   };
-  for (const Json& prediction : List(fit, "predictions")) {
-    if (prediction.value("law", Json()) == forecast.at("law") &&
-        prediction.value("budget_flops", Json()) == forecast.at("budget_flops"))
-      add(prediction);
-  }
+  for (const Json& prediction : List(fit, "predictions"))
+    if (Promises(prediction, forecast)) add(prediction);
   for (const Json& law : List(fit, "fits"))
     if (law.value("law", Json()) == forecast.at("law")) add(law);
   add(fit);

@@ -319,8 +319,13 @@ TEST(PublishedCompareTest, TwoDigitisationsOfOneExperimentAreNotTakenForTwo) {
     return c;
   };
   CompareOptions options = Quick({1e20});
+  const auto unnamed = Compare(cohort("epochai_chinchilla"), cohort("ml_scalefit"), options);
+  ASSERT_TRUE(unnamed.ok()) << unnamed.status();
+  EXPECT_THAT(unnamed->comparability.reasons.at(0), HasSubstr("experiment, source"));
+  options.factors = {"experiment", "source"};
   const auto c = Compare(cohort("epochai_chinchilla"), cohort("ml_scalefit"), options);
   ASSERT_TRUE(c.ok()) << c.status();
+  ASSERT_FALSE(c->multipliers.empty());
   EXPECT_LE(c->multipliers[0].interval.lo, 1);
   EXPECT_GE(c->multipliers[0].interval.hi, 1);
   EXPECT_NEAR(c->multipliers[0].value, 1, 0.15);

@@ -132,18 +132,10 @@ TEST(DriftFitTest, ThePriorOfExponentsFadesAsBudgetsAreAdded) {
   EXPECT_LT(moved(40), 0.2 * moved(5));
 }
 
-TEST(DriftFitTest, AGivenAsymptoteIsKeptAndOneAboveALossIsRefused) {
+TEST(DriftFitTest, TheAsymptoteLiesBelowEveryLossThatWasReached) {
   DriftOptions options;
-  options.pinned_E = 1.5;
-  const auto pinned = DriftFit::Fit(Optima(7, 0.002, 0, 5), options);
-  ASSERT_TRUE(pinned.has_value());
-  EXPECT_EQ(pinned->E_lo(), 1.5);
-  EXPECT_EQ(pinned->E_hi(), 1.5);
-  options.pinned_E = 2.9;
-  EXPECT_FALSE(DriftFit::Fit(Optima(7, 0.002, 0, 5), options).has_value());
   EXPECT_FALSE(DriftFit::Fit(Optima(2, 0.002, 0, 5), {}).has_value());
-  // E lies below every loss that was reached, by runs that are not fitted too.
-  options.pinned_E.reset();
+  // By runs that are not fitted too.
   options.lowest_loss = 1.2;
   EXPECT_LT(DriftFit::Fit(Optima(7, 0.002, 0, 5), options)->E_hi(), 1.2);
 }

@@ -101,9 +101,11 @@ TEST(FitTest, AsymptoteIsUnidentifiedFarOutWithNoiseAndNotNearWithLittle) {
   const auto pinned = RunFit(planted.Draw(), options);
   ASSERT_TRUE(pinned.ok()) << pinned.status();
   EXPECT_TRUE(Has(pinned->predictions[1].warnings, kAsymptotePinned));
-  EXPECT_FALSE(pinned->predictions[1].asymptote.has_value());
-  const auto width = [](const Interval& i) { return i.hi - i.lo; };
-  EXPECT_LT(width(pinned->predictions[1].interval), width(noisy->predictions[1].interval));
+  // No narrower than the spread that pinning would have hidden.
+  const Forecast &held = pinned->predictions[1], &free = noisy->predictions[1];
+  ASSERT_TRUE(held.asymptote.has_value());
+  EXPECT_LE(held.interval.lo, free.asymptote->loss_at_E_lo);
+  EXPECT_GE(held.interval.hi, free.asymptote->loss_at_E_hi);
 }
 
 // Who asks for other intervals, or for none of single laws, gets the same forecast.
@@ -148,20 +150,55 @@ TEST(FitTest, OptimaAreForecastByTheirFrontierAndDetermineNoSurface) {
   options.laws = {"chinchilla"};
   EXPECT_THAT(RunFit(optima, options).status().message(), HasSubstr("they determine no surface"));
   options.laws = {"default"};
+  // Nor two runs of one budget, whatever their FLOPs are called.
+  optima.push_back(optima.back());
+  optima.back().budget_flops *= 1.02;
+  EXPECT_THAT(RunFit(optima, options).status().message(), HasSubstr("less than 10 % apart"));
+  optima.pop_back();
   optima.push_back(optima.back());
   optima.back().params *= 2;
   EXPECT_THAT(RunFit(optima, options).status().message(),
               HasSubstr("where rows are optima, a budget has one"));
 }
 
-TEST(FitTest, AsymptoteGivenTwiceIsRefused) {
+TEST(FitTest, HeldConstantsStayInTheirBoxAndEIsGivenInOneWay) {
   FitOptions options = Quick();
   options.law.hold["E"] = 1.5;
-  EXPECT_TRUE(RunFit(Planted().Draw(), options).ok());
-  options.law.pinned_E = 1.6;
-  const auto refused = RunFit(Planted().Draw(), options);
-  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("--hold E"));
+  EXPECT_THAT(RunFit(Planted().Draw(), options).status().message(), HasSubstr("--pin-e"));
+  options.law.hold = {{"beta", 1e9}};
+  EXPECT_THAT(RunFit(Planted().Draw(), options).status().message(),
+              HasSubstr("beta is held at 1e+09, must lie in 0 .. 5"));
+}
+
+// Who gives E gets what the runs themselves allow beside it, and an interval that covers it; and no
+// forecast of a mean below the E given.
+TEST(FitTest, AGivenAsymptoteIsHeldAgainstWhatTheRunsAllow) {
+  Planted planted;
+  planted.noise = 0.002;
+  const auto runs = planted.Draw(4);
+  FitOptions options = Quick();
+  options.sensitivity = false;
+  options.predict = {1e24};
+  const auto free = RunFit(runs, options);
+  ASSERT_TRUE(free.ok()) << free.status();
+  for (const double E : {1.2, planted.theta[2], 2.2}) {
+    options.law.pinned_E = E;
+    const auto pinned = RunFit(runs, options);
+    ASSERT_TRUE(pinned.ok()) << pinned.status();
+    const Forecast &forecast = pinned->predictions.at(0), &own = free->predictions.at(0);
+    EXPECT_EQ(forecast.law, "average");
+    EXPECT_GT(forecast.loss, E);
+    ASSERT_TRUE(forecast.asymptote.has_value());
+    EXPECT_EQ(forecast.asymptote->E.lo, own.asymptote->E.lo);
+    EXPECT_LE(forecast.interval.lo, std::min(own.loss, own.asymptote->loss_at_E_lo));
+    EXPECT_GE(forecast.interval.hi, std::max(own.loss, own.asymptote->loss_at_E_hi));
+    const std::string said = TextOf(forecast.warnings, kAsymptotePinned);
+    EXPECT_THAT(said, HasSubstr("the runs themselves allow"));
+    EXPECT_EQ(said.find("which the runs reject") != std::string::npos,
+              E < own.asymptote->E.lo || E > own.asymptote->E.hi);
+    EXPECT_TRUE(Has(forecast.warnings, kOtherEstimator));
+    for (const ReachCoverage& c : pinned->coverage) EXPECT_TRUE(c.own) << c.law;
+  }
 }
 
 TEST(FitTest, NoEmbeddingConventionNeedsTheColumnAndUsesIt) {

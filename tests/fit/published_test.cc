@@ -118,11 +118,9 @@ TEST(PublishedTest, MuennighoffRepeatedDataHaveTwoOptima) {
 
   FitOptions options;
   options.laws = {"data-constrained"};
-  options.law.hold = {{"A", std::exp(6.255414)},
-                      {"B", std::exp(7.3049974)},
-                      {"E", e},
-                      {"alpha", alpha},
-                      {"beta", alpha}};
+  options.law.hold = {
+      {"A", std::exp(6.255414)}, {"B", std::exp(7.3049974)}, {"alpha", alpha}, {"beta", alpha}};
+  options.law.pinned_E = e;
   options.law.bootstrap.resamples = 0;
   options.backtest = false;
   const auto summary = RunFit(runs, options);

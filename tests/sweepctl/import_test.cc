@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <sstream>
 
 #include "fmt/format.h"
 #include "gmock/gmock.h"
@@ -250,6 +251,24 @@ TEST_F(CompareVerbTest, ColumnOfAFileDividesTheCohortsAndThePlantedMultiplierIsF
                               HasSubstr("crossover: none"), HasSubstr("what would decide")));
 }
 
+TEST_F(CompareVerbTest, AColumnThatNobodyNamedIsADifferenceToo) {
+  std::istringstream lines(*core::ReadFile(Csv(0.95)));
+  std::string csv, line;
+  while (std::getline(lines, line))
+    csv += line + (csv.empty()                               ? ",optimizer\n"
+                   : line.find(",new,") != std::string::npos ? ",muon\n"
+                                                             : ",adam\n");
+  const std::string compare =
+      "compare old new --by recipe --csv " + Write("labels.csv", csv) + " --bootstrap 0";
+  const Result refused = Sweepctl(compare);
+  EXPECT_EQ(refused.code, 65);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("they also differ in the column optimizer"),
+                                 HasSubstr("--factor recipe --factor optimizer")));
+  const Result named = Sweepctl(compare + " --factor recipe --factor optimizer");
+  EXPECT_EQ(named.code, 0) << named.err;
+  EXPECT_THAT(named.out, HasSubstr("optimizer        adam | muon"));
+}
+
 TEST_F(CompareVerbTest, WhatIsNotComparableSaysWhyAndExits65) {
   const Result result =
       Sweepctl("compare old new --by recipe --csv " + Csv(0.9, "other") + " --bootstrap 0 --json");
@@ -294,6 +313,17 @@ TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredBy
   EXPECT_EQ(record["forecasts"][0]["status"], "open");
   EXPECT_EQ(record["forecasts"][0]["target_params"], entry["params"]);
   EXPECT_EQ(record["chain"]["intact"], true);
+  EXPECT_FALSE(record["forecasts"][0]["warnings"].empty());
+  EXPECT_THAT(Run(fit + "--level 0.5").err, HasSubstr("leave out --level"));
+  // What was said beside a forecast stays, whatever else is registered from the same runs.
+  ASSERT_EQ(Run("fit --predict 1e22 --register --bootstrap 40").code, 0);
+  const Json later = Run("forecasts --sweep old --json").json()["forecasts"];
+  ASSERT_EQ(later.size(), 2u);
+  for (const Json& forecast : later) {
+    EXPECT_FALSE(forecast["warnings"].empty()) << forecast["name"];
+    if (forecast["name"] == record["forecasts"][0]["name"])
+      EXPECT_EQ(forecast["warnings"], record["forecasts"][0]["warnings"]);
+  }
   EXPECT_THAT(Run("watch old").err, HasSubstr("is an import, not a sweep"));
 
   const double params = entry["params"], tokens = 1e21 / 6 / params;
