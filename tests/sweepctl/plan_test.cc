@@ -237,6 +237,24 @@ TEST_F(PlanNextTest, NextRunsStayWithinTheFlopsAndMakeAFileThatSharesTheFinished
                               HasSubstr("not simulated")));
 }
 
+TEST_F(PlanNextTest, WhatFitPrintsAsJsonIsAPriorAndNoiseOverridesIts) {
+  for (const char* weights : {"", "--noise-by-flops "}) {
+    const std::string path = Temp("fit.json");
+    ASSERT_EQ(
+        Sweepctl("fit --bootstrap 0 --no-backtest --json --db " + Db() + " " + weights, path).code,
+        0);
+    const std::string plan = kQuickstart + "--simulations 1 --prior " + path;
+    const Json own = Sweepctl(plan).json()["power"];
+    EXPECT_THAT(own["prior"]["source"].get<std::string>(), HasSubstr("constants of chinchilla in"));
+    // Planted: 3.5e-4, of which 20 runs tell little.
+    EXPECT_GT(own["noise"]["shape"].get<double>(), 1e-4) << weights;
+    EXPECT_LT(own["noise"]["shape"].get<double>(), 6e-4) << weights;
+    const Json named = Sweepctl(plan + " --noise 0.5%").json()["power"];
+    EXPECT_EQ(named["noise"]["shape"], 0.005);
+    EXPECT_EQ(named["noise"]["source"], "--noise");
+  }
+}
+
 TEST_F(PlanNextTest, WhatCannotBePlannedSaysWhy) {
   const std::string next = "plan --next --db " + Db() + " --max-flops ";
   const Result poor = Sweepctl(next + "1e9");
