@@ -1,4 +1,5 @@
 // plan: what forecasts would be worth, designs for a width, and runs to add.
+#include <algorithm>
 #include <cmath>
 
 #include "gmock/gmock.h"
@@ -47,7 +48,8 @@ TEST(PlanPowerTest, EveryTargetHasAnExpectedWidthAndWhatItRestsOn) {
   const Result text = Sweepctl("plan sweeps/quickstart.yaml");
   EXPECT_THAT(text.out, AllOf(HasSubstr("expected forecast, if the prior is true: 90 % prediction"),
                               HasSubstr("prior nano: L = E + A/N^alpha + B/D^beta"),
-                              HasSubstr("noise of ln L: 1.2 % a run"), HasSubstr("half-width")));
+                              HasSubstr("noise of ln L: 1.2 % a run"), HasSubstr("half-width"),
+                              HasSubstr("identified: 25 % or less")));
   EXPECT_TRUE(Sweepctl(kQuickstart + "--simulations 0").json()["power"].is_null());
   // Without noise nothing is left to miss by: budgets buy what the recipe says, and the target is
   // forecast at its own size.
@@ -56,6 +58,25 @@ TEST(PlanPowerTest, EveryTargetHasAnExpectedWidthAndWhatItRestsOn) {
   EXPECT_LT(quiet["error"].get<double>(), 0.002);
   EXPECT_GT(quiet["covered"].get<double>(), 0.8);
   EXPECT_TRUE(Sweepctl("plan sweeps/delphi.yaml --json").json()["power"].is_null()) << "no target";
+}
+
+// Noise widens intervals faster than the range of E, so the warning of `fit` is no measure of it.
+TEST(PlanPowerTest, TheNoisierTheRunsTheLessIsEIdentified) {
+  const std::string plan =
+      "plan sweeps/isoflop.yaml --json --prior delphi --seed-noise 0.1% --simulations 8 --noise ";
+  std::vector<double> identified, half_range;
+  for (const char* noise : {"0.1%", "0.3%", "1%", "3%"}) {
+    const Result result = Sweepctl(plan + noise);
+    ASSERT_EQ(result.code, 0) << result.err;
+    const Json target = result.json()["power"]["targets"][0];
+    EXPECT_EQ(target["asymptote_within"], 0.25);
+    identified.push_back(target["asymptote_identified"].get<double>());
+    half_range.push_back(target["asymptote_half_range"].get<double>());
+  }
+  EXPECT_EQ(identified[0], 1);
+  EXPECT_EQ(identified[3], 0);
+  EXPECT_TRUE(std::is_sorted(identified.rbegin(), identified.rend()));
+  EXPECT_TRUE(std::is_sorted(half_range.begin(), half_range.end()));
 }
 
 TEST(PlanPowerTest, PriorAndNoiseAreTheUsers) {
