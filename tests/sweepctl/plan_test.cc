@@ -60,6 +60,20 @@ TEST(PlanPowerTest, EveryTargetHasAnExpectedWidthAndWhatItRestsOn) {
   EXPECT_TRUE(Sweepctl("plan sweeps/delphi.yaml --json").json()["power"].is_null()) << "no target";
 }
 
+TEST(PlanPowerTest, TargetsOfPredictAreNotInTheFileAndBindNothing) {
+  const std::string plan = "plan sweeps/isoflop.yaml --simulations 0 ";
+  const Result asked = Sweepctl(plan + "--predict 1e18,1e16"), plain = Sweepctl(plan);
+  ASSERT_EQ(asked.code, 0) << asked.err;
+  EXPECT_THAT(asked.err, Not(HasSubstr("refuse")));
+  EXPECT_EQ(asked.err, plain.err);
+  EXPECT_THAT(asked.out, AllOf(HasSubstr("forecast at 1e+16: held until registered"),
+                               HasSubstr("forecast at 1e+18: of --predict, not in the file")));
+  const Json targets = Sweepctl(plan + "--predict 1e18 --json").json()["targets"];
+  ASSERT_EQ(targets.size(), 3u);
+  EXPECT_EQ(targets[1]["in_file"], true);
+  EXPECT_EQ(targets[2]["in_file"], false);
+}
+
 // Noise widens intervals faster than the range of E, so the warning of `fit` is no measure of it.
 TEST(PlanPowerTest, TheNoisierTheRunsTheLessIsEIdentified) {
   const std::string plan =
