@@ -272,6 +272,15 @@ TEST_F(PlanNextTest, NextRunsStayWithinTheFlopsAndMakeAFileThatSharesTheFinished
                               HasSubstr("not simulated")));
 }
 
+TEST_F(PlanNextTest, WidthsBeyondLinearTheoryAreNoNumbersAndTheGapToSimulationsIsExplained) {
+  const Result far = Sweepctl(
+      "plan --next --max-flops 1e13 --simulations 1 --criterion v --noise 3% --predict 1e18 --db " +
+      Db());
+  ASSERT_EQ(far.code, 0) << far.err;
+  EXPECT_THAT(far.out, AllOf(HasSubstr("linear half-width then"), HasSubstr("(over 50 % before)"),
+                             HasSubstr("Linear theory above ranks runs")));
+}
+
 TEST_F(PlanNextTest, WhatFitPrintsAsJsonIsAPriorAndNoiseOverridesIts) {
   for (const char* weights : {"", "--noise-by-flops "}) {
     const std::string path = Temp("fit.json");
