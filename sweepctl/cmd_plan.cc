@@ -228,6 +228,19 @@ absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options
   return absl::FailedPreconditionError(why);
 }
 
+// Why there is no sweep to add runs to; of imported runs, what they can plan.
+absl::Status NoSweep(orchestrator::Reader& reader, const std::string& name, absl::Status why) {
+  ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader.Imports());
+  for (const orchestrator::ImportInfo& import : imports)
+    if (import.name == name || (name.empty() && absl::IsFailedPrecondition(why)))
+      return absl::FailedPreconditionError(fmt::format(
+          "{} is an import: no recipe here makes more of its runs. It can be the prior of a sweep "
+          "of yours: `sweepctl plan FILE --prior {} --predict C`, where --target-width and "
+          "--max-flops find the cheapest design",
+          import.name, ShellWord(fmt::format("{}:{}", reader.path(), import.name))));
+  return why;
+}
+
 absl::StatusOr<int> RunNext(const PlanArgs& args, const GlobalOptions& options) {
   NextOptions next;
   ASSIGN_OR_RETURN(next.max_flops, Positive(args.max_flops, "--max-flops"));
@@ -245,8 +258,9 @@ absl::StatusOr<int> RunNext(const PlanArgs& args, const GlobalOptions& options) 
     name = file.name;
   }
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
-  ASSIGN_OR_RETURN(const orchestrator::SweepInfo info, ChooseSweep(*reader, name));
-  ASSIGN_OR_RETURN(const NextAnswer answer, NextRuns(*reader, info, args.power, next));
+  const absl::StatusOr<orchestrator::SweepInfo> info = ChooseSweep(*reader, name);
+  if (!info.ok()) return NoSweep(*reader, name, info.status());
+  ASSIGN_OR_RETURN(const NextAnswer answer, NextRuns(*reader, *info, args.power, next));
   std::string command;
   if (!args.out.empty()) {
     ASSIGN_OR_RETURN(command,
