@@ -31,7 +31,8 @@ struct PowerOptions {
 
 // How well a forecast knows E: half the width of its range of E over the middle of that range, in
 // [0, 1]. 1 where the range starts at 0, so that an E of 0 is never identified; infinity where the
-// forecast has no range of E. It grows with noise. The warning asymptote-unidentified does not: it
+// forecast has no range of E. It grows with noise (its median did for all published priors, until
+// half-widths reach 20 % and no forecast is left). The warning asymptote-unidentified does not: it
 // compares what E moves with the whole interval, which noise widens, so it goes away where the rest
 // is known even less.
 double AsymptoteHalfRange(const Forecast& forecast);
