@@ -41,6 +41,9 @@ double LinearHalfWidth(const Prior& prior, const std::vector<PlannedRun>& runs,
 // Condition number of J'J of the runs at the prior's best guess, as LawFit::condition counts it.
 double DesignCondition(const Prior& prior, const std::vector<PlannedRun>& runs);
 
+// Half-widths above this are beyond linear theory: they still rank designs, and are no widths.
+constexpr double kLinearUpTo = 0.5;
+
 enum class Criterion { kV, kD };
 
 struct ChooseOptions {

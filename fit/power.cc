@@ -23,7 +23,8 @@ const double kNaN = std::numeric_limits<double>::quiet_NaN();
 struct Outcome {
   double truth = 0;  // the prior's loss at the target
   double forecast = 0, lo = 0, hi = 0;
-  bool identified = false;
+  double E_half_range = 0;
+  bool E_warned = false;
   std::string law;
 };
 
@@ -62,7 +63,8 @@ std::vector<Outcome> OutcomesOf(const Prior& prior, const std::vector<double>& t
     Outcome outcome;
     outcome.forecast = primary->loss;
     outcome.lo = primary->interval.lo, outcome.hi = primary->interval.hi;
-    outcome.identified = !Has(primary->warnings, kAsymptoteUnidentified);
+    outcome.E_half_range = AsymptoteHalfRange(*primary);
+    outcome.E_warned = Has(primary->warnings, kAsymptoteUnidentified);
     outcome.law = primary->law;
     outcome.truth = target.params > 0 ? prior.law->Loss(theta.data(), std::log(target.params),
                                                         std::log(target.tokens))
@@ -86,13 +88,15 @@ TargetPower Count(const std::vector<std::vector<Outcome>>& simulations, size_t t
   const double sd = prior.noise.Total();
   const auto n = static_cast<double>(simulations.size());
   TargetPower power;
-  std::vector<double> truths, widths, close;
+  std::vector<double> truths, widths, close, asymptotes;
   std::map<std::string, int> laws;
   for (const std::vector<Outcome>& simulation : simulations) {
     const Outcome& outcome = simulation[target];
     truths.push_back(outcome.truth);
     close.push_back(ChanceOfErrorBelow(outcome, options.close, sd));
-    power.identified += outcome.identified ? 1 / n : 0;
+    asymptotes.push_back(outcome.E_half_range);
+    power.identified += outcome.E_half_range <= options.E_within ? 1 / n : 0;
+    power.E_warned += outcome.E_warned ? 1 / n : 0;
     ++laws[outcome.law];
     if (!std::isfinite(outcome.lo) || !std::isfinite(outcome.hi)) {
       power.no_interval += 1 / n;
@@ -104,6 +108,7 @@ TargetPower Count(const std::vector<std::vector<Outcome>>& simulations, size_t t
                      n;
   }
   power.loss = Quantile(truths, 0.5);
+  power.E_half_range = Quantile(asymptotes, 0.5);
   power.law = std::max_element(laws.begin(), laws.end(), [](const auto& a, const auto& b) {
                 return a.second < b.second;
               })->first;
@@ -128,6 +133,12 @@ TargetPower Count(const std::vector<std::vector<Outcome>>& simulations, size_t t
 }
 
 }  // namespace
+
+double AsymptoteHalfRange(const Forecast& forecast) {
+  if (!forecast.asymptote.has_value()) return std::numeric_limits<double>::infinity();
+  const Interval& E = forecast.asymptote->E;
+  return E.hi > 0 ? std::min(1.0, (E.hi - E.lo) / (E.hi + E.lo)) : 1;
+}
 
 std::vector<Observation> SimulateSweep(const Prior& prior, const std::vector<double>& theta,
                                        const std::vector<PlannedRun>& runs, uint64_t seed,

@@ -22,10 +22,20 @@ struct PowerOptions {
   int threads = 2;
   double level = 0.9;
   double close = 0.002;  // relative error that counts as a hit
+  // Largest AsymptoteHalfRange at which E counts as identified.
+  double E_within = 0.25;
   // Of each simulated fit; fewer than fit.h's own 400 and 100, which changes widths by a few
   // percent and saves most of the time.
   int resamples = 100, backtest_resamples = 60;
 };
+
+// How well a forecast knows E: half the width of its range of E over the middle of that range, in
+// [0, 1]. 1 where the range starts at 0, so that an E of 0 is never identified; infinity where the
+// forecast has no range of E. It grows with noise (its median did for all published priors, until
+// half-widths reach 20 % and no forecast is left). The warning asymptote-unidentified does not: it
+// compares what E moves with the whole interval, which noise widens, so it goes away where the rest
+// is known even less.
+double AsymptoteHalfRange(const Forecast& forecast);
 
 // Of one target, over the simulated sweeps. Relative numbers are shares of the loss.
 struct TargetPower {
@@ -39,10 +49,12 @@ struct TargetPower {
   // target's own run included.
   double error = 0;
   double close = 0,
-         close_se = 0;     // chance of an error below PowerOptions::close, and its std error
-  double covered = 0;      // chance that the outcome lies inside the printed interval
-  double identified = 0;   // share without the warning asymptote-unidentified
-  double no_interval = 0;  // share whose primary forecast has no interval
+         close_se = 0;      // chance of an error below PowerOptions::close, and its std error
+  double covered = 0;       // chance that the outcome lies inside the printed interval
+  double identified = 0;    // share with an AsymptoteHalfRange of PowerOptions::E_within or less
+  double E_half_range = 0;  // median AsymptoteHalfRange; infinity where most have no range of E
+  double E_warned = 0;      // share with the warning asymptote-unidentified
+  double no_interval = 0;   // share whose primary forecast has no interval
 };
 
 struct Power {

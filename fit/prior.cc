@@ -10,6 +10,7 @@
 #include "core/did_you_mean.h"
 #include "core/rng.h"
 #include "core/status_macros.h"
+#include "core/units.h"
 #include "fit/bootstrap.h"
 #include "fit/chinchilla.h"
 #include "fit/equation_fit.h"
@@ -137,31 +138,99 @@ absl::StatusOr<std::vector<double>> ThetaOf(const SurfaceLaw& law, const core::J
   return theta;
 }
 
-absl::StatusOr<Prior> FromParsedJson(const core::Json& json) {
-  const core::Json* entry = &json;
-  if (json.contains("fits") && json["fits"].is_array()) {
-    entry = nullptr;
-    for (const core::Json& fit : json["fits"])
-      if (entry == nullptr && SurfaceByName(fit.value("law", "")).ok()) entry = &fit;
-    if (entry == nullptr)
-      return absl::InvalidArgumentError("none of its fits is a surface law; fit --law chinchilla");
+// Mean Huber loss of normal residuals.
+double MeanHuber(double delta, double sd) {
+  const double c = delta / sd;
+  const double density = std::exp(-0.5 * c * c) / std::sqrt(2 * std::acos(-1.0));
+  const double outside = std::erfc(c / std::sqrt(2.0));
+  return 0.5 * sd * sd * (1 - outside - 2 * c * density) + 2 * delta * sd * density -
+         0.5 * delta * delta * outside;
+}
+
+// Standard deviation of normal residuals with this mean loss, Huber's or squared.
+double SdOfMeanLoss(bool huber, double delta, double mean) {
+  if (!huber) return std::sqrt(2 * mean);
+  double low = 0, high = std::sqrt(0.5 * std::acos(-1.0)) * (mean / delta + 0.5 * delta);
+  for (int i = 0; i < 60; ++i) {
+    const double middle = 0.5 * (low + high);
+    (MeanHuber(delta, middle) < mean ? low : high) = middle;
   }
-  if (!entry->contains("law") || !(*entry)["law"].is_string() || !entry->contains("params") ||
-      !(*entry)["params"].is_object())
+  return high;
+}
+
+// What a fit's residuals say of single runs; 0 where its entry does not tell.
+double NoiseOfObjective(const core::Json& fit) {
+  const auto number = [&](const char* key) {
+    const auto found = fit.find(key);
+    return found != fit.end() && found->is_number() ? found->get<double>() : 0.0;
+  };
+  const auto text = [&](const char* key) {
+    const auto found = fit.find(key);
+    return found != fit.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const bool huber = text("loss") == Name(LossKind::kHuber);
+  const double n = number("n"), free = n - number("constants"), delta = number("delta");
+  if ((!huber && text("loss") != Name(LossKind::kL2)) || (huber && !(delta > 0)) ||
+      text("residual") != Name(ResidualKind::kLog) || number("over") != 1 ||
+      !(number("objective") > 0) || !(free > 0))
+    return 0;
+  return SdOfMeanLoss(huber, delta, number("objective") / n) * std::sqrt(n / free);
+}
+
+// "noise" of an entry: a number, the scatter as a power of C (--noise-by-flops), or null or
+// missing.
+absl::Status ReadNoise(const core::Json& entry, Prior* prior) {
+  const auto noise = entry.find("noise");
+  if (noise == entry.end() || noise->is_null()) {
+    prior->noise.shape = NoiseOfObjective(entry);
+    if (prior->noise.shape > 0)
+      prior->noise_source = "the objective of that fit, as of normal residuals";
+    return absl::OkStatus();
+  }
+  const bool power = noise->is_object() && noise->contains("sd") && noise->contains("at_flops");
+  const core::Json& sd = power ? (*noise)["sd"] : *noise;
+  if (!sd.is_number() || !(sd.get<double>() > 0) || (power && !(*noise)["at_flops"].is_number()))
+    return absl::InvalidArgumentError(
+        "\"noise\" is the standard deviation of ln L, above 0, or null, or what `fit "
+        "--noise-by-flops --json` says of it");
+  prior->noise.shape = sd.get<double>();
+  prior->noise_source = "the same file";
+  if (power)
+    prior->noise_source += fmt::format(", at {} FLOPs, the middle of its runs",
+                                       core::FormatFlops((*noise)["at_flops"].get<double>()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Prior> FromEntry(const core::Json& entry) {
+  if (!entry.is_object() || !entry.contains("law") || !entry["law"].is_string() ||
+      !entry.contains("params") || !entry["params"].is_object())
     return absl::InvalidArgumentError(
         "a prior is {\"law\": \"chinchilla\", \"params\": {\"E\": ..., ...}} or what `fit --json` "
         "prints");
   Prior prior;
-  ASSIGN_OR_RETURN(prior.law, SurfaceByName((*entry)["law"].get<std::string>()));
-  ASSIGN_OR_RETURN(prior.draws.emplace_back(), ThetaOf(*prior.law, (*entry)["params"]));
-  if (entry->contains("noise")) {
-    const core::Json& noise = (*entry)["noise"];
-    if (!noise.is_number() || !(noise.get<double>() > 0))
-      return absl::InvalidArgumentError("\"noise\" is the standard deviation of ln L, above 0");
-    prior.noise = {noise.get<double>(), 0};
-    prior.noise_source = "the same file";
-  }
+  ASSIGN_OR_RETURN(prior.law, SurfaceByName(entry["law"].get<std::string>()));
+  ASSIGN_OR_RETURN(prior.draws.emplace_back(), ThetaOf(*prior.law, entry["params"]));
+  RETURN_IF_ERROR(ReadNoise(entry, &prior));
   return prior;
+}
+
+// Of several fits chinchilla, else the first that can be a prior; `source` then names all of them.
+absl::StatusOr<Prior> FromParsedJson(const core::Json& json) {
+  if (!json.contains("fits") || !json["fits"].is_array()) return FromEntry(json);
+  absl::StatusOr<Prior> best =
+      absl::InvalidArgumentError("none of its fits is a surface law; fit --law chinchilla");
+  std::vector<std::string> laws;
+  for (const core::Json& fit : json["fits"]) {
+    const bool named = fit.is_object() && fit.contains("law") && fit["law"].is_string();
+    laws.push_back(named ? fit["law"].get<std::string>() : "?");
+    if (!SurfaceByName(laws.back()).ok()) continue;
+    absl::StatusOr<Prior> prior = FromEntry(fit);
+    if (!best.ok() || (prior.ok() && laws.back() == ChinchillaLaw().name()))
+      best = std::move(prior);
+  }
+  if (best.ok() && laws.size() > 1)
+    best->source = fmt::format(", of its fits {}", fmt::join(laws, ", "));
+  return best;
 }
 
 }  // namespace
@@ -252,7 +321,8 @@ absl::StatusOr<Prior> PriorFromJson(std::string_view text, std::string_view orig
     return absl::InvalidArgumentError(
         fmt::format("{}: {}", origin, std::string(prior.status().message())));
   prior->name = origin;
-  prior->source = fmt::format("constants of {} in {}, taken as exact", prior->law->name(), origin);
+  prior->source = fmt::format("constants of {} in {}{}, taken as exact", prior->law->name(), origin,
+                              prior->source);
   return prior;
 }
 

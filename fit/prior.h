@@ -48,9 +48,15 @@ absl::StatusOr<Prior> PublishedPrior(std::string_view name);
 absl::StatusOr<Prior> PriorFromRuns(const std::vector<Observation>& runs, std::string_view law_name,
                                     int draws, uint64_t seed);
 
-// From `fit --json` (its first surface law) or {"law", "params": {letter: number}, "noise": sd}.
-// The constants are a point: how well they are known is not in the file. INVALID_ARGUMENT, with
-// `origin`, when it holds no such law.
+// From `fit --json`, or {"law", "params": {letter: number}, "noise": sd}. Of several fits
+// chinchilla, else the first surface law that can be a prior; Prior::source says which. The
+// constants are a point: how well they are known is not in the file. Noise, all of it shape:
+//   a number      is it
+//   an object     scatter as a power of C (noise_model.h): at the geometric mean of its runs' C,
+//                 where it is known best; designs far from there need their own
+//   null, absent  normal residuals with the mean objective of the fit, widened for its constants
+//                 (log residuals, Huber or squared, symmetric); 0 where the file does not tell
+// INVALID_ARGUMENT, with `origin`, when it holds no such law.
 absl::StatusOr<Prior> PriorFromJson(std::string_view text, std::string_view origin);
 
 // Constants by letter, each uniform within [first, second]. An exponent moves about the point

@@ -228,6 +228,19 @@ absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options
   return absl::FailedPreconditionError(why);
 }
 
+// Why there is no sweep to add runs to; of imported runs, what they can plan.
+absl::Status NoSweep(orchestrator::Reader& reader, const std::string& name, absl::Status why) {
+  ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader.Imports());
+  for (const orchestrator::ImportInfo& import : imports)
+    if (import.name == name || (name.empty() && absl::IsFailedPrecondition(why)))
+      return absl::FailedPreconditionError(fmt::format(
+          "{} is an import: no recipe here makes more of its runs. It can be the prior of a sweep "
+          "of yours: `sweepctl plan FILE --prior {} --predict C`, where --target-width and "
+          "--max-flops find the cheapest design",
+          import.name, ShellWord(fmt::format("{}:{}", reader.path(), import.name))));
+  return why;
+}
+
 absl::StatusOr<int> RunNext(const PlanArgs& args, const GlobalOptions& options) {
   NextOptions next;
   ASSIGN_OR_RETURN(next.max_flops, Positive(args.max_flops, "--max-flops"));
@@ -245,8 +258,9 @@ absl::StatusOr<int> RunNext(const PlanArgs& args, const GlobalOptions& options) 
     name = file.name;
   }
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
-  ASSIGN_OR_RETURN(const orchestrator::SweepInfo info, ChooseSweep(*reader, name));
-  ASSIGN_OR_RETURN(const NextAnswer answer, NextRuns(*reader, info, args.power, next));
+  const absl::StatusOr<orchestrator::SweepInfo> info = ChooseSweep(*reader, name);
+  if (!info.ok()) return NoSweep(*reader, name, info.status());
+  ASSIGN_OR_RETURN(const NextAnswer answer, NextRuns(*reader, *info, args.power, next));
   std::string command;
   if (!args.out.empty()) {
     ASSIGN_OR_RETURN(command,
@@ -290,8 +304,9 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   }
   ASSIGN_OR_RETURN(const double speed, Positive(args.speed, "--flops-per-second"));
   ASSIGN_OR_RETURN(const double price, Positive(args.price, "--dollars-per-hour"));
-  ASSIGN_OR_RETURN(sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
-  RETURN_IF_ERROR(AddTargets(args, &file));
+  ASSIGN_OR_RETURN(const sweeps::SweepFile file, sweeps::LoadSweepFile(args.path));
+  sweeps::SweepFile asked = file;  // with the targets of --predict
+  RETURN_IF_ERROR(AddTargets(args, &asked));
   FoundData data = FindSweepData(file, args.data_root,
                                  args.data_dir.empty() ? options.db + ".data" : args.data_dir);
   if (data.unprepared)
@@ -300,7 +315,10 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   sweeps::ExpandOptions expand;
   expand.data = data.spec;
   ASSIGN_OR_RETURN(const std::vector<sweeps::PlannedTrial> trials, sweeps::Expand(file, expand));
-  ASSIGN_OR_RETURN(const std::vector<Target> targets, PriorTargets(file, expand));
+  ASSIGN_OR_RETURN(const std::vector<Target> targets, PriorTargets(asked, expand));
+  // The file's own; the others are forecast here and neither registered nor trained.
+  const std::vector<Target> own(
+      targets.begin(), targets.begin() + static_cast<std::ptrdiff_t>(file.forecast_at.size()));
 
   std::vector<const recipes::Plan*> plans;
   double memory_bytes = 0;
@@ -310,7 +328,7 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   }
   const sweeps::Cost cost = sweeps::EstimateCost(plans, speed, price);
   const std::vector<MemoryWarning> memory = file.trainer_command.empty()
-                                                ? MemoryWarnings(trials, targets, DevicesHere())
+                                                ? MemoryWarnings(trials, own, DevicesHere())
                                                 : std::vector<MemoryWarning>();
   const bool rows_only =
       options.Format() == OutputFormat::kCsv || options.Format() == OutputFormat::kJsonLines;
@@ -337,10 +355,11 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
       out["power"] = PowerJson(worth->prior, worth->power, worth->options, worth->caveats);
     if (!points.empty()) out["warnings"].push_back({{"code", "few-points"}, {"text", points}});
     for (const sweeps::PlannedTrial& trial : trials) out["trials"].push_back(TrialJson(trial));
-    for (const Target& target : targets) {
-      out["targets"].push_back({{"budget_flops", target.budget_flops},
+    for (size_t i = 0; i < targets.size(); ++i) {
+      out["targets"].push_back({{"budget_flops", targets[i].budget_flops},
+                                {"in_file", i < own.size()},
                                 {"chosen_by", "prior"},
-                                {"plan", TrialJson({target.plan, ""})}});
+                                {"plan", TrialJson({targets[i].plan, ""})}});
     }
     RETURN_IF_ERROR(PrintJson(out));
     return kDone;
@@ -349,26 +368,28 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   if (options.Format() != OutputFormat::kTable) return kDone;
 
   std::string text = "\n" + TotalsText(cost, trials.size(), memory_bytes);
-  for (const Target& target : targets) {
-    text += fmt::format(
-        "forecast at {}: held until registered; by the prior {} params on {} tokens, "
-        "{} FLOPs\n",
-        core::FormatFlops(target.budget_flops),
-        core::FormatCount(static_cast<double>(target.plan.params)),
-        core::FormatCount(static_cast<double>(target.plan.tokens)),
-        core::FormatFlops(target.plan.recipe_flops));
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const Target& target = targets[i];
+    text += fmt::format("forecast at {}: {}; by the prior {} params on {} tokens, {} FLOPs\n",
+                        core::FormatFlops(target.budget_flops),
+                        i < own.size()
+                            ? "held until registered"
+                            : "of --predict, not in the file: neither registered nor trained",
+                        core::FormatCount(static_cast<double>(target.plan.params)),
+                        core::FormatCount(static_cast<double>(target.plan.tokens)),
+                        core::FormatFlops(target.plan.recipe_flops));
   }
   if (!points.empty()) text += fmt::format("! {}\n", points);
   for (const MemoryWarning& warning : memory) text += fmt::format("! {}\n", warning.text);
-  if (data.spec.has_value()) text += EpochsText(trials, targets);
+  if (data.spec.has_value()) text += EpochsText(trials, own);
   if (worth.ok()) text += PowerText(worth->prior, worth->power, worth->options, worth->caveats);
   RETURN_IF_ERROR(Print(text));
   if (!worth.ok() && !targets.empty() && args.power.simulations > 0)
     Note("no expected width: " + std::string(worth.status().message()));
-  const absl::Status epochs = CheckAllEpochs(file, trials, targets);
+  const absl::Status epochs = CheckAllEpochs(file, trials, own);
   if (data.spec.has_value() && !epochs.ok())  // without data there is nothing to count
     Note("`launch` will refuse this: " + std::string(epochs.message()));
-  if (const absl::Status limit = CheckLimit(file, trials, targets); !limit.ok())
+  if (const absl::Status limit = CheckLimit(file, trials, own); !limit.ok())
     Note("`launch` will refuse this: " + std::string(limit.message()));
   if (!data.spec.has_value()) Note("no trial ids and epochs: " + data.reason);
   if (file.data.has_value()) {

@@ -109,6 +109,12 @@ std::string CriterionName(fit::Criterion criterion) {
   return criterion == fit::Criterion::kV ? "V" : "D";
 }
 
+// A half-width of linear theory, which holds where ln L moves by little.
+std::string LinearPercent(double half_width) {
+  return half_width <= fit::kLinearUpTo ? fmt::format("{:.2f} %", 100 * half_width)
+                                        : fmt::format("over {:g} %", 100 * fit::kLinearUpTo);
+}
+
 std::string PoolName(bool near) { return near ? "sizes near the optimum" : "all sizes"; }
 
 absl::Status NothingHelps(const std::vector<Candidate>& candidates, double max_flops) {
@@ -283,10 +289,10 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
   const NextChoice& best = answer.choices.front();
   std::string text = fmt::format(
       "runs to add to sweep {} ({} finished runs), {}-optimal among {}, {} FLOPs of {};\n"
-      "by what each shrinks the interval for its FLOPs in linear theory ({:.2f} % before)\n\n",
+      "by what each shrinks the interval for its FLOPs in linear theory ({} before)\n\n",
       answer.sweep, answer.known, CriterionName(best.criterion), PoolName(best.near),
       core::FormatFlops(best.choice.flops), core::FormatFlops(options.max_flops),
-      100 * best.choice.half_width_before);
+      LinearPercent(best.choice.half_width_before));
   Table table({{"budget", "budget"},
                {"hidden", "width"},
                {"params", "params"},
@@ -294,7 +300,7 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
                {"seed", "seed"},
                {"flops", "FLOPs"},
                {"shrink", "shrink per 1 % of the FLOPs"},
-               {"half_width", "half-width then"},
+               {"half_width", "linear half-width then"},
                {"log_det", "ln det gain"}});
   for (const NextRun& run : best.runs)
     table.AddRow({{run.run.budget, core::FormatFlops(run.run.budget)},
@@ -306,7 +312,7 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
                   {run.chosen.shrink_per_flop,
                    fmt::format("{:.2g} %", 100 * (1 - std::exp(-run.chosen.shrink_per_flop * 0.01 *
                                                                options.max_flops)))},
-                  {run.chosen.half_width, fmt::format("{:.2f} %", 100 * run.chosen.half_width)},
+                  {run.chosen.half_width, LinearPercent(run.chosen.half_width)},
                   {run.chosen.log_det_gain, fmt::format("{:.2f}", run.chosen.log_det_gain)}});
   text += table.Text(false);
   text += fmt::format("new runs {} FLOPs{}{}\n", core::FormatFlops(best.choice.flops),
@@ -326,9 +332,11 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
     text += "  ! not simulated: linear theory knows one law and `fit` averages several\n";
     return text;
   }
-  text +=
-      fmt::format("\nsimulated half-widths, mean over targets:\n  {:5.2f} %  without new runs\n",
-                  100 * answer.half_width_before);
+  text += fmt::format(
+      "\nsimulated half-widths, mean over targets: what `fit` would print. Linear theory "
+      "above ranks runs; it knows one law and any E, `fit` averages laws with E at least "
+      "0 and widens for their errors\n  {:5.2f} %  without new runs\n",
+      100 * answer.half_width_before);
   for (const NextChoice& choice : answer.choices)
     text +=
         fmt::format("  {:5.2f} %  {}-optimal among {}: {} runs, {} FLOPs\n",

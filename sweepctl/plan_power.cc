@@ -64,7 +64,10 @@ Json PowerJson(const fit::Prior& prior, const fit::Power& power, const fit::Powe
          {"chance_close", target.close},
          {"chance_close_se", Number(target.close_se)},
          {"covered", target.covered},
+         {"asymptote_within", options.E_within},
          {"asymptote_identified", target.identified},
+         {"asymptote_half_range", Number(target.E_half_range)},
+         {"asymptote_warned", target.E_warned},
          {"no_interval", target.no_interval}});
   return {
       {"prior",
@@ -89,14 +92,18 @@ std::string PowerText(const fit::Prior& prior, const fit::Power& power,
                       const fit::PowerOptions& options, const std::vector<std::string>& caveats) {
   std::string text = fmt::format(
       "\nexpected forecast, if the prior is true: {:g} % prediction intervals as `fit` would print "
-      "them\n({}; half-widths: their median and where 4 of 5 fall)\n{}\n{}\n",
-      100 * power.level, power.method, PriorLine(prior), NoiseLine(prior));
+      "them\n({}; half-widths: their median and where 4 of 5 fall)\n{}\n{}\n"
+      "E: half of its {:g} % range over the range's middle, the median; identified: {:g} % or less "
+      "(the warning of `fit` goes by E's part in the interval, which noise makes smaller)\n",
+      100 * power.level, power.method, PriorLine(prior), NoiseLine(prior), 100 * power.level,
+      100 * options.E_within);
   Table table({{"target", "target"},
                {"reach", "reach"},
                {"half_width", "half-width"},
                {"range", "4 of 5 sweeps"},
                {"error", fmt::format("{:g} % of errors", 100 * power.level)},
                {"close", fmt::format("|error| < {:g} %", 100 * options.close)},
+               {"asymptote", "E"},
                {"identified", "E identified"},
                {"law", "law", true}});
   for (const fit::TargetPower& t : power.targets)
@@ -107,6 +114,8 @@ std::string PowerText(const fit::Prior& prior, const fit::Power& power,
          {Json(), fmt::format("{} .. {}", Percent(t.half_width_lo), Percent(t.half_width_hi))},
          {Number(t.error), "< " + Percent(t.error)},
          {t.close, Chance(t.close, t.close_se)},
+         {Number(t.E_half_range),
+          std::isfinite(t.E_half_range) ? fmt::format("+- {}", Percent(t.E_half_range)) : "none"},
          {t.identified, HowOften(t.identified, power.simulations - power.failed)},
          {t.law, ""}});
   text += table.Text(false);

@@ -12,7 +12,8 @@ namespace sweepctl {
 // {"prior": {"name", "law", "params", "draws", "source"}, "noise": {"shape", "seed", "source"},
 //  "simulations", "failed", "level", "kind", "method", "condition", "caveats",
 //  "targets": [{"budget_flops", "reach", "law", "loss", "half_width", "half_width_range", "error",
-//  "close", "chance_close", "covered", "asymptote_identified", "no_interval"}]}
+//  "close", "chance_close", "covered", "asymptote_within", "asymptote_identified",
+//  "asymptote_half_range", "asymptote_warned", "no_interval"}]}
 core::Json PowerJson(const fit::Prior& prior, const fit::Power& power,
                      const fit::PowerOptions& options, const std::vector<std::string>& caveats);
 

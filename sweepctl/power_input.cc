@@ -35,17 +35,16 @@ absl::StatusOr<fit::Prior> FromRuns(const std::vector<fit::Observation>& runs,
   return prior;
 }
 
-// FILE.db or FILE.db:SWEEP.
+// FILE.db or FILE.db:NAME, of a sweep or an import.
 absl::StatusOr<fit::Prior> FromDatabase(const std::string& text) {
-  std::string path = text, sweep;
+  std::string path = text, name;
   const size_t colon = text.rfind(".db:");
-  if (colon != std::string::npos) path = text.substr(0, colon + 3), sweep = text.substr(colon + 4);
+  if (colon != std::string::npos) path = text.substr(0, colon + 3), name = text.substr(colon + 4);
   GlobalOptions options;
   options.db = path;
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
-  ASSIGN_OR_RETURN(const orchestrator::SweepInfo info, ChooseSweep(*reader, sweep));
-  ASSIGN_OR_RETURN(const SweepObservations read, ObservationsOf(*reader, info.sweep));
-  return FromRuns(read.fitted, fmt::format("{}:{}", path, info.sweep));
+  ASSIGN_OR_RETURN(const ChosenCohort read, ReadCohort(*reader, {name, "", "", {}}));
+  return FromRuns(read.observations.fitted, fmt::format("{}:{}", path, read.name));
 }
 
 absl::StatusOr<fit::Prior> FromName(const std::string& text) {
@@ -61,7 +60,7 @@ absl::StatusOr<fit::Prior> FromName(const std::string& text) {
   auto prior = fit::PublishedPrior(text);
   if (prior.ok()) return prior;
   return UsageError(
-      fmt::format("--prior: {}; or FILE.json, FILE.csv, FILE.db[:SWEEP], ranges as "
+      fmt::format("--prior: {}; or FILE.json, FILE.csv, FILE.db[:NAME], ranges as "
                   "E=1.5..1.9, or range",
                   std::string(prior.status().message())));
 }
@@ -95,10 +94,11 @@ absl::StatusOr<double> Deviation(const std::string& text, std::string_view optio
 }  // namespace
 
 void AddPowerOptions(CLI::App* verb, PowerArgs* args) {
-  verb->add_option("--prior", args->prior,
-                   "law that power analysis takes for true: chinchilla, delphi, nano, FILE.json "
-                   "(fit --json), FILE.csv, FILE.db[:SWEEP], ranges E=1.5..1.9,alpha=0.3..0.4, or "
-                   "range; default: delphi for recipe delphi, else nano")
+  verb->add_option(
+          "--prior", args->prior,
+          "law that power analysis takes for true: chinchilla, delphi, nano, FILE.json "
+          "(fit --json), FILE.csv, FILE.db[:SWEEP or IMPORT], ranges E=1.5..1.9,alpha=0.3..0.4, or "
+          "range; default: delphi for recipe delphi, else nano")
       ->type_name("PRIOR");
   verb->add_option("--noise", args->noise,
                    "scatter of one run about the law, standard deviation of ln L, as 0.3%; "

@@ -28,7 +28,8 @@ fit::PlannedRun RunOf(const recipes::Plan& plan);
 
 // The prior that --prior names, with --noise and --seed-noise in it:
 //   NAME                a published one (fit::PublishedPriorNames)
-//   FILE.json           fit::PriorFromJson; FILE.csv, FILE.db or FILE.db:SWEEP: fit::PriorFromRuns
+//   FILE.json           fit::PriorFromJson; FILE.csv, FILE.db or FILE.db:NAME: fit::PriorFromRuns
+//                       (NAME: a sweep or an import)
 //   E=1.5..1.9,alpha=0.3..0.4   ranges over the recipe's prior; over another: NAME,E=...
 //   range               the recipe's prior with E within 20 % and its exponents within 15 %
 //   ""                  the recipe's: delphi for delphi, nano for delphi-nano and complete-p

@@ -6,6 +6,7 @@
 #include "fit/chinchilla.h"
 #include "fit/equation_fit.h"
 #include "fit/power.h"
+#include "fit/report.h"
 #include "fit/stats.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -94,11 +95,47 @@ TEST(PriorTest, JsonOfAFitOrByHandIsAPriorAndNothingElseIs) {
        {"", "[]", "{}", R"({"fits":[]})", R"({"law":"chinchilla","params":{"E":1}})",
         R"({"law":"frontier","params":{}})", R"({"law":3,"params":{}})",
         R"({"law":"chinchilla","noise":-1,"params":{"E":1,"A":1,"B":1,"alpha":1,"beta":1}})",
+        R"({"law":"chinchilla","noise":{},"params":{"E":1,"A":1,"B":1,"alpha":1,"beta":1}})",
+        R"({"fits":[3,{"law":3},{"law":"frontier","params":{}}]})",
         R"({"law":"chinchilla","params":{"E":1,"A":-1,"B":1,"alpha":1,"beta":1}})"}) {
     const auto prior = PriorFromJson(bad, "p.json");
     EXPECT_EQ(prior.status().code(), absl::StatusCode::kInvalidArgument) << bad;
     EXPECT_THAT(std::string(prior.status().message()), HasSubstr("p.json: ")) << bad;
   }
+}
+
+// What `fit --json` says of noise: nothing without --noise-by-flops, a power of C with it.
+TEST(PriorTest, JsonOfAFitGivesItsNoiseAndTakesChinchillaOfSeveralLaws) {
+  const Prior truth = PlantedPrior(0.004, 0);
+  const std::vector<Observation> runs = SimulateSweep(truth, truth.draws[0], Design(5), 1, 0);
+  FitOptions options;
+  options.laws = {"isoflop", "overtrain", "chinchilla"};
+  options.law.bootstrap.resamples = 0;
+  options.law.profile = options.backtest = options.sensitivity = false;
+  for (const LossSpec loss :
+       {LossSpec(), LossSpec{LossKind::kHuber, 0.02}, LossSpec{LossKind::kL2}}) {
+    options.law.loss = loss;
+    const auto fit = RunFit(runs, options);
+    ASSERT_TRUE(fit.ok()) << fit.status();
+    const core::Json json = FitJson(*fit);
+    ASSERT_EQ(json["fits"].size(), 3u);
+    const auto prior = PriorFromJson(json.dump(), "fit.json");
+    ASSERT_TRUE(prior.ok()) << prior.status();
+    EXPECT_EQ(prior->law->name(), "chinchilla");
+    EXPECT_THAT(prior->source, HasSubstr("chinchilla in fit.json, of its fits isoflop"));
+    EXPECT_NEAR(prior->noise.Total(), 0.004, 0.0004) << Name(loss.kind) << " " << loss.delta;
+    EXPECT_THAT(prior->noise_source, HasSubstr("objective"));
+  }
+  options.law.loss = {LossKind::kHuber, 1e-3, ResidualKind::kLinear};
+  const auto linear = PriorFromJson(FitJson(RunFit(runs, options).value()).dump(), "fit.json");
+  ASSERT_TRUE(linear.ok()) << linear.status();
+  EXPECT_EQ(linear->noise.Total(), 0) << "nats, not ln L";
+  options.law.loss = LossSpec();
+  options.law.noise_by_flops = true;
+  const auto by_flops = PriorFromJson(FitJson(RunFit(runs, options).value()).dump(), "fit.json");
+  ASSERT_TRUE(by_flops.ok()) << by_flops.status();
+  EXPECT_NEAR(by_flops->noise.Total(), 0.004, 0.0004);
+  EXPECT_THAT(by_flops->noise_source, HasSubstr("the middle of its runs"));
 }
 
 TEST(PriorTest, RangesKeepTheTermsAtTheAnchorAndCoverTheirWidth) {

@@ -41,7 +41,7 @@ Realised Fresh(const PlantedPower& planted, uint64_t seed, uint64_t number) {
   const double outcome = planted.prior.law->ComputeOptimal(theta, forecast.flops, 6).loss *
                          std::exp(planted.prior.noise.Total() * rng.Normal());
   realised.half_width = 0.5 * (forecast.interval.hi - forecast.interval.lo) / forecast.loss;
-  realised.identified = !Has(forecast.warnings, kAsymptoteUnidentified);
+  realised.identified = AsymptoteHalfRange(forecast) <= PowerOptions().E_within;
   realised.close = std::fabs(forecast.loss / outcome - 1) < 0.002;
   realised.covered = forecast.interval.lo <= outcome && outcome <= forecast.interval.hi;
   return realised;

@@ -31,6 +31,23 @@ class ImportVerbTest : public testing::Test {
 
 constexpr char kLadder[] = "tests/data/olmo_ladder_excerpt.csv";
 
+TEST_F(ImportVerbTest, NoRunsAreAddedToAnImportButItIsAPrior) {
+  ASSERT_EQ(Run(fmt::format("import --map olmo-ladder {}", kLadder)).code, 0);
+  for (const char* name : {"", "--sweep olmo-ladder "}) {
+    const Result next = Run(fmt::format("plan --next --max-flops 1e15 {}", name));
+    EXPECT_EQ(next.code, 65);
+    EXPECT_THAT(next.err, AllOf(HasSubstr("olmo-ladder is an import"),
+                                HasSubstr("plan FILE --prior " + Db() + ":olmo-ladder")));
+  }
+  for (const char* name : {"", ":olmo-ladder"}) {
+    const Result plan =
+        Sweepctl("plan sweeps/isoflop.yaml --json --simulations 1 --prior " + Db() + name);
+    ASSERT_EQ(plan.code, 0) << plan.err;
+    EXPECT_THAT(plan.json()["power"]["prior"]["source"].get<std::string>(),
+                HasSubstr("chinchilla through 16 finished runs"));
+  }
+}
+
 TEST_F(ImportVerbTest, TheOlmoLadderIsFittedWithItsTargetsLeftOut) {
   const Result import = Run(fmt::format("import --map olmo-ladder {}", kLadder));
   ASSERT_EQ(import.code, 0) << import.err;

@@ -1,4 +1,5 @@
 // plan: what forecasts would be worth, designs for a width, and runs to add.
+#include <algorithm>
 #include <cmath>
 
 #include "gmock/gmock.h"
@@ -47,7 +48,8 @@ TEST(PlanPowerTest, EveryTargetHasAnExpectedWidthAndWhatItRestsOn) {
   const Result text = Sweepctl("plan sweeps/quickstart.yaml");
   EXPECT_THAT(text.out, AllOf(HasSubstr("expected forecast, if the prior is true: 90 % prediction"),
                               HasSubstr("prior nano: L = E + A/N^alpha + B/D^beta"),
-                              HasSubstr("noise of ln L: 1.2 % a run"), HasSubstr("half-width")));
+                              HasSubstr("noise of ln L: 1.2 % a run"), HasSubstr("half-width"),
+                              HasSubstr("identified: 25 % or less")));
   EXPECT_TRUE(Sweepctl(kQuickstart + "--simulations 0").json()["power"].is_null());
   // Without noise nothing is left to miss by: budgets buy what the recipe says, and the target is
   // forecast at its own size.
@@ -56,6 +58,39 @@ TEST(PlanPowerTest, EveryTargetHasAnExpectedWidthAndWhatItRestsOn) {
   EXPECT_LT(quiet["error"].get<double>(), 0.002);
   EXPECT_GT(quiet["covered"].get<double>(), 0.8);
   EXPECT_TRUE(Sweepctl("plan sweeps/delphi.yaml --json").json()["power"].is_null()) << "no target";
+}
+
+TEST(PlanPowerTest, TargetsOfPredictAreNotInTheFileAndBindNothing) {
+  const std::string plan = "plan sweeps/isoflop.yaml --simulations 0 ";
+  const Result asked = Sweepctl(plan + "--predict 1e18,1e16"), plain = Sweepctl(plan);
+  ASSERT_EQ(asked.code, 0) << asked.err;
+  EXPECT_THAT(asked.err, Not(HasSubstr("refuse")));
+  EXPECT_EQ(asked.err, plain.err);
+  EXPECT_THAT(asked.out, AllOf(HasSubstr("forecast at 1e+16: held until registered"),
+                               HasSubstr("forecast at 1e+18: of --predict, not in the file")));
+  const Json targets = Sweepctl(plan + "--predict 1e18 --json").json()["targets"];
+  ASSERT_EQ(targets.size(), 3u);
+  EXPECT_EQ(targets[1]["in_file"], true);
+  EXPECT_EQ(targets[2]["in_file"], false);
+}
+
+// Noise widens intervals faster than the range of E, so the warning of `fit` is no measure of it.
+TEST(PlanPowerTest, TheNoisierTheRunsTheLessIsEIdentified) {
+  const std::string plan =
+      "plan sweeps/isoflop.yaml --json --prior delphi --seed-noise 0.1% --simulations 8 --noise ";
+  std::vector<double> identified, half_range;
+  for (const char* noise : {"0.1%", "0.3%", "1%", "3%"}) {
+    const Result result = Sweepctl(plan + noise);
+    ASSERT_EQ(result.code, 0) << result.err;
+    const Json target = result.json()["power"]["targets"][0];
+    EXPECT_EQ(target["asymptote_within"], 0.25);
+    identified.push_back(target["asymptote_identified"].get<double>());
+    half_range.push_back(target["asymptote_half_range"].get<double>());
+  }
+  EXPECT_EQ(identified[0], 1);
+  EXPECT_EQ(identified[3], 0);
+  EXPECT_TRUE(std::is_sorted(identified.rbegin(), identified.rend()));
+  EXPECT_TRUE(std::is_sorted(half_range.begin(), half_range.end()));
 }
 
 TEST(PlanPowerTest, PriorAndNoiseAreTheUsers) {
@@ -235,6 +270,33 @@ TEST_F(PlanNextTest, NextRunsStayWithinTheFlopsAndMakeAFileThatSharesTheFinished
   EXPECT_THAT(again.err, Not(HasSubstr("refuse")));
   EXPECT_THAT(text.out, AllOf(HasSubstr("runs to add to sweep nano (20 finished runs), D-optimal"),
                               HasSubstr("not simulated")));
+}
+
+TEST_F(PlanNextTest, WidthsBeyondLinearTheoryAreNoNumbersAndTheGapToSimulationsIsExplained) {
+  const Result far = Sweepctl(
+      "plan --next --max-flops 1e13 --simulations 1 --criterion v --noise 3% --predict 1e18 --db " +
+      Db());
+  ASSERT_EQ(far.code, 0) << far.err;
+  EXPECT_THAT(far.out, AllOf(HasSubstr("linear half-width then"), HasSubstr("(over 50 % before)"),
+                             HasSubstr("Linear theory above ranks runs")));
+}
+
+TEST_F(PlanNextTest, WhatFitPrintsAsJsonIsAPriorAndNoiseOverridesIts) {
+  for (const char* weights : {"", "--noise-by-flops "}) {
+    const std::string path = Temp("fit.json");
+    ASSERT_EQ(
+        Sweepctl("fit --bootstrap 0 --no-backtest --json --db " + Db() + " " + weights, path).code,
+        0);
+    const std::string plan = kQuickstart + "--simulations 1 --prior " + path;
+    const Json own = Sweepctl(plan).json()["power"];
+    EXPECT_THAT(own["prior"]["source"].get<std::string>(), HasSubstr("constants of chinchilla in"));
+    // Planted: 3.5e-4, of which 20 runs tell little.
+    EXPECT_GT(own["noise"]["shape"].get<double>(), 1e-4) << weights;
+    EXPECT_LT(own["noise"]["shape"].get<double>(), 6e-4) << weights;
+    const Json named = Sweepctl(plan + " --noise 0.5%").json()["power"];
+    EXPECT_EQ(named["noise"]["shape"], 0.005);
+    EXPECT_EQ(named["noise"]["source"], "--noise");
+  }
 }
 
 TEST_F(PlanNextTest, WhatCannotBePlannedSaysWhy) {
