@@ -338,8 +338,9 @@ TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredBy
   ASSERT_EQ(later.size(), 2u);
   for (const Json& forecast : later) {
     EXPECT_FALSE(forecast["warnings"].empty()) << forecast["name"];
-    if (forecast["name"] == record["forecasts"][0]["name"])
+    if (forecast["name"] == record["forecasts"][0]["name"]) {
       EXPECT_EQ(forecast["warnings"], record["forecasts"][0]["warnings"]);
+    }
   }
   EXPECT_THAT(Run("watch old").err, HasSubstr("is an import, not a sweep"));
 
