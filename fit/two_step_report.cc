@@ -27,8 +27,8 @@ Json StepJson(const TwoStepStep& step) {
 
 std::string Range(const Interval& interval) {
   if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) return "no interval";
-  return fmt::format("{:.4g} % {} interval {:.4f} .. {:.4f}", 100 * interval.level,
-                     Name(interval.kind), interval.lo, interval.hi);
+  return fmt::format("{:.4g} % {} interval {:.4f} .. {:.4f} ({})", 100 * interval.level,
+                     Name(interval.kind), interval.lo, interval.hi, interval.method);
 }
 
 void AppendStep(const char* title, const TwoStepStep& step, std::string& out) {
@@ -39,8 +39,8 @@ void AppendStep(const char* title, const TwoStepStep& step, std::string& out) {
     out += fmt::format("    {:<8} {:>12.6g}", step.params[i].first, step.params[i].second);
     const Interval& interval = step.intervals[i].second;
     if (std::isfinite(interval.lo))
-      out += fmt::format("   {:.4g} % interval {:.5g} .. {:.5g}", 100 * interval.level, interval.lo,
-                         interval.hi);
+      out += fmt::format("   {:.4g} % {} interval {:.5g} .. {:.5g} ({})", 100 * interval.level,
+                         Name(interval.kind), interval.lo, interval.hi, interval.method);
     out += "\n";
   }
 }
@@ -78,7 +78,8 @@ Json TwoStepJson(const TwoStepSummary& summary) {
          {"soft_interval", IntervalJson(f.at.soft_interval)},
          {"hard", Number(f.at.hard)},
          {"interval", IntervalJson(f.at.interval)},
-         {"abstains", f.at.abstains.empty() ? Json(nullptr) : Json(f.at.abstains)}});
+         {"abstains", f.at.abstains.empty() ? Json(nullptr) : Json(f.at.abstains)},
+         {"warnings", WarningsJson(f.warnings)}});
   for (const TwoStepBacktestRow& row : summary.backtest)
     json["backtest"].push_back({{"cut_flops", row.cut_flops},
                                 {"n_train", row.n_train},
@@ -106,22 +107,27 @@ std::string TwoStepText(const TwoStepSummary& summary) {
     if (w.code != kAbstains) out += fmt::format("  ! {}: {}\n", w.code, w.text);
   if (!summary.backtest.empty())
     out += fmt::format(
-        "  backtest: fitted to runs at or below the cut, in points of the hard metric\n"
-        "  {:>10} {:>6} {:>6} {:>7} {:>7} {:>7} {:>9} {:>10}\n",
-        "cut", "train", "test", "rms", "max", "bias", "coverage", "abstained");
+        "  backtest: fitted to runs at or below the cut; in points of the hard metric, of the "
+        "tests "
+        "that did not abstain\n"
+        "  {:>10} {:>6} {:>6} {:>10} {:>7} {:>7} {:>7} {:>9}\n",
+        "cut", "train", "test", "abstained", "rms", "max", "bias", "coverage");
+  const auto points = [](double share) {
+    return std::isfinite(share) ? fmt::format("{:.2f}", 100 * share) : "-";
+  };
   for (const TwoStepBacktestRow& r : summary.backtest)
-    out += fmt::format(
-        "  {:>10} {:>6} {:>6} {:>7.2f} {:>7.2f} {:>7.2f} {:>9} {:>10}\n",
-        core::FormatFlops(r.cut_flops), r.n_train, r.n_test, 100 * r.rms, 100 * r.max, 100 * r.bias,
-        std::isfinite(r.coverage) ? fmt::format("{:.0f} %", 100 * r.coverage) : "-", r.abstained);
+    out += fmt::format("  {:>10} {:>6} {:>6} {:>10} {:>7} {:>7} {:>7} {:>9}\n",
+                       core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.abstained,
+                       points(r.rms), points(r.max), points(r.bias),
+                       std::isfinite(r.coverage) ? fmt::format("{:.0f} %", 100 * r.coverage) : "-");
   for (const TwoStepForecast& f : summary.forecasts) {
     out += fmt::format("  forecast at {}, reach {:.3g}: soft {:.4f}, {}\n", ModelText(f.target),
                        f.reach, f.at.soft, Range(f.at.soft_interval));
     if (f.at.abstains.empty())
-      out += fmt::format("    hard {:.4f}, {} ({})\n", f.at.hard, Range(f.at.interval),
-                         f.at.interval.method);
+      out += fmt::format("    hard {:.4f}, {}\n", f.at.hard, Range(f.at.interval));
     else
       out += fmt::format("    hard: not determined, {}\n", f.at.abstains);
+    for (const Warning& w : f.warnings) out += fmt::format("    ! {}: {}\n", w.code, w.text);
   }
   return out;
 }

@@ -9,7 +9,8 @@
 namespace fit {
 
 // {"soft":{...},"hard":{...},"forecasts":[...],"backtest":[...],"warnings":[...]}; shares stay
-// shares, a missing number is null, "abstains" is null or the reason.
+// shares, a missing number is null, "abstains" is null or the reason; "warnings" of the whole and
+// of each forecast.
 core::Json TwoStepJson(const TwoStepSummary& summary);
 
 // Tables for a terminal; ends with a line end.

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "core/status_macros.h"
+#include "core/units.h"
 #include "fit/chinchilla.h"
 #include "fit/curve.h"
 #include "fit/stats.h"
@@ -68,31 +71,45 @@ TwoStepStep Describe(const Equation& equation, const EquationFit& fit,
           fit.starts_at_best};
 }
 
+std::vector<double> CutsOf(const std::vector<Observation>& observations,
+                           const std::vector<RunRows>& runs, int most) {
+  constexpr size_t kManyBudgets = 20;
+  std::vector<double> flops;
+  for (const RunRows& rows : runs) flops.push_back(observations[rows.back()].flops);
+  const std::set<double> budgets(flops.begin(), flops.end());
+  std::vector<double> cuts;
+  if (budgets.size() > kManyBudgets) {
+    for (const double q : {.5, .6, .7, .8, .9}) cuts.push_back(Quantile(flops, q));
+  } else {
+    cuts.assign(budgets.begin(), budgets.end());
+    if (!cuts.empty()) cuts.pop_back();
+  }
+  const auto kept = static_cast<size_t>(std::max(most, 0));
+  if (cuts.size() > kept) cuts.erase(cuts.begin(), cuts.end() - static_cast<std::ptrdiff_t>(kept));
+  return cuts;
+}
+
 // Fits what ends at or below each cut, forecasts the hard metric of every later run.
 std::vector<TwoStepBacktestRow> TwoStepBacktest(const std::vector<Observation>& observations,
                                                 const std::vector<RunRows>& runs,
                                                 const TwoStepRequest& request,
                                                 const TwoStepOptions& options) {
   constexpr int kResamples = 100;
-  std::set<double> budgets;
-  for (const RunRows& rows : runs) budgets.insert(observations[rows.back()].flops);
-  std::vector<double> cuts(budgets.begin(), budgets.end());
-  if (!cuts.empty()) cuts.pop_back();
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   TwoStepOptions quick = options;
   quick.bootstrap.resamples = std::min(options.bootstrap.resamples, kResamples);
   quick.starts = std::min(options.starts, 16);
   std::vector<TwoStepBacktestRow> table;
-  for (auto cut = cuts.rbegin();
-       cut != cuts.rend() && static_cast<int>(table.size()) < request.backtest_cuts; ++cut) {
+  for (const double cut : CutsOf(observations, runs, request.backtest_cuts)) {
     std::vector<RunRows> before, after;
     for (const RunRows& rows : runs)
-      (observations[rows.back()].flops <= *cut ? before : after).push_back(rows);
+      (observations[rows.back()].flops <= cut ? before : after).push_back(rows);
     const auto chain = ChainOf(observations, before, request);
-    if (!chain.ok()) break;
+    if (!chain.ok()) continue;
     const auto fit = TwoStep::Fit(*chain->law, *chain->curve, chain->data, quick);
-    if (!fit.ok()) break;
+    if (!fit.ok()) continue;
     TwoStepBacktestRow row;
-    row.cut_flops = *cut;
+    row.cut_flops = cut;
     row.n_train = before.size();
     std::vector<double> errors;
     size_t inside = 0;
@@ -101,24 +118,134 @@ std::vector<TwoStepBacktestRow> TwoStepBacktest(const std::vector<Observation>& 
       const TwoStepData truth =
           MakeTwoStepData(observations, {rows}, request.by_flops, request.checkpoints);
       if (truth.pairs.empty()) continue;
+      ++row.n_test;
       const HardForecast forecast = fit->At(truth.soft[0].x);
+      if (!forecast.abstains.empty()) {
+        ++row.abstained;
+        continue;
+      }
       const double actual = truth.pairs.back().y;
       errors.push_back(forecast.hard - actual);
       row.max = std::max(row.max, std::fabs(errors.back()));
-      row.abstained += forecast.abstains.empty() ? 0 : 1;
       inside += forecast.interval.lo <= actual && actual <= forecast.interval.hi;
       intervals = intervals && std::isfinite(forecast.interval.lo);
     }
-    if (errors.empty()) continue;
-    row.n_test = errors.size();
-    row.rms = RootMeanSquare(errors);
-    row.bias = Mean(errors);
-    row.coverage = intervals ? static_cast<double>(inside) / static_cast<double>(errors.size())
-                             : std::numeric_limits<double>::quiet_NaN();
+    if (row.n_test == 0) continue;
+    if (errors.empty()) {
+      row.rms = row.max = row.bias = row.coverage = kNone;
+    } else {
+      row.rms = RootMeanSquare(errors);
+      row.bias = Mean(errors);
+      row.coverage =
+          intervals ? static_cast<double>(inside) / static_cast<double>(errors.size()) : kNone;
+    }
     table.push_back(row);
   }
-  std::reverse(table.begin(), table.end());
   return table;
+}
+
+// As RemarkOnCoverage of remarks.h: of the summary and of every forecast.
+void RemarkOnBacktest(double level, TwoStepSummary& summary) {
+  constexpr double kTolerated = 0.15;
+  constexpr size_t kFewest = 5;
+  double inside = 0;
+  size_t tested = 0;
+  for (const TwoStepBacktestRow& row : summary.backtest) {
+    if (!std::isfinite(row.coverage)) continue;
+    inside += row.coverage * static_cast<double>(row.n_test - row.abstained);
+    tested += row.n_test - row.abstained;
+  }
+  if (tested < kFewest) return;
+  const double coverage = inside / static_cast<double>(tested);
+  if (coverage >= level - kTolerated) return;
+  const Warning warning =
+      Warn(kUndercoverage,
+           fmt::format("{:.0f} % intervals of two-step held only {:.0f} % of {} later values in "
+                       "the backtest: read them as too narrow",
+                       100 * level, 100 * coverage, tested));
+  summary.warnings.push_back(warning);
+  for (TwoStepForecast& forecast : summary.forecasts) forecast.warnings.push_back(warning);
+}
+
+// Constants on their bounds, and an E that the runs do not tell from 0.
+void RemarkOnStep(const Equation& equation, const EquationFit& fit, const TwoStepStep& step,
+                  TwoStepSummary& summary) {
+  for (const size_t i : fit.at_bound) {
+    const Coordinate& c = equation.coordinates()[i];
+    summary.warnings.push_back(
+        Warn(c.bound_warning.empty() ? kParameterAtBound : c.bound_warning,
+             fmt::format("{}: {} = {:.6g} sits on its bound [{:g}, {:g}]", step.name, c.name,
+                         fit.theta[i], c.lower, c.upper)));
+  }
+  for (const auto& [name, interval] : step.intervals)
+    if (name == "E" && interval.lo <= 0)
+      summary.warnings.push_back(
+          Warn(kAsymptoteUnidentified,
+               fmt::format(
+                   "{}: the {:.4g} % interval of E, {:.4g} .. {:.4g}, reaches 0: the data do not "
+                   "show where the soft metric levels off",
+                   step.name, 100 * interval.level, interval.lo, interval.hi)));
+}
+
+// Rows that nobody grouped and that cannot all be runs; TwoStepSummary states the rule.
+void RemarkOnCheckpoints(const std::vector<Observation>& observations,
+                         const std::vector<RunRows>& runs, TwoStepSummary& summary) {
+  constexpr size_t kManyRowsOfASize = 20;
+  if (runs.size() < observations.size()) return;
+  std::set<double> sizes;
+  std::map<std::pair<std::string, double>, double> tokens;
+  bool named = false, repeated = false;
+  for (const Observation& o : observations) {
+    sizes.insert(o.params);
+    if (o.id.empty()) continue;
+    named = true;
+    const auto [known, fresh] = tokens.try_emplace({o.id, o.params}, o.tokens);
+    repeated = repeated || (!fresh && known->second != o.tokens);
+  }
+  if (!repeated && (named || observations.size() < kManyRowsOfASize * sizes.size())) return;
+  summary.warnings.push_back(
+      Warn(kCheckpoints,
+           fmt::format(
+               "{} rows of {} different N {}, yet each is taken for a run of its own, which "
+               "makes intervals too narrow: --checkpoints (with --column id=COLUMN) makes "
+               "one run of the rows of one id",
+               observations.size(), sizes.size(),
+               repeated ? "repeat ids with other D, as checkpoints do" : "look like checkpoints")));
+}
+
+// What C or (N, D) of a target was derived with. `given`: as asked for.
+void RemarkOnFlops(const FlopsRelation& relation, const TwoStepTarget& given,
+                   const TwoStepTarget& target, TwoStepForecast& forecast) {
+  constexpr double kNear = 1.1, kSame = 0.02;
+  const bool derived = given.flops == 0;
+  if (!derived && given.params > 0) return;
+  const double k = relation.PerParamToken(target.params);
+  const bool beyond = target.params > kNear * relation.params_hi;
+  const double last = beyond ? relation.PerParamToken(relation.params_hi) : k;
+  if (!derived && std::fabs(k / last - 1) <= kSame) return;
+  std::string text = fmt::format("C / (N D) is taken as {:.3g} at N = {:.3g}", k, target.params);
+  if (beyond)
+    text += fmt::format(", {:.3g} times the largest model counted, where it is {:.3g}",
+                        target.params / relation.params_hi, last);
+  if (derived)
+    text += fmt::format(": the target's C = {:.4g} was not given; PARAMS:TOKENS:FLOPS gives it",
+                        target.flops);
+  forecast.warnings.push_back(Warn(kFlopConvention, std::move(text)));
+}
+
+// Where the target lies beyond what was fitted.
+void RemarkOnRange(const TwoStep& fit, double largest, TwoStepForecast& forecast) {
+  if (forecast.reach > 1 + 1e-9)
+    forecast.warnings.push_back(
+        Warn(kOutsideRange, fmt::format("{} is {:.3g} times the largest fitted run's {}",
+                                        core::FormatFlops(forecast.target.flops), forecast.reach,
+                                        core::FormatFlops(largest))));
+  const double soft = forecast.at.soft;
+  if (soft < fit.lowest() || soft > fit.highest())
+    forecast.warnings.push_back(Warn(
+        kOutsideRange,
+        fmt::format("soft {:.4f} lies {} every soft metric that fitted the curve, {:.4f} .. {:.4f}",
+                    soft, soft < fit.lowest() ? "below" : "above", fit.lowest(), fit.highest())));
 }
 
 }  // namespace
@@ -147,7 +274,10 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   summary.resamples_failed = fit.draws().failed;
   double largest = 0;
   for (const RunRows& rows : runs) largest = std::max(largest, observations[rows.back()].flops);
-  for (TwoStepTarget target : targets) {
+  for (const TwoStepTarget& given : targets) {
+    TwoStepTarget target = given;
+    if (target.flops == 0)
+      target.flops = flops.PerParamToken(target.params) * target.params * target.tokens;
     if (!request.by_flops && target.tokens == 0) {
       const Optimum best =
           ChinchillaLaw().ComputeOptimalUnder(fit.soft().theta, target.flops, flops);
@@ -158,25 +288,25 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
       }
       target.params = best.params, target.tokens = best.tokens;
     }
+    TwoStepForecast forecast;
+    if (target.params > 0) RemarkOnFlops(flops, given, target, forecast);
     if (request.by_flops) target.params = target.tokens = 0;
-    const HardForecast at = fit.At(InputsOf(target, request.by_flops));
-    if (!at.abstains.empty())
+    forecast.target = target;
+    forecast.reach = target.flops / largest;
+    forecast.at = fit.At(InputsOf(target, request.by_flops));
+    RemarkOnRange(fit, largest, forecast);
+    if (!forecast.at.abstains.empty())
       summary.warnings.push_back(
-          Warn(kAbstains, fmt::format("at {:.4g} FLOPs: {}", target.flops, at.abstains)));
-    summary.forecasts.push_back({target, target.flops / largest, at});
+          Warn(kAbstains, fmt::format("at {:.4g} FLOPs: {}", target.flops, forecast.at.abstains)));
+    summary.forecasts.push_back(std::move(forecast));
   }
-  const auto add_bounds = [&](const Equation& equation, const EquationFit& step) {
-    for (const size_t i : step.at_bound)
-      if (const Coordinate& c = equation.coordinates()[i]; !c.bound_warning.empty())
-        summary.warnings.push_back(
-            Warn(c.bound_warning, fmt::format("{}: {} = {:.6g} sits on its bound", equation.name(),
-                                              c.name, step.theta[i])));
-  };
-  add_bounds(*chain.law, fit.soft());
-  add_bounds(*chain.curve, fit.hard());
+  RemarkOnStep(*chain.law, fit.soft(), summary.soft, summary);
+  RemarkOnStep(*chain.curve, fit.hard(), summary.hard, summary);
+  RemarkOnCheckpoints(observations, runs, summary);
   for (Warning& warning : WarningsOfResamples(fit.draws()))
     summary.warnings.push_back(std::move(warning));
   summary.backtest = TwoStepBacktest(observations, runs, request, chosen);
+  RemarkOnBacktest(options.bootstrap.level, summary);
   return summary;
 }
 

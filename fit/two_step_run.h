@@ -23,10 +23,13 @@ struct TwoStepRequest {
   // itself.
   bool perfect_model = true;
   CheckpointPolicy checkpoints;
-  int backtest_cuts = 4;  // the last so many; 0: none
+  // The last so many of: the FLOPs of every run but the largest; where more than 20 differ, the 50,
+  // 60, ..., 90 % quantiles of the runs' FLOPs, as in backtest.h. 0: none.
+  int backtest_cuts = 4;
 };
 
-// A model to forecast: with tokens 0, the compute-optimal one at `flops` by the first step.
+// A model to forecast: with tokens 0, the compute-optimal one at `flops` by the first step; with
+// flops 0, C is what the runs' relation makes of params and tokens (both > 0 then).
 struct TwoStepTarget {
   double flops = 0, params = 0, tokens = 0;
 };
@@ -35,14 +38,19 @@ struct TwoStepForecast {
   TwoStepTarget target;  // params and tokens 0 where the first step is in C alone
   double reach = 0;      // flops / the largest run's
   HardForecast at;
+  // outside-range: beyond the largest run's FLOPs, or a soft metric outside of the pairs'.
+  // flop-convention: C was derived from N and D, or N* from C beyond the largest model counted.
+  // backtest-undercoverage, as the summary's.
+  std::vector<Warning> warnings;
 };
 
-// Errors in the hard metric's own unit, a share.
+// Errors in the hard metric's own unit, a share, of the tests that did not abstain; NaN where all
+// did.
 struct TwoStepBacktestRow {
   double cut_flops = 0;
   size_t n_train = 0, n_test = 0, abstained = 0;  // runs; of the tests
-  double rms = 0, max = 0, bias = 0;              // forecast minus measured; of all tests
-  double coverage = 0;                            // of the tests' intervals; NaN without
+  double rms = 0, max = 0, bias = 0;              // forecast minus measured
+  double coverage = 0;                            // of the intervals; NaN without
 };
 
 struct TwoStepStep {
@@ -64,6 +72,10 @@ struct TwoStepSummary {
   int resamples = 0, resamples_failed = 0;
   std::vector<TwoStepForecast> forecasts;
   std::vector<TwoStepBacktestRow> backtest;
+  // Of both steps: parameter-at-bound, asymptote-at-bound, asymptote-unidentified (the interval of
+  // E reaches 0), what resamples failed; abstains, one a forecast; backtest-undercoverage (at least
+  // 5 tests, 15 points below the level); checkpoints: rows that nobody grouped and that repeat an
+  // id and N with other D or, without ids, are 20 or more for each different N.
   std::vector<Warning> warnings;
 };
 

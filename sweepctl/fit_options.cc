@@ -20,7 +20,7 @@ absl::StatusOr<double> NumberOf(const std::string& text, std::string_view option
   return UsageError(fmt::format("{} takes a number as 1e18, not '{}'", option, text));
 }
 
-// "7e9:4e12" or, with its own FLOPs, "7e9:4e12:1.8e23".
+// "7e9:4e12", whose FLOPs the runs' relation gives, or, with its own, "7e9:4e12:1.8e23".
 absl::StatusOr<fit::TwoStepTarget> ModelOf(const std::string& text) {
   fit::TwoStepTarget model;
   const size_t first = text.find(':'), second = text.find(':', first + 1);
@@ -28,11 +28,11 @@ absl::StatusOr<fit::TwoStepTarget> ModelOf(const std::string& text) {
     return UsageError(fmt::format("--model takes PARAMS:TOKENS[:FLOPS], not '{}'", text));
   ASSIGN_OR_RETURN(model.params, NumberOf(text.substr(0, first), "--model"));
   ASSIGN_OR_RETURN(model.tokens, NumberOf(text.substr(first + 1, second - first - 1), "--model"));
-  model.flops = 6 * model.params * model.tokens;
-  if (second != std::string::npos) {
+  const bool has_flops = second != std::string::npos;
+  if (has_flops) {
     ASSIGN_OR_RETURN(model.flops, NumberOf(text.substr(second + 1), "--model"));
   }
-  if (!(model.params > 0 && model.tokens > 0 && model.flops > 0))
+  if (!(model.params > 0 && model.tokens > 0 && (model.flops > 0 || !has_flops)))
     return UsageError(fmt::format("--model {}: all numbers must be above 0", text));
   return model;
 }

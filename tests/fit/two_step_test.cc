@@ -1,4 +1,5 @@
-// The two-step chain on planted runs: what it recovers, what its intervals hold, when it abstains.
+// The two-step chain on planted runs: what it recovers, what its intervals hold, when it abstains,
+// and what it says of itself.
 #include <cmath>
 
 #include "core/rng.h"
@@ -7,6 +8,7 @@
 #include "fit/curve.h"
 #include "fit/fit.h"
 #include "fit/report.h"
+#include "fit/two_step_report.h"
 #include "fit/two_step_run.h"
 #include "gtest/gtest.h"
 
@@ -17,14 +19,14 @@ const std::vector<double> kSoftTruth = {std::log(60.), std::log(150.), .55, .24,
 
 // A ladder of 16 runs of one row each; accuracy from `floor` at a bad soft metric to 0.98.
 struct PlantedTask {
-  double floor = .25, middle = .95, steepness = 7;
+  double floor = .25, middle = .95, steepness = 7, top = .98;
   double soft_noise = 0, hard_noise = 0;
 
   double Soft(double params, double tokens) const {
     return ChinchillaLaw().Loss(kSoftTruth.data(), std::log(params), std::log(tokens));
   }
   double Hard(double soft) const {
-    return SigmoidCurve().Value(std::vector<double>{floor, middle, std::log(steepness), .98}.data(),
+    return SigmoidCurve().Value(std::vector<double>{floor, middle, std::log(steepness), top}.data(),
                                 {soft});
   }
   std::vector<Observation> Draw(uint64_t seed) const {
@@ -198,6 +200,158 @@ TEST(TwoStepTest, ACsvOfCheckpointsGoesThroughTheWholeFit) {
   for (Observation& o : unscored) o.hard.reset();
   EXPECT_NE(std::string(RunFit(unscored, options).status().message()).find("--hard"),
             std::string::npos);
+}
+
+std::string TextOf(const std::vector<Warning>& warnings, std::string_view code) {
+  std::string text;
+  for (const Warning& w : warnings)
+    if (w.code == code) text += w.text + "\n";
+  return text;
+}
+bool Contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+const TwoStepTarget k7B = {1.68e23, 7e9, 4e12};
+
+TEST(TwoStepTest, IntervalsThatMissedInTheBacktestAreRemarkedOnEveryForecast) {
+  PlantedTask task;
+  task.middle = 1.3, task.soft_noise = 0.003, task.hard_noise = 0.003;
+  std::vector<Observation> runs = task.Draw(4);
+  const auto honest = Chain(runs, {}, 100, k7B);
+  ASSERT_TRUE(honest.ok()) << honest.status();
+  EXPECT_FALSE(Has(honest->warnings, kUndercoverage));
+  EXPECT_FALSE(Has(honest->forecasts[0].warnings, kUndercoverage));
+
+  for (Observation& o : runs)
+    if (o.flops > 1.5e21) *o.hard -= .15;  // the four largest
+  const auto missed = Chain(runs, {}, 100, k7B);
+  ASSERT_TRUE(missed.ok()) << missed.status();
+  EXPECT_TRUE(Has(missed->warnings, kUndercoverage)) << TwoStepText(*missed);
+  EXPECT_TRUE(Has(missed->forecasts[0].warnings, kUndercoverage));
+  EXPECT_TRUE(Contains(TwoStepText(*missed), "    ! backtest-undercoverage: 90 % intervals"));
+  EXPECT_TRUE(Contains(TwoStepJson(*missed)["forecasts"][0]["warnings"].dump(), "undercoverage"));
+}
+
+TEST(TwoStepTest, ATargetBeyondTheRunsOrTheCurveIsOutsideTheRange) {
+  const PlantedTask task;
+  const auto far = Chain(task.Draw(1), {}, 0, k7B);
+  ASSERT_TRUE(far.ok()) << far.status();
+  const std::string text = TextOf(far->forecasts[0].warnings, kOutsideRange);
+  EXPECT_TRUE(Contains(text, "15.6 times the largest")) << text;
+  EXPECT_TRUE(Contains(text, "below every soft metric that fitted the curve")) << text;
+  EXPECT_TRUE(Contains(TwoStepText(*far), "    ! outside-range: "));
+
+  const auto near = Chain(task.Draw(1), {}, 0, {6 * 7e8 * 5e10, 7e8, 5e10});
+  ASSERT_TRUE(near.ok()) << near.status();
+  EXPECT_TRUE(near->forecasts[0].warnings.empty());
+}
+
+TEST(TwoStepTest, ConstantsOnTheirBoundsAreRemarked) {
+  PlantedTask task;
+  EXPECT_FALSE(Has(Chain(task.Draw(1), {}, 0, k7B)->warnings, kParameterAtBound));
+  task.middle = .8, task.top = 1.3;  // no share: the curve's b stays at 1
+  const auto summary = Chain(task.Draw(1), {}, 0, k7B);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const std::string text = TextOf(summary->warnings, kParameterAtBound);
+  EXPECT_TRUE(Contains(text, "sigmoid: b = 1 sits on its bound [0, 1]")) << text;
+}
+
+TEST(TwoStepTest, AnAsymptoteWhoseIntervalReachesZeroIsUnidentified) {
+  PlantedTask task;
+  EXPECT_FALSE(Has(Chain(task.Draw(1), {}, 60, k7B)->warnings, kAsymptoteUnidentified));
+  task.soft_noise = .03;
+  std::vector<Observation> runs = task.Draw(7);
+  for (Observation& o : runs) o.loss -= .5;  // E = .05
+  const auto summary = Chain(runs, {}, 60, k7B);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_TRUE(Has(summary->warnings, kAsymptoteUnidentified));
+}
+
+TEST(TwoStepTest, FlopsNobodyGaveAreTheRunsRelationAndSaySo) {
+  const PlantedTask task;
+  FlopsRelation relation{6, 6 * std::sqrt(1e9), .5};
+  relation.params_lo = 1.9e8, relation.params_hi = 3e9;
+  std::vector<Observation> runs = task.Draw(1);
+  for (Observation& o : runs) o.flops = relation.PerParamToken(o.params) * o.params * o.tokens;
+  TwoStepOptions options;
+  options.bootstrap.resamples = 0;
+  TwoStepRequest request;
+  request.backtest_cuts = 0;
+  const double flops = relation.PerParamToken(7e9) * 7e9 * 4e12;
+  const auto summary = RunTwoStep(runs, *GroupRuns(runs, false), request, options, relation,
+                                  {{0, 7e9, 4e12}, {flops, 7e9, 4e12}, {1e24, 0, 0}});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const std::vector<TwoStepForecast>& forecasts = summary->forecasts;
+  EXPECT_DOUBLE_EQ(forecasts[0].target.flops, flops);
+  EXPECT_EQ(forecasts[0].reach, forecasts[1].reach);
+  const std::string derived = TextOf(forecasts[0].warnings, kFlopConvention);
+  EXPECT_TRUE(Contains(derived, "2.33 times the largest model counted")) << derived;
+  EXPECT_TRUE(Contains(derived, "was not given")) << derived;
+  EXPECT_FALSE(Has(forecasts[1].warnings, kFlopConvention));
+  const std::string optimum = TextOf(forecasts[2].warnings, kFlopConvention);
+  EXPECT_TRUE(Contains(optimum, "times the largest model counted")) << optimum;
+  EXPECT_FALSE(Contains(optimum, "was not given")) << optimum;
+}
+
+// The largest run lies beyond the curve's middle, which no run before it does, so its forecast
+// abstains; its score is nonsense that no figure of the backtest may count.
+TEST(TwoStepTest, ForecastsThatAbstainAreNotCountedInTheBacktest) {
+  PlantedTask task;
+  task.middle = 1.012;
+  std::vector<Observation> runs = task.Draw(1);
+  runs.back().hard = 0;
+  const auto summary = Chain(runs, {}, 0, k7B);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  ASSERT_EQ(summary->backtest.size(), 4u);
+  for (const TwoStepBacktestRow& row : summary->backtest) {
+    EXPECT_EQ(row.abstained, 1u);
+    if (row.n_test == 1) {
+      EXPECT_TRUE(std::isnan(row.rms));
+    } else {
+      EXPECT_LT(row.max, 1e-3);
+    }
+  }
+  EXPECT_EQ(summary->backtest.back().n_test, 1u);
+  const core::Json last = TwoStepJson(*summary)["backtest"][3];
+  EXPECT_TRUE(last["rms"].is_null() && last["max"].is_null() && last["bias"].is_null());
+}
+
+TEST(TwoStepTest, ConstantsAreReportedWithKindAndMethodOfTheirIntervals) {
+  PlantedTask task;
+  task.hard_noise = 0.004;
+  const auto summary = Chain(task.Draw(8), {}, 60, k7B);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const std::string text = TwoStepText(*summary);
+  EXPECT_TRUE(Contains(text, "90 % parameter interval")) << text;
+  EXPECT_FALSE(Contains(text, "% interval")) << text;
+  EXPECT_TRUE(Contains(text, "(bootstrap of runs)\n")) << text;
+}
+
+// Each run with ten checkpoints, which are taken for runs where nobody says otherwise.
+TEST(TwoStepTest, UngroupedCheckpointsAreRemarkedAndTheirBacktestCutsAtQuantiles) {
+  const PlantedTask task;
+  std::vector<Observation> rows;
+  for (const Observation& run : task.Draw(1)) {
+    for (int i = 1; i <= 10; ++i) {
+      Observation o = run;
+      o.flops *= i / 10., o.tokens *= i / 10.;
+      o.loss = task.Soft(o.params, o.tokens), o.hard = task.Hard(o.loss);
+      rows.push_back(o);
+    }
+  }
+  const auto unnamed = Chain(rows, {}, 0, k7B);
+  ASSERT_TRUE(unnamed.ok()) << unnamed.status();
+  EXPECT_TRUE(Contains(TextOf(unnamed->warnings, kCheckpoints), "--checkpoints"));
+  ASSERT_EQ(unnamed->backtest.size(), 4u);
+  for (size_t i = 0; i < 4; ++i)  // at 60, 70, 80, 90 %
+    EXPECT_NEAR(static_cast<double>(unnamed->backtest[i].n_test), 80. - 20. * i, 2);
+
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].id = "r" + std::to_string(i / 10);
+  EXPECT_TRUE(Has(Chain(rows, {}, 0, k7B)->warnings, kCheckpoints));
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].id = "r" + std::to_string(i);
+  EXPECT_FALSE(Has(Chain(rows, {}, 0, k7B)->warnings, kCheckpoints)) << "named one by one";
+  EXPECT_FALSE(Has(Chain(task.Draw(1), {}, 0, k7B)->warnings, kCheckpoints));
 }
 
 }  // namespace
