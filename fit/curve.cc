@@ -6,6 +6,7 @@
 
 #include "fit/jet.h"
 #include "fit/linear_starts.h"
+#include "fit/vector_math.h"
 
 namespace fit {
 namespace {
@@ -91,6 +92,41 @@ class LogSigmoid final : public FromTemplate<LogSigmoid, 4, Equation> {
   static T At(const T* theta, const Inputs& x) {
     const T y = 1.0 + theta[kA] * Softplus(Exp(theta[kLnK]) * (x[0] - theta[kX0]));
     return ValueOf(y) < ValueOf(theta[kFloor]) ? theta[kFloor] : y;
+  }
+
+  // z = k (x - x0), y = 1 + a softplus(z), s = softplus'(z).
+  void DerivativesMany(const double* theta, const InputColumns& points,
+                       DerivativeColumns* out) const override {
+    const size_t n = points.size;
+    const double floor = theta[kFloor], x0 = theta[kX0], k = std::exp(theta[kLnK]), a = theta[kA];
+    out->value.resize(n);
+    out->gradient.resize(4);
+    out->hessian.resize(10);
+    for (std::vector<double>& column : out->gradient) column.resize(n);
+    // Rows of the triangle: floor; x0; ln k; a. Nothing bends in the floor, nor in a alone.
+    for (const size_t t : {0, 1, 3, 6, 9}) out->hessian[t].clear();
+    for (const size_t t : {2, 4, 5, 7, 8}) out->hessian[t].resize(n);
+    std::vector<double> small(n), log(n);
+    for (size_t p = 0; p < n; ++p) small[p] = -std::fabs(k * (points.x[0][p] - x0));
+    ExpMany(small.data(), small.data(), n);
+    for (size_t p = 0; p < n; ++p) log[p] = 1 + small[p];
+    LogMany(log.data(), log.data(), n);
+    for (size_t p = 0; p < n; ++p) {
+      const double z = k * (points.x[0][p] - x0);
+      const double plus = std::max(z, 0.0) + log[p], y = 1 + a * plus;
+      const double on = y < floor ? 0 : 1;
+      const double s = (z > 0 ? 1 : small[p]) / (1 + small[p]) * on, bend = s * (1 - s);
+      out->value[p] = on > 0 ? y : floor;
+      out->gradient[kFloor][p] = 1 - on;
+      out->gradient[kX0][p] = -a * s * k;
+      out->gradient[kLnK][p] = a * s * z;
+      out->gradient[kA][p] = plus * on;
+      out->hessian[2][p] = a * bend * k * k;
+      out->hessian[4][p] = -a * k * (bend * z + s);
+      out->hessian[5][p] = a * z * (bend * z + s);
+      out->hessian[7][p] = -s * k;
+      out->hessian[8][p] = s * z;
+    }
   }
 
   std::string_view name() const override { return "log-sigmoid"; }

@@ -42,7 +42,8 @@ struct FitOptions {
   std::vector<KnownFlops> known_flops;
   std::vector<double> predict;          // training FLOPs to forecast at; > 0
   std::vector<RunTarget> predict_runs;  // runs to forecast at their own N and D
-  std::vector<TwoStepTarget> models;    // two-step: models to forecast, all of their fields > 0
+  std::vector<TwoStepTarget>
+      models;  // two-step: models to forecast; params, tokens > 0, flops 0: derived
   TwoStepRequest two_step;
   // Rows of one id are checkpoints of one run: laws are fitted to the last row of each, but for
   // those that use the way there.

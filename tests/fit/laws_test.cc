@@ -93,6 +93,30 @@ TEST(LawsTest, DerivativesMatchCentralDifferences) {
   ExpectDerivatives(ExponentialErrorCurve(), {.86, std::log(2.2), .71}, {2.6});
 }
 
+// Before the middle, after it and below the floor.
+TEST(LawsTest, TheLogSigmoidsDerivativesOfManyPointsAreThoseOfOne) {
+  const std::vector<double> theta = {.3, .9, std::log(30.), -.02};
+  InputColumns points;
+  for (const double x : {.1, .85, .9, .95, 1.4, 2.0, 2.2, 5.0}) points.x[0].push_back(x);
+  points.x[1] = points.x[2] = std::vector<double>(points.x[0].size());
+  points.size = points.x[0].size();
+  DerivativeColumns many;
+  LogSigmoidCurve().DerivativesMany(theta.data(), points, &many);
+  for (size_t p = 0; p < points.size; ++p) {
+    std::vector<double> g(4), h(16);
+    const double y =
+        LogSigmoidCurve().Derivatives(theta.data(), {points.x[0][p]}, g.data(), h.data());
+    const auto near = [](double a, double b) { EXPECT_NEAR(a, b, 1e-13 * (1 + std::fabs(b))); };
+    near(many.value[p], y);
+    size_t t = 0;
+    for (size_t i = 0; i < 4; ++i) {
+      near(many.gradient[i][p], g[i]);
+      for (size_t j = 0; j <= i; ++j, ++t)
+        near(many.hessian[t].empty() ? 0 : many.hessian[t][p], h[i * 4 + j]);
+    }
+  }
+}
+
 TEST(LawsTest, NoiseFreeDataGiveThePlantedTruthBack) {
   for (const LawCase& c : Laws())
     for (const LossSpec& loss : {LossSpec{LossKind::kHuber, 1e-3}, LossSpec{LossKind::kL2}}) {
