@@ -49,17 +49,19 @@ void VaryPinnedAsymptote(double pinned_E, const Forecast& free, Forecast* foreca
   forecast->asymptote = span;
   Interval ends{std::min({span.loss_at_E_lo, span.loss_at_E_hi, free.loss}),
                 std::max({span.loss_at_E_lo, span.loss_at_E_hi, free.loss})};
+  const bool covers = std::isfinite(forecast->interval.lo) && std::isfinite(forecast->interval.hi);
   CoverAsymptote(forecast->loss, ends, &forecast->mean_interval, &forecast->interval);
   for (Interval* interval : {&forecast->mean_interval, &forecast->interval})
-    interval->method += ", united with what E the runs allow";
+    if (covers) interval->method += ", united with what E the runs allow";
   const bool allowed = span.E.lo <= pinned_E && pinned_E <= span.E.hi;
   std::erase_if(forecast->warnings, [](const Warning& w) { return w.code == kAsymptotePinned; });
   forecast->warnings.push_back(Warn(
       kAsymptotePinned,
       fmt::format("E = {:.4g} was given{}; the runs themselves allow {:.4g} to {:.4g} and forecast "
-                  "{:.4f}, {:.4f} to {:.4f} at the ends: the interval covers that",
+                  "{:.4f}, {:.4f} to {:.4f} at the ends: {}",
                   pinned_E, allowed ? "" : ", which the runs reject", span.E.lo, span.E.hi,
-                  free.loss, span.loss_at_E_lo, span.loss_at_E_hi)));
+                  free.loss, span.loss_at_E_lo, span.loss_at_E_hi,
+                  covers ? "the interval covers that" : "there is no interval to cover that")));
 }
 
 }  // namespace fit

@@ -39,7 +39,8 @@ std::vector<std::string> FactorKeys() {
 }
 
 Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, const std::string& a,
-                              const std::string& b, const std::vector<std::string>& factors) {
+                              const std::string& b, const std::vector<std::string>& factors,
+                              const std::vector<KeyDifference>& columns) {
   Comparability result;
   std::set<std::string> keys, yardstick = Yardstick();
   if (ValueOf(cohort_a, "metric").find("bits_per_byte") == std::string::npos)
@@ -73,6 +74,11 @@ Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, co
       result.reasons.push_back(
           fmt::format("{} differs: {} is {}, {} is {}", key, a, value_a, b, value_b));
     }
+  }
+  for (const KeyDifference& column : columns) {
+    if (keys.count(column.key) > 0) continue;
+    result.differences.push_back(column);
+    result.factors.push_back(column.key);
   }
   for (const std::string& key : factors) {
     if (yardstick.count(key) > 0)

@@ -30,8 +30,10 @@ std::vector<std::string> FactorKeys();
 // tokenizer, unless the metric is in bits per byte, which no tokenizer changes. Of the other keys
 // (recipe, data, numerics, ...) one may differ; several only when `factors` names them all (a
 // warning: the multiplier belongs to all of them together). A key that is mixed within a cohort is
-// a reason. `a` and `b` name the cohorts in words. Cannot fail.
+// a reason. `columns`: differences in columns that are no keys; each is one that may be compared.
+// `a` and `b` name the cohorts in words. Cannot fail.
 Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, const std::string& a,
-                              const std::string& b, const std::vector<std::string>& factors);
+                              const std::string& b, const std::vector<std::string>& factors,
+                              const std::vector<KeyDifference>& columns = {});
 
 }  // namespace fit

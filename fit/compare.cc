@@ -138,9 +138,9 @@ void CheckShared(const ComparedCohort& a, const ComparedCohort& b, Comparability
                                shared, a.name, b.name)));
 }
 
-// A column that nobody mapped and that holds one text in each cohort, another in the other.
-std::map<std::string, KeyDifference> LabelDifferences(const ComparedCohort& a,
-                                                      const ComparedCohort& b) {
+// Columns that nobody mapped and that hold one text in each cohort, another in the other. Numbers
+// may follow from the runs.
+std::vector<KeyDifference> ColumnsThatDiffer(const ComparedCohort& a, const ComparedCohort& b) {
   const auto constants = [](const ComparedCohort& cohort) {
     std::map<std::string, std::string> values = cohort.observations.front().labels;
     for (const Observation& o : cohort.observations)
@@ -150,34 +150,14 @@ std::map<std::string, KeyDifference> LabelDifferences(const ComparedCohort& a,
       });
     return values;
   };
-  std::map<std::string, KeyDifference> differences;
+  std::vector<KeyDifference> differences;
   if (a.observations.empty() || b.observations.empty()) return differences;
   const std::map<std::string, std::string> of_b = constants(b);
   for (const auto& [column, text] : constants(a))
-    if (const auto other = of_b.find(column); other != of_b.end() && other->second != text)
-      differences[column] = {column, text, other->second};
+    if (const auto other = of_b.find(column);
+        other != of_b.end() && other->second != text && !core::ParseNumber(text).ok())
+      differences.push_back({column, text, other->second});
   return differences;
-}
-
-// Numbers may follow from the runs; texts that differ are another difference between the cohorts.
-void CheckLabels(const ComparedCohort& a, const ComparedCohort& b,
-                 const std::vector<std::string>& factors, Comparability* out) {
-  std::vector<std::string> columns;
-  for (auto& [column, difference] : LabelDifferences(a, b)) {
-    const bool divides = std::any_of(out->differences.begin(), out->differences.end(),
-                                     [&](const KeyDifference& d) { return d.key == column; });
-    if (divides || core::ParseNumber(difference.a).ok()) continue;
-    out->differences.push_back(difference);
-    if (std::find(factors.begin(), factors.end(), column) == factors.end())
-      columns.push_back(column);
-  }
-  if (columns.empty()) return;
-  std::vector<std::string> all = out->factors;
-  all.insert(all.end(), columns.begin(), columns.end());
-  out->reasons.push_back(fmt::format(
-      "they also differ in the column{} {}; compare runs that differ in one thing, or name all "
-      "with --factor {} (the multiplier then belongs to all together)",
-      columns.size() == 1 ? "" : "s", fmt::join(columns, ", "), fmt::join(all, " --factor ")));
 }
 
 // Laws on both sides of 1, and forecasts of `fit` in the other order.
@@ -196,8 +176,8 @@ void WarnOfDisagreement(const FitSummary& fit_a, const FitSummary& fit_b, Multip
   if ((of_a[0].loss > of_b[0].loss) == (m->value > 1)) return;
   m->warnings.push_back(
       Warn(kLawsDisagree,
-           fmt::format("`fit`, whose laws are averaged over their profiles, forecasts {:.4f} of A "
-                       "and {:.4f} of B here, the other order: neither is established",
+           fmt::format("the primary forecasts of `fit` are {:.4f} of A and {:.4f} of B here, the "
+                       "other order: neither is established",
                        of_a[0].loss, of_b[0].loss)));
 }
 
@@ -354,8 +334,8 @@ absl::StatusOr<Comparison> Compare(const ComparedCohort& a, const ComparedCohort
   comparison.b = b.name;
   ASSIGN_OR_RETURN(const Cohort cohort_a, CohortOf(a, options.fit));
   ASSIGN_OR_RETURN(const Cohort cohort_b, CohortOf(b, options.fit));
-  comparison.comparability = CheckComparable(cohort_a, cohort_b, a.name, b.name, options.factors);
-  CheckLabels(a, b, options.factors, &comparison.comparability);
+  comparison.comparability =
+      CheckComparable(cohort_a, cohort_b, a.name, b.name, options.factors, ColumnsThatDiffer(a, b));
   CheckShared(a, b, &comparison.comparability);
   if (!comparison.comparability.reasons.empty()) return comparison;
   const uint64_t seed = options.fit.law.bootstrap.seed;

@@ -60,8 +60,8 @@ struct DriftForecast {
 
 class DriftFit {
  public:
-  // nullopt with fewer than terms + 2 points or a pinned E that is not below every loss. Cost O(n)
-  // for each of some thousand shapes. Deterministic. REQUIRES: losses > 0, all finite.
+  // nullopt with fewer than terms + 2 points. Cost O(n) for each of some thousand shapes.
+  // Deterministic. REQUIRES: losses > 0, all finite.
   static std::optional<DriftFit> Fit(std::vector<DriftPoint> points, const DriftOptions& options);
 
   // `at.loss` is not looked at. Thread-safe.

@@ -9,7 +9,6 @@
 #include "core/clock.h"
 #include "core/status_macros.h"
 #include "core/units.h"
-#include "fit/asymptote.h"
 #include "fit/average.h"
 #include "fit/checkpoints.h"
 #include "fit/drift_law.h"
@@ -180,15 +179,13 @@ Scale ScaleOf(const FitSummary& summary) {
 std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& target) {
   std::vector<const FittedLaw*> laws;
   for (const auto& law : summary.laws) laws.push_back(law.get());
-  std::vector<Forecast> weighed;
-  if (summary.weighed != nullptr) weighed = ForecastsOf(*summary.weighed, target);
-  std::vector<Forecast> forecasts = ForecastAt(laws, target, ScaleOf(summary), summary.backtest,
-                                               weighed.empty() ? nullptr : weighed.data());
-  if (summary.unpinned == nullptr) return forecasts;
-  for (const Forecast& free : ForecastsOf(*summary.unpinned, target))
-    for (Forecast& forecast : forecasts)
-      if (forecast.law == free.law) VaryPinnedAsymptote(*summary.pinned_E, free, &forecast);
-  return forecasts;
+  Beside beside;
+  if (summary.weighed != nullptr) beside.weighed = ForecastsOf(*summary.weighed, target);
+  if (summary.unpinned != nullptr) {
+    beside.unpinned = ForecastsOf(*summary.unpinned, target);
+    beside.pinned_E = *summary.pinned_E;
+  }
+  return ForecastAt(laws, target, ScaleOf(summary), summary.backtest, beside);
 }
 
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
@@ -315,7 +312,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (options.law.pinned_E.has_value()) {
     FitOptions at = options;
     at.law.pinned_E.reset();
-    at.predict.clear(), at.predict_runs.clear();
+    at.predict.clear(), at.predict_runs.clear(), at.models.clear();
     at.sensitivity = false;
     summary.pinned_E = options.law.pinned_E;
     if (auto unpinned = RunFit(given, at, excluded); unpinned.ok())

@@ -179,10 +179,10 @@ Forecast AsMember(const Forecast& own, const std::vector<BacktestRow>& backtest)
 
 // Of each member, any scale.
 std::vector<double> WeightsOf(const std::vector<const Forecast*>& members,
-                              const std::vector<BacktestRow>& backtest, const Forecast* weighed) {
+                              const std::vector<BacktestRow>& backtest, const Beside& beside) {
   std::vector<double> weights;
-  if (weighed != nullptr && weighed->members.size() == members.size()) {
-    for (const AverageMember& member : weighed->members) weights.push_back(member.weight);
+  if (!beside.weighed.empty() && beside.weighed[0].members.size() == members.size()) {
+    for (const AverageMember& member : beside.weighed[0].members) weights.push_back(member.weight);
     return weights;
   }
   std::vector<std::string> names;
@@ -199,7 +199,7 @@ std::vector<double> WeightsOf(const std::vector<const Forecast*>& members,
 }
 
 Forecast AverageOf(const std::vector<const Forecast*>& own,
-                   const std::vector<BacktestRow>& backtest, const Forecast* weighed) {
+                   const std::vector<BacktestRow>& backtest, const Beside& beside) {
   std::vector<Forecast> taken;
   for (const Forecast* member : own) taken.push_back(AsMember(*member, backtest));
   std::vector<const Forecast*> members;
@@ -211,7 +211,7 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
   average.joint.reset();
   average.averaged.reset();
   average.flops_per_param_token = average.flops_extrapolated = 0;
-  const std::vector<double> weights = WeightsOf(members, backtest, weighed);
+  const std::vector<double> weights = WeightsOf(members, backtest, beside);
   const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   for (size_t i = 0; i < members.size(); ++i)
     average.members.push_back({members[i]->law, weights[i] / total, members[i]->loss,
@@ -339,7 +339,7 @@ std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws
 
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
                                  const Scale& scale, const std::vector<BacktestRow>& backtest,
-                                 const Forecast* weighed) {
+                                 const Beside& beside) {
   const double flops = target.flops;
   const std::string primary = PrimaryLaw(laws, scale.one_law);
   std::vector<Forecast> forecasts;
@@ -399,12 +399,20 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
       for (const Forecast& forecast : forecasts)
         if (forecast.law == law) members.push_back(&forecast);
     if (!members.empty()) {
-      Forecast average = AverageOf(members, backtest, weighed);
+      Forecast average = AverageOf(members, backtest, beside);
       average.primary = true;
       average.left_out = LeftOut(laws, forecasts, candidates, selected);
       forecasts.push_back(std::move(average));
     }
   }
+  // The free fit may have another primary law.
+  if (!beside.unpinned.empty())
+    for (Forecast& forecast : forecasts) {
+      const auto same = std::find_if(beside.unpinned.begin(), beside.unpinned.end(),
+                                     [&](const Forecast& f) { return f.law == forecast.law; });
+      VaryPinnedAsymptote(beside.pinned_E,
+                          same == beside.unpinned.end() ? beside.unpinned[0] : *same, &forecast);
+    }
   for (Forecast& forecast : forecasts) {
     JudgeWidth(forecast);
     RemarkOutside(forecast);
@@ -415,10 +423,13 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
   for (size_t i = 1; i < forecasts.size(); ++i) {
     const Interval& interval = forecasts[0].interval;
     if (!(forecasts[i].loss < interval.lo || forecasts[i].loss > interval.hi)) continue;
-    const std::string text =
+    std::string text =
         fmt::format("at {} {} forecasts {:.4f}, outside the interval {:.4f} .. {:.4f} of {}",
                     core::FormatFlops(flops), forecasts[i].law, forecasts[i].loss, interval.lo,
                     interval.hi, forecasts[0].law);
+    for (const AverageMember& member : forecasts[0].members)
+      if (member.law == forecasts[i].law && forecasts[i].averaged.has_value())
+        text += fmt::format(", which takes {:.4f} from it, averaged over its profile", member.loss);
     forecasts[0].warnings.push_back(Warn(kLawsDisagree, text));
     forecasts[i].warnings.push_back(Warn(kLawsDisagree, text));
   }

@@ -38,14 +38,22 @@ struct Scale {
   bool one_law = false;                          // as of PrimaryLaw
 };
 
+// What other fits of the same runs say of the same target.
+struct Beside {
+  // At kWeighingLevel (average.h), whose weights an average takes; empty where `laws` have that
+  // level themselves.
+  std::vector<Forecast> weighed;
+  // With E fitted, where it is given for `laws`; else empty.
+  std::vector<Forecast> unpinned;
+  double pinned_E = 0;
+};
+
 // All laws at one target, the primary first, with reach, leverage and the warnings outside-range
 // (above or below the fitted budgets), laws-disagree, no-interval and estimate-outside-interval; a
 // law's own warnings that bear on a forecast are repeated there.
 // Intervals out of range are widened by what `backtest` teaches (calibration.h; it may be empty).
-// `weighed`: the primary forecast of the same at kWeighingLevel (average.h), whose weights an
-// average takes; nullptr where `laws` have that level themselves.
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
                                  const Scale& scale, const std::vector<BacktestRow>& backtest,
-                                 const Forecast* weighed = nullptr);
+                                 const Beside& beside = {});
 
 }  // namespace fit

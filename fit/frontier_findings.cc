@@ -92,7 +92,8 @@ void WarnOfLossLaw(const AsymptoticLaw& law, LawFit& out) {
   if (law.pinned)
     out.warnings.push_back(
         Warn(kAsymptotePinned,
-             fmt::format("E = {:g} was given, every interval is conditional on it", law.E)));
+             fmt::format("E = {:g} was given, every interval of a constant is conditional on it",
+                         law.E)));
   if (law.E_at_bound)
     out.warnings.push_back(Warn(kAsymptoteAtBound, "the best E is 0: no levelling off is visible"));
   if (law.p_at_bound)

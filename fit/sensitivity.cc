@@ -149,7 +149,8 @@ NamedValues Exponents(const NamedValues& params) {
   return exponents;
 }
 
-// A law under a change: its rows, and the loss that an average would take from it at each target.
+// A law under a change: its rows (one at least), and the loss that an average would take from it at
+// each target.
 struct Refitted {
   std::vector<Sensitivity> rows;
   std::vector<std::optional<double>> losses;
@@ -191,7 +192,9 @@ Refitted Refit(const Law& law, const FittedLaw& before, const Change& change,
     const auto now = (*refit)->Predict(target), then = before.Predict(target);
     out.losses.emplace_back();
     if (!now.has_value() || !then.has_value()) continue;
-    out.losses.back() = TakenByAverage(*now);
+    // An average over the profile and a best fit are two estimators: nothing to compare.
+    if (now->averaged.has_value() == then->averaged.has_value())
+      out.losses.back() = TakenByAverage(*now);
     Sensitivity one = base;
     one.flops = target.flops;
     one.loss = now->loss, one.loss_before = then->loss;
@@ -203,6 +206,11 @@ Refitted Refit(const Law& law, const FittedLaw& before, const Change& change,
     none.change = base.change, none.law = base.law;
     none.not_applicable = "the change touches nothing that this law uses";
     out.rows = {none};
+  }
+  if (out.rows.empty()) {
+    base.exponents.clear(), base.exponents_before.clear();
+    base.failed = "no optimum at these budgets";
+    out.rows.push_back(std::move(base));
   }
   return out;
 }
@@ -223,11 +231,11 @@ Sensitivity OfAverage(const Forecast& average, size_t target,
     // Laws use different budgets.
     if (row.change != first.change) row.change = "without the smallest budgets that each law uses";
     if (refitted.losses.size() <= target || !refitted.losses[target].has_value()) {
-      (first.not_applicable.empty() ? row.failed : row.not_applicable) =
-          fmt::format("{}: {}", member.law,
-                      !first.not_applicable.empty() ? first.not_applicable
-                      : first.failed.empty()        ? "no optimum at this budget"
-                                                    : first.failed);
+      (first.not_applicable.empty() ? row.failed : row.not_applicable) = fmt::format(
+          "{}: {}", member.law,
+          !first.not_applicable.empty() ? first.not_applicable
+          : first.failed.empty()        ? "no optimum at this budget, or another kind of average"
+                                        : first.failed);
       continue;
     }
     untouched += !first.not_applicable.empty();
@@ -249,11 +257,14 @@ void Append(const std::vector<std::pair<std::string, Refitted>>& refitted,
             const std::vector<RunTarget>& targets, const std::vector<Forecast>& forecasts,
             std::vector<Sensitivity>& list) {
   const std::map<std::string, Refitted> by_law(refitted.begin(), refitted.end());
-  for (size_t t = 0; t < targets.size(); ++t)
-    for (const Forecast& forecast : forecasts)
-      if (!forecast.members.empty() && forecast.flops == targets[t].flops &&
-          forecast.run_params == targets[t].params && forecast.run_tokens == targets[t].tokens)
-        list.push_back(OfAverage(forecast, t, by_law));
+  for (size_t t = 0; t < targets.size(); ++t) {
+    const auto is_here = [&](const Forecast& forecast) {
+      return !forecast.members.empty() && forecast.flops == targets[t].flops &&
+             forecast.run_params == targets[t].params && forecast.run_tokens == targets[t].tokens;
+    };
+    const auto average = std::find_if(forecasts.begin(), forecasts.end(), is_here);
+    if (average != forecasts.end()) list.push_back(OfAverage(*average, t, by_law));
+  }
   for (const auto& [law, one] : refitted) list.insert(list.end(), one.rows.begin(), one.rows.end());
 }
 

@@ -116,8 +116,9 @@ void WarnOfSolution(const SurfaceFit& fit, LawFit& out) {
          fmt::format("Ceres reaches {:.10g}, below our {:.10g}: the fit is not the optimum",
                      *out.referee_objective, best.objective));
   if (fit.options.pinned_E.has_value() && fit.law->asymptote_coordinate() >= 0)
-    warn(kAsymptotePinned, fmt::format("E = {:g} was given, every interval is conditional on it",
-                                       *fit.options.pinned_E));
+    warn(kAsymptotePinned,
+         fmt::format("E = {:g} was given, every interval of a constant is conditional on it",
+                     *fit.options.pinned_E));
   if (best.starts >= 8 && best.starts_at_best < kFewStartsShare * best.starts)
     warn(kFewStartsAgree,
          fmt::format("only {} of {} starts reach the best objective; there may be a better optimum",

@@ -136,7 +136,7 @@ void Bootstrap(SurfaceFit& fit, const std::vector<Observation>& observations,
   for (size_t i = 0; i < starts.size() && i < 2; ++i) warm.push_back(starts[i]);
   fit.draws = ResampleCases(fit, observations, warm);
   const bool noise_known = static_cast<int>(fit.points.size()) > fit.free;
-  if (fit.draws.drawn == 0 || EnoughResamples(fit.draws.size(), fit.draws.drawn) || !noise_known)
+  if (fit.draws.failed == 0 || EnoughResamples(fit.draws.size(), fit.draws.drawn) || !noise_known)
     return;
   fit.case_resamples_failed = fit.draws.failed;
   fit.draws = ResampleResiduals(fit, warm);

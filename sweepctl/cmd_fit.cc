@@ -58,7 +58,7 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
     ASSIGN_OR_RETURN(options.where.emplace_back(), WhereOf(text));
   }
   ASSIGN_OR_RETURN(fit::CsvObservations read, fit::ReadObservationsCsv(args.csv, options));
-  if (args.assume_6nd)
+  if (args.assume_6nd && args.input.empty())
     for (const fit::Observation& o : read.observations)
       if (std::fabs(o.flops / (6 * o.params * o.tokens) - 1) > 1e-6)
         return UsageError(fmt::format(

@@ -147,7 +147,9 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
       ->type_name("N");
   verb->add_option("--seed", args->seed, "of the bootstrap")->capture_default_str()->type_name("S");
   verb->add_option("--level", args->level, "of the intervals (0.9)")->type_name("P");
-  verb->add_option("--pin-e", args->pinned_E, "the irreducible loss is given; the interval covers what E the runs allow")->type_name("E");
+  verb->add_option("--pin-e", args->pinned_E,
+                   "the irreducible loss is given; the interval covers what E the runs allow")
+      ->type_name("E");
   verb->add_option("--hold", args->hold, "a constant that is given, of surface laws; repeatable")
       ->delimiter(',')
       ->type_name("LETTER=VALUE,...");

@@ -279,11 +279,12 @@ TEST_F(CompareVerbTest, AColumnThatNobodyNamedIsADifferenceToo) {
       "compare old new --by recipe --csv " + Write("labels.csv", csv) + " --bootstrap 0";
   const Result refused = Sweepctl(compare);
   EXPECT_EQ(refused.code, 65);
-  EXPECT_THAT(refused.err, AllOf(HasSubstr("they also differ in the column optimizer"),
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("they differ in recipe, optimizer"),
                                  HasSubstr("--factor recipe --factor optimizer")));
   const Result named = Sweepctl(compare + " --factor recipe --factor optimizer");
   EXPECT_EQ(named.code, 0) << named.err;
-  EXPECT_THAT(named.out, HasSubstr("optimizer        adam | muon"));
+  EXPECT_THAT(named.out, AllOf(HasSubstr("optimizer        adam | muon"),
+                               HasSubstr("! confounded: old and new differ in recipe, optimizer")));
 }
 
 TEST_F(CompareVerbTest, WhatIsNotComparableSaysWhyAndExits65) {
