@@ -77,7 +77,7 @@ void RemarkOnCoverage(double level, FitSummary& summary) {
     for (LawFit& fit : summary.fits)
       if (fit.law == law) fit.warnings.push_back(warning);
     for (Forecast& forecast : summary.predictions)
-      if (forecast.law == law && forecast.determined) forecast.warnings.push_back(warning);
+      if (forecast.law == law) forecast.warnings.push_back(warning);
   }
 }
 

@@ -14,7 +14,7 @@ void RemarkOnConstants(LawFit& fit);
 // no forecast may be registered then.
 void RemarkOnLabels(const std::vector<Observation>& observations, FitSummary& summary);
 
-// undercoverage, of laws and of forecasts that are determined: intervals of this level that missed
+// undercoverage, of laws and forecasts: intervals of this level that missed
 // too often where the truth is known are not to be trusted further out.
 void RemarkOnCoverage(double level, FitSummary& summary);
 
