@@ -52,9 +52,20 @@ void RemarkOnLabels(const std::vector<Observation>& observations, FitSummary& su
                   text, first, first)));
 }
 
-void RemarkOnCoverage(double level, FitSummary& summary) {
+std::optional<Warning> Undercoverage(std::string_view what, double level, double inside,
+                                     size_t tested) {
   constexpr double kTolerated = 0.15;
   constexpr size_t kFewest = 5;
+  if (tested < kFewest) return std::nullopt;
+  const double coverage = inside / static_cast<double>(tested);
+  if (coverage >= level - kTolerated) return std::nullopt;
+  return Warn(kUndercoverage,
+              fmt::format("{:.0f} % intervals of {} held only {:.0f} % of {} later values in the "
+                          "backtest: read them as too narrow",
+                          100 * level, what, 100 * coverage, tested));
+}
+
+void RemarkOnCoverage(double level, FitSummary& summary) {
   std::vector<std::string> names;
   for (const LawFit& fit : summary.fits) names.push_back(fit.law);
   names.emplace_back("average");
@@ -66,18 +77,12 @@ void RemarkOnCoverage(double level, FitSummary& summary) {
       inside += row.coverage * static_cast<double>(row.n_test);
       tested += row.n_test;
     }
-    if (tested < kFewest) continue;
-    const double coverage = inside / static_cast<double>(tested);
-    if (coverage >= level - kTolerated) continue;
-    const Warning warning =
-        Warn(kUndercoverage,
-             fmt::format("{:.0f} % intervals of {} held only {:.0f} % of {} later values in the "
-                         "backtest: read them as too narrow",
-                         100 * level, law, 100 * coverage, tested));
+    const std::optional<Warning> warning = Undercoverage(law, level, inside, tested);
+    if (!warning.has_value()) continue;
     for (LawFit& fit : summary.fits)
-      if (fit.law == law) fit.warnings.push_back(warning);
+      if (fit.law == law) fit.warnings.push_back(*warning);
     for (Forecast& forecast : summary.predictions)
-      if (forecast.law == law) forecast.warnings.push_back(warning);
+      if (forecast.law == law) forecast.warnings.push_back(*warning);
   }
 }
 

@@ -1,6 +1,8 @@
 // What must be said of a fit as a whole, beside what each law says of itself.
 #pragma once
 
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "fit/fit.h"
@@ -13,6 +15,11 @@ void RemarkOnConstants(LawFit& fit);
 // mixed-columns: columns of the file that split the runs into experiments although nobody said so;
 // no forecast may be registered then.
 void RemarkOnLabels(const std::vector<Observation>& observations, FitSummary& summary);
+
+// undercoverage where of `tested` later values (5 or more) so few were `inside` that the share lies
+// 15 points below the level.
+std::optional<Warning> Undercoverage(std::string_view what, double level, double inside,
+                                     size_t tested);
 
 // undercoverage, of laws and forecasts: intervals of this level that missed
 // too often where the truth is known are not to be trusted further out.

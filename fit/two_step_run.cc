@@ -11,6 +11,7 @@
 #include "core/units.h"
 #include "fit/chinchilla.h"
 #include "fit/curve.h"
+#include "fit/remarks.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
 
@@ -146,8 +147,6 @@ std::vector<TwoStepBacktestRow> TwoStepBacktest(const std::vector<Observation>& 
 
 // As RemarkOnCoverage of remarks.h: of the summary and of every forecast.
 void RemarkOnBacktest(double level, TwoStepSummary& summary) {
-  constexpr double kTolerated = 0.15;
-  constexpr size_t kFewest = 5;
   double inside = 0;
   size_t tested = 0;
   for (const TwoStepBacktestRow& row : summary.backtest) {
@@ -155,16 +154,10 @@ void RemarkOnBacktest(double level, TwoStepSummary& summary) {
     inside += row.coverage * static_cast<double>(row.n_test - row.abstained);
     tested += row.n_test - row.abstained;
   }
-  if (tested < kFewest) return;
-  const double coverage = inside / static_cast<double>(tested);
-  if (coverage >= level - kTolerated) return;
-  const Warning warning =
-      Warn(kUndercoverage,
-           fmt::format("{:.0f} % intervals of two-step held only {:.0f} % of {} later values in "
-                       "the backtest: read them as too narrow",
-                       100 * level, 100 * coverage, tested));
-  summary.warnings.push_back(warning);
-  for (TwoStepForecast& forecast : summary.forecasts) forecast.warnings.push_back(warning);
+  const std::optional<Warning> warning = Undercoverage("two-step", level, inside, tested);
+  if (!warning.has_value()) return;
+  summary.warnings.push_back(*warning);
+  for (TwoStepForecast& forecast : summary.forecasts) forecast.warnings.push_back(*warning);
 }
 
 // Constants on their bounds, and an E that the runs do not tell from 0.
