@@ -121,6 +121,15 @@ void KeepLabels(const CsvTable& table, const std::set<size_t>& used,
   }
 }
 
+// The option that leaves out every row with this text in this column, as of diverged runs: their
+// count then stands among the report's exclusions.
+std::string WhereNot(const CsvTable& table, size_t row, size_t column) {
+  const std::string &name = table.header[column], &cell = table.rows[row][column];
+  const bool plain = name.find_first_of("'=<>!") == std::string::npos && ShownCell(name) == name &&
+                     cell.find('\'') == std::string::npos && ShownCell(cell) == cell;
+  return plain ? fmt::format(" with --where '{}!={}'", name, cell) : " with --where";
+}
+
 }  // namespace
 
 std::string ShownCell(std::string_view text) {
@@ -147,10 +156,10 @@ absl::StatusOr<double> PositiveCell(const CsvTable& table, std::string_view orig
   const std::string_view text = Trim(table.rows[row][column]);
   const absl::StatusOr<double> value = core::ParseNumber(text);
   if (value.ok() && *value > 0) return *value;
-  return absl::InvalidArgumentError(
-      fmt::format("{}:{}: column '{}' holds '{}', {}; correct the row or leave it out with --where",
-                  origin, table.lines[row], ShownCell(table.header[column]), ShownCell(text),
-                  value.ok() ? "must be above 0" : "not a finite number"));
+  return absl::InvalidArgumentError(fmt::format(
+      "{}:{}: column '{}' holds '{}', {}; correct the row or leave it out{}", origin,
+      table.lines[row], ShownCell(table.header[column]), ShownCell(text),
+      value.ok() ? "must be above 0" : "not a finite number", WhereNot(table, row, column)));
 }
 
 // nullopt for an empty cell.

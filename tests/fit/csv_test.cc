@@ -130,6 +130,18 @@ TEST(CsvTest, HugeIntegersAreRefusedNotWrapped) {
               AllOf(HasSubstr("runs.csv:2"), HasSubstr("'seed'")));
 }
 
+TEST(CsvTest, ADivergedRunIsRefusedWithTheConditionThatLeavesItOutAndCounted) {
+  const std::string text = "flops,params,tokens,loss\n1e18,1e8,1e9,3\n1e18,2e8,1e9,NaN\n";
+  EXPECT_THAT(ErrorOf(text), AllOf(HasSubstr("runs.csv:3"), HasSubstr("--where 'loss!=NaN'")));
+  CsvOptions options;
+  options.where = {*ParseWhere("loss!=NaN")};
+  const auto kept = ObservationsFromCsv(text, "runs.csv", options);
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ(kept->observations.size(), 1u);
+  ASSERT_EQ(kept->excluded.size(), 1u);
+  EXPECT_EQ(kept->excluded[0].count, 1);
+}
+
 TEST(CsvTest, RandomBytesAndMutationsNeverCrash) {
   const std::string good =
       "flops,params,tokens,loss\n1e18,1e8,1e9,3.5\n\"2e18\",2e8,1e9,3.25\n3e18,1e8,3e9,3.125\n";
