@@ -61,12 +61,23 @@ function(sweep_quick_build target)
   endif()
 endfunction()
 
+# What nearly every test includes, compiled once: a fifth of the time to build one. A program and not a library,
+# because those compile with other flags.
+function(sweep_test_headers source)
+  add_executable(sweep_test_headers EXCLUDE_FROM_ALL ${source})
+  target_link_libraries(sweep_test_headers PRIVATE sweep_core GTest::gtest GTest::gmock)
+  sweep_quick_build(sweep_test_headers)
+  target_precompile_headers(sweep_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>
+    <absl/status/statusor.h> <nlohmann/json.hpp>)
+endfunction()
+
 # sweep_test(NAME SOURCES ... LIBS ... [LABELS unit|slow|gpu|e2e|tsan] [TIMEOUT s]): one GoogleTest program.
 function(sweep_test name)
   cmake_parse_arguments(A "" "TIMEOUT" "SOURCES;LIBS;LABELS;ENV" ${ARGN})
   add_executable(${name} ${A_SOURCES})
   target_link_libraries(${name} PRIVATE sweep_policy ${A_LIBS} GTest::gtest GTest::gmock GTest::gtest_main)
   sweep_quick_build(${name})
+  target_precompile_headers(${name} REUSE_FROM sweep_test_headers)
   target_compile_definitions(${name} PRIVATE SWEEP_SOURCE_DIR="${CMAKE_SOURCE_DIR}" SWEEP_BINARY_DIR="${CMAKE_BINARY_DIR}")
   if(NOT A_LABELS)
     set(A_LABELS unit)
