@@ -36,11 +36,12 @@ std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast) {
   const AsymptoteSpan& span = *forecast.asymptote;
   const double spread = std::fabs(span.loss_at_E_hi - span.loss_at_E_lo);
   if (spread <= 0.5 * (forecast.interval.hi - forecast.interval.lo)) return std::nullopt;
-  return Warn(kAsymptoteUnidentified,
-              fmt::format("E between {:.4g} and {:.4g} fits as well and moves the forecast at {} "
-                          "from {:.4f} to {:.4f}",
-                          span.E.lo, span.E.hi, core::FormatFlops(forecast.flops),
-                          span.loss_at_E_lo, span.loss_at_E_hi));
+  return Warn(
+      kAsymptoteUnidentified,
+      fmt::format("E between {:.4g} and {:.4g} is not ruled out and moves the forecast at {} "
+                  "from {:.4f} to {:.4f}",
+                  span.E.lo, span.E.hi, core::FormatFlops(forecast.flops), span.loss_at_E_lo,
+                  span.loss_at_E_hi));
 }
 
 void VaryPinnedAsymptote(double pinned_E, const Forecast& free, Forecast* forecast) {

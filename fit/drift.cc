@@ -223,6 +223,9 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
         double lo = std::clamp(centre - kSpanE * spread, 0.0, ceiling_);
         double hi = std::clamp(centre + kSpanE * spread, 0.0, ceiling_);
         if (!(hi > lo)) hi = std::min(lo + spread, ceiling_), lo = std::max(0.0, hi - spread);
+        member.least = least, member.curvature = q2, member.centre = centre;
+        member.falls = {a1[0], a1[1]};
+        member.log_rest = -0.5 * filters_[f].log_det + taken;
         for (int k = 0; k < kNodesE; ++k) {
           member.E = lo + (hi - lo) * (k + 0.5) / kNodesE;
           member.a = {a0[0] - member.E * a1[0], a0[1] - member.E * a1[1]};
@@ -311,6 +314,41 @@ void DriftFit::Summarise() {
     if (!middle && below >= 0.5) E_ = m.E, middle = true;
     if (!hi && below >= (1 + options_.level) / 2) E_hi_ = m.E, hi = true;
   }
+  ProfileAsymptote();
+}
+
+// The likelihood alone, without the prior: what the data allow, however unusual its exponents.
+void DriftFit::ProfileAsymptote() {
+  // Of a shape at E, up to what all have in common.
+  const auto log_likelihood = [&](const Member& m, double E) {
+    const double off = E - m.centre;
+    return m.log_rest - 0.5 * freedom_ * std::log(m.least + m.curvature * off * off + floor_);
+  };
+  // `wanted` where E may be that and every term stays positive.
+  const auto allowed = [&](const Member& m, double wanted) {
+    const double E = std::clamp(wanted, 0.0, ceiling_);
+    for (size_t j = 0; j < static_cast<size_t>(options_.terms); ++j)
+      if (!(m.a[j] - (E - m.E) * m.falls[j] > 0)) return m.E;
+    return E;
+  };
+  double best = -HUGE_VAL;
+  for (const Member& m : members_) best = std::max(best, log_likelihood(m, allowed(m, m.centre)));
+  const double t = StudentTwoSided(options_.level, freedom_);
+  const double least = best - 0.5 * freedom_ * std::log1p(t * t / freedom_);
+  for (const Member& m : members_) {
+    const double square =
+        (std::exp(2 * (m.log_rest - least) / freedom_) - m.least - floor_) / m.curvature;
+    if (!(square >= 0)) continue;
+    for (const double side : {-1.0, 1.0}) {
+      Member end = m;
+      end.E = allowed(m, m.centre + side * std::sqrt(square));
+      constexpr double kRounding = 1e-6;
+      if (log_likelihood(end, end.E) < least - kRounding) continue;
+      for (size_t j = 0; j < 2; ++j) end.a[j] -= (end.E - m.E) * m.falls[j];
+      if (end.E < E_lo_) E_lo_ = end.E, beyond_lo_ = end;
+      if (end.E > E_hi_) E_hi_ = end.E, beyond_hi_ = end;
+    }
+  }
 }
 
 DriftForecast DriftFit::At(const DriftPoint& where) const {
@@ -344,21 +382,26 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
                quantile = StudentTwoSided(options_.level, freedom_);
   // Known from more runs than the law's few points, so normal.
   const double run_scatter = options_.run_scatter * StudentTwoSided(options_.level, 1e7) / quantile;
+  // ln of a member's own forecast.
+  const auto value_of = [&](const Member& m) {
+    const Kriged& k = kriged[static_cast<size_t>(m.filter)];
+    double drift = k.on_one - m.E * k.on_loss;
+    for (size_t j = 0; j < static_cast<size_t>(options_.terms); ++j)
+      drift -= m.a[j] * k.on_term[j][static_cast<size_t>(m.shape[j])];
+    return std::log(Fitted(m, at)) + drift;
+  };
   for (const Member& m : members_) {
     const Kriged& k = kriged[static_cast<size_t>(m.filter)];
     const double loss = Fitted(m, at);
-    double drift = k.on_one - m.E * k.on_loss;
     double slope[2] = {0, 0};
-    for (size_t j = 0; j < static_cast<size_t>(options_.terms); ++j) {
-      const double on = k.on_term[j][static_cast<size_t>(m.shape[j])];
-      drift -= m.a[j] * on;
-      slope[j] = at.factor * std::exp(-m.g[j] * at.u[j]) / loss - on;
-    }
+    for (size_t j = 0; j < static_cast<size_t>(options_.terms); ++j)
+      slope[j] = at.factor * std::exp(-m.g[j] * at.u[j]) / loss -
+                 k.on_term[j][static_cast<size_t>(m.shape[j])];
     const double of_terms = m.inverse[0] * slope[0] * slope[0] +
                             2 * m.inverse[1] * slope[0] * slope[1] +
                             m.inverse[2] * slope[1] * slope[1];
     const double rho = filters_[static_cast<size_t>(m.filter)].rho;
-    const double value = std::log(loss) + drift;
+    const double value = value_of(m);
     constexpr double kWidest = 3;
     means.push_back(
         {value, std::min(m.scale * std::sqrt(k.variance + of_terms), kWidest), m.weight});
@@ -389,8 +432,13 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
   const auto both = [&](double end) { return std::hypot(std::log(end / forecast.loss), beyond); };
   forecast.lo = std::min(forecast.lo, forecast.loss * std::exp(-both(forecast.mean_lo)));
   forecast.hi = std::max(forecast.hi, forecast.loss * std::exp(both(forecast.mean_hi)));
-  forecast.at_E_lo = low_weight > 0 ? std::exp(low / low_weight) : forecast.loss;
-  forecast.at_E_hi = high_weight > 0 ? std::exp(high / high_weight) : forecast.loss;
+  const auto at_end = [&](const std::optional<Member>& beyond, double sum, double weight) {
+    return beyond.has_value() ? std::exp(value_of(*beyond))
+           : weight > 0       ? std::exp(sum / weight)
+                              : forecast.loss;
+  };
+  forecast.at_E_lo = at_end(beyond_lo_, low, low_weight);
+  forecast.at_E_hi = at_end(beyond_hi_, high, high_weight);
   return forecast;
 }
 

@@ -53,7 +53,8 @@ struct DriftOptions {
 };
 
 // What it says about one point. `lo`, `hi`: of a single run there; `mean_lo`, `mean_hi`: of the
-// mean; `at_E_lo`, `at_E_hi`: where E lies in the lowest and highest 1 - level of its weight.
+// mean; `at_E_lo`, `at_E_hi`: of the shape at the end of E's profile or, where the range of E is
+// that of the weight, the mean over the lowest and highest 1 - level of it.
 struct DriftForecast {
   double loss = 0, lo = 0, hi = 0, mean_lo = 0, mean_hi = 0, at_E_lo = 0, at_E_hi = 0;
 };
@@ -67,7 +68,10 @@ class DriftFit {
   // `at.loss` is not looked at. Thread-safe.
   DriftForecast At(const DriftPoint& at) const;
 
-  // The central range of E and its median.
+  // The range of E, and its median: the central share of its weight, united with its profile, the
+  // values at which the best shape's likelihood, without the prior, is within Student's t at the
+  // level of the best of all. The weight alone says little about E = 0: of a prior that is uniform
+  // in E next to nothing lies there.
   double E_lo() const { return E_lo_; }
   double E_hi() const { return E_hi_; }
   double E() const { return E_; }
@@ -88,6 +92,10 @@ class DriftFit {
     double scale = 0;                 // s
     std::array<double, 3> inverse{};  // of the a_j's normal matrix: 11, 12, 22
     std::array<int, 2> shape{};       // columns of g among `columns_`
+    // The shape's parabola RSS(E) = least + curvature (E - centre)^2, how its a_j fall with E, and
+    // what is in its log weight beside RSS.
+    double least = 0, curvature = 0, centre = 0, log_rest = 0;
+    std::array<double, 2> falls{};
   };
   struct Grid {
     std::vector<double> log_g[2];
@@ -104,6 +112,8 @@ class DriftFit {
   // The judge is another fit: least squares of its own would follow a run at the end of the design.
   void WeighRuns();
   void Summarise();
+  // Extends the range of E to what its profile over all shapes allows.
+  void ProfileAsymptote();
   double Fitted(const Member& member, const DriftPoint& at) const;
 
   std::vector<DriftPoint> points_;  // by rising C; u shifted so that the largest is 0
@@ -116,6 +126,8 @@ class DriftFit {
   std::vector<std::vector<std::vector<double>>> columns_[2];  // whitened: [term][filter][g]
   std::vector<std::vector<double>> inverse_loss_, ones_;      // whitened, by filter
   std::vector<Member> members_;
+  // Where the profile of E ends beyond the central weight.
+  std::optional<Member> beyond_lo_, beyond_hi_;
   double E_ = 0, E_lo_ = 0, E_hi_ = 0, drift_share_ = 0;
 };
 

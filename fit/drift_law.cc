@@ -70,7 +70,7 @@ class AveragedFit final : public FittedLaw {
     averaged.interval = ends(drift.lo, drift.hi, IntervalKind::kPrediction);
     averaged.mean_interval = ends(drift.mean_lo, drift.mean_hi, IntervalKind::kMean);
     averaged.asymptote = AsymptoteSpan{Interval{drift_.E_lo(), drift_.E_hi(), level,
-                                                IntervalKind::kParameter, "profile, by its weight"},
+                                                IntervalKind::kParameter, "profile and its weight"},
                                        drift.at_E_lo * shape, drift.at_E_hi * shape};
     forecast->averaged = std::move(averaged);
     return forecast;
