@@ -5,6 +5,8 @@
 #include <limits>
 
 #include "core/check.h"
+#include "fit/asymptote.h"
+#include "fit/profile.h"
 #include "fit/stats.h"
 #include "fit/surface_law.h"
 #include "fmt/format.h"
@@ -137,7 +139,35 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
                      row.insert(row.end(), second.begin(), second.end());
                      return true;
                    });
+  fit.FindRangeOfAsymptote(data, options.soft);
   return fit;
+}
+
+void TwoStep::FindRangeOfAsymptote(const TwoStepData& data, const LossSpec& loss) {
+  std::vector<Coordinate> box = law_->coordinates();
+  const auto found =
+      std::find_if(box.begin(), box.end(), [](const Coordinate& c) { return c.name == "E"; });
+  if (found == box.end()) return;
+  const auto e = static_cast<size_t>(found - box.begin());
+  const std::vector<double> ones(data.soft.size(), 1);
+  const double cutoff = ProfileCutoff(soft_.objective, soft_.residuals,
+                                      static_cast<int>(box.size()), loss, bootstrap_.level);
+  const ProfileRange profile =
+      ProfileOf(*law_, data.soft, ones, loss, box, soft_.theta, soft_.objective, e, cutoff);
+  std::vector<double> drawn;
+  for (size_t i = 0; i < draws_.size(); ++i) drawn.push_back(draws_.row(i)[e]);
+  Interval range = PercentileInterval(drawn, draws_.drawn, bootstrap_.level,
+                                      IntervalKind::kParameter, "bootstrap of runs");
+  const bool enough = std::isfinite(range.lo);
+  range.method = enough ? "profile likelihood united with bootstrap of runs" : "profile likelihood";
+  range.lo = enough ? std::min(range.lo, profile.lo) : profile.lo;
+  range.hi = enough ? std::max(range.hi, profile.hi) : profile.hi;
+  const auto held_at = [&](double value) {
+    box[e].lower = box[e].upper = value;
+    return FitEquation(*law_, data.soft, ones, loss, {soft_.theta}, &box).theta;
+  };
+  theta_E_lo_ = held_at(range.lo), theta_E_hi_ = held_at(range.hi);
+  if (!theta_E_lo_.empty() && !theta_E_hi_.empty()) asymptote_ = range;
 }
 
 double TwoStep::scatter() const { return RootMeanSquare(hard_noise_); }
@@ -160,33 +190,75 @@ std::vector<std::pair<std::string, Interval>> TwoStep::Intervals(const Equation&
   return intervals;
 }
 std::vector<std::pair<std::string, Interval>> TwoStep::SoftIntervals() const {
-  return Intervals(*law_, soft_, 0);
+  std::vector<std::pair<std::string, Interval>> intervals = Intervals(*law_, soft_, 0);
+  for (auto& [name, interval] : intervals)
+    if (name == "E" && asymptote_.has_value()) interval = *asymptote_;
+  return intervals;
 }
 std::vector<std::pair<std::string, Interval>> TwoStep::HardIntervals() const {
   return Intervals(*curve_, hard_, soft_.theta.size());
 }
 
-HardForecast TwoStep::At(const Inputs& x) const {
-  HardForecast forecast;
-  forecast.soft = law_->Value(soft_.theta.data(), x);
-  forecast.hard = curve_->Value(hard_.theta.data(), {forecast.soft});
-  std::vector<double> soft_values, values;
+TwoStep::Drawn TwoStep::DrawSoft(const Inputs& x) const {
+  Drawn drawn;
   for (size_t i = 0; i < draws_.size(); ++i) {
     core::Rng rng(bootstrap_.seed, kNoiseStream + i);
-    const double* theta = draws_.row(i);
-    const double soft =
-        law_->Value(theta, x) * std::exp(soft_noise_[rng.Below(soft_noise_.size())]);
-    const double hard = curve_->Value(theta + soft_.theta.size(), {soft}) +
+    drawn.means.push_back(law_->Value(draws_.row(i), x));
+    drawn.values.push_back(drawn.means.back() *
+                           std::exp(soft_noise_[rng.Below(soft_noise_.size())]));
+  }
+  return drawn;
+}
+
+HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* widening) const {
+  HardForecast forecast;
+  const auto curve_at = [&](double soft) { return curve_->Value(hard_.theta.data(), {soft}); };
+  forecast.soft = law_->Value(soft_.theta.data(), x);
+  forecast.hard = curve_at(forecast.soft);
+  const Drawn drawn = DrawSoft(x);
+  const auto interval_of = [&](const std::vector<double>& values, IntervalKind kind,
+                               const char* method) {
+    return PercentileInterval(values, draws_.drawn, bootstrap_.level, kind, method);
+  };
+  Interval mean = interval_of(drawn.means, IntervalKind::kMean, "bootstrap of runs");
+  const Interval raw =
+      interval_of(drawn.values, IntervalKind::kPrediction, "bootstrap of runs + residuals");
+  forecast.soft_interval = raw;
+  if (asymptote_.has_value()) {
+    const double lo = law_->Value(theta_E_lo_.data(), x), hi = law_->Value(theta_E_hi_.data(), x);
+    forecast.asymptote = AsymptoteSpan{*asymptote_, lo, hi};
+    forecast.hard_at_E_lo = curve_at(lo), forecast.hard_at_E_hi = curve_at(hi);
+    UniteWithAsymptote(forecast.soft, lo, hi, soft_noise_, &mean, &forecast.soft_interval);
+  }
+  if (widening != nullptr) widening->Apply(forecast.soft, reach, &forecast.soft_interval);
+
+  // Each side of the resamples reaches as far as the interval does.
+  const auto stretch = [&](double end, double had) {
+    const double far = std::log(end / forecast.soft), near = std::log(had / forecast.soft);
+    return std::isfinite(far) && far * near > 0 ? std::max(far / near, 1.0) : 1.0;
+  };
+  const double below = stretch(forecast.soft_interval.lo, raw.lo),
+               above = stretch(forecast.soft_interval.hi, raw.hi);
+  std::vector<double> values;
+  for (size_t i = 0; i < draws_.size(); ++i) {
+    core::Rng rng(bootstrap_.seed, kNoiseStream + i);
+    rng.Below(soft_noise_.size());  // DrawSoft's
+    const double off = std::log(drawn.values[i] / forecast.soft);
+    const double soft = forecast.soft * std::exp(off * (off < 0 ? below : above));
+    const double hard = curve_->Value(draws_.row(i) + soft_.theta.size(), {soft}) +
                         hard_noise_[rng.Below(hard_noise_.size())];
-    soft_values.push_back(soft);
     values.push_back(std::clamp(hard, 0.0, 1.0));
   }
-  forecast.soft_interval =
-      PercentileInterval(soft_values, draws_.drawn, bootstrap_.level, IntervalKind::kPrediction,
-                         "bootstrap of runs + residuals");
-  forecast.interval =
-      PercentileInterval(values, draws_.drawn, bootstrap_.level, IntervalKind::kPrediction,
-                         "bootstrap of runs through both steps + residuals of both");
+  forecast.interval = interval_of(values, IntervalKind::kPrediction,
+                                  "the soft interval through resampled curves + residuals");
+  // Where the resamples lie to one side of the fit, they do not reach the soft interval's other
+  // end.
+  for (const double end : {forecast.soft_interval.lo, forecast.soft_interval.hi}) {
+    const double hard = std::clamp(curve_at(end), 0.0, 1.0);
+    if (!std::isfinite(forecast.interval.lo) || !std::isfinite(hard)) continue;
+    forecast.interval.lo = std::min(forecast.interval.lo, hard);
+    forecast.interval.hi = std::max(forecast.interval.hi, hard);
+  }
   forecast.abstains = WhyNot(forecast);
   return forecast;
 }

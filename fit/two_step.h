@@ -2,7 +2,10 @@
 //   soft metric = law(x)             a loss surface in (N, D), or a curve in C, on the task's bits
 //   per byte hard metric = curve(soft)        accuracy or error, by a curve of curve.h
 // Both are refitted in every bootstrap resample of whole runs, and the scatter of single runs about
-// each is added, so that an error of the first step goes through the second.
+// each is added, so that an error of the first step goes through the second. The first step's
+// interval is that of any law: united with what the range of its E does to it, and widened for
+// reach by what past forecasts needed (calibration.h); the resamples are stretched to it before
+// they go through the curve.
 // A forecast abstains where the runs do not identify it; HardForecast::abstains states the rule.
 // **Source:** Bhagia et al. 2024 (arXiv:2412.04403), sections 3 and 4; the abstention is ours.
 #pragma once
@@ -13,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "fit/bootstrap.h"
+#include "fit/calibration.h"
 #include "fit/checkpoints.h"
 #include "fit/equation_fit.h"
 
@@ -54,6 +58,9 @@ struct HardForecast {
   double soft = 0, hard = 0;
   Interval soft_interval;  // of the soft metric of one run, kind prediction
   Interval interval;  // of the hard metric of one run, kind prediction; NaN without a bootstrap
+  // The range of the law's E with the soft metric at its ends, and the hard one there.
+  std::optional<AsymptoteSpan> asymptote;
+  double hard_at_E_lo = 0, hard_at_E_hi = 0;
   // Why the hard number must not be used; empty when it may. The first of:
   //   no run lies above the curve's floor by 3 times the scatter about the curve
   //   the curve's middle lies beyond the best run, and the forecast beyond the middle
@@ -68,7 +75,9 @@ class TwoStep {
   static absl::StatusOr<TwoStep> Fit(const Equation& law, const Equation& curve,
                                      const TwoStepData& data, const TwoStepOptions& options);
 
-  HardForecast At(const Inputs& x) const;
+  // reach: C over the largest fitted run's, for `widening`; without it the soft interval is that of
+  // the resamples and of E.
+  HardForecast At(const Inputs& x, double reach = 1, const Calibration* widening = nullptr) const;
   const EquationFit& soft() const { return soft_; }
   const EquationFit& hard() const { return hard_; }
   // The soft metric over the runs that the curve was fitted to.
@@ -76,13 +85,20 @@ class TwoStep {
   double highest() const { return highest_; }
   // Root mean square of the hard metric about the curve.
   double scatter() const;
-  // 90 % intervals (or whatever the level) of the reported constants of each step.
+  // 90 % intervals (or whatever the level) of the reported constants of each step; of E the profile
+  // likelihood united with the bootstrap.
   std::vector<std::pair<std::string, Interval>> SoftIntervals() const;
   std::vector<std::pair<std::string, Interval>> HardIntervals() const;
   const BootstrapDraws& draws() const { return draws_; }
 
  private:
   TwoStep(const Equation& law, const Equation& curve) : law_(&law), curve_(&curve) {}
+  void FindRangeOfAsymptote(const TwoStepData& data, const LossSpec& loss);
+  // Of the soft metric at `x`, and of its mean, by the resamples alone.
+  struct Drawn {
+    std::vector<double> means, values;  // one a resample; values with the noise of a run
+  };
+  Drawn DrawSoft(const Inputs& x) const;
   std::string WhyNot(const HardForecast& forecast) const;
   std::vector<std::pair<std::string, Interval>> Intervals(const Equation& equation,
                                                           const EquationFit& step,
@@ -96,6 +112,9 @@ class TwoStep {
   std::vector<double> hard_noise_;  // hard - curve
   BootstrapOptions bootstrap_;
   double lowest_ = 0, highest_ = 0;
+  // The range of E and the law refitted at its ends; empty without any.
+  std::optional<Interval> asymptote_;
+  std::vector<double> theta_E_lo_, theta_E_hi_;
 };
 
 }  // namespace fit

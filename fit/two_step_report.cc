@@ -45,6 +45,17 @@ void AppendStep(const char* title, const TwoStepStep& step, std::string& out) {
   }
 }
 
+Json AsymptoteJson(const HardForecast& forecast) {
+  if (!forecast.asymptote.has_value()) return nullptr;
+  const AsymptoteSpan& span = *forecast.asymptote;
+  const bool determined = forecast.abstains.empty();
+  return {{"E", IntervalJson(span.E)},
+          {"soft_at_E_lo", Number(span.loss_at_E_lo)},
+          {"soft_at_E_hi", Number(span.loss_at_E_hi)},
+          {"hard_at_E_lo", determined ? Number(forecast.hard_at_E_lo) : Json(nullptr)},
+          {"hard_at_E_hi", determined ? Number(forecast.hard_at_E_hi) : Json(nullptr)}};
+}
+
 std::string ModelText(const TwoStepTarget& target) {
   std::string text = core::FormatFlops(target.flops) + " FLOPs";
   if (target.tokens > 0)
@@ -76,12 +87,15 @@ Json TwoStepJson(const TwoStepSummary& summary) {
          {"reach", f.reach},
          {"soft", Number(f.at.soft)},
          {"soft_interval", IntervalJson(f.at.soft_interval)},
-         {"hard", Number(f.at.hard)},
-         {"interval", IntervalJson(f.at.interval)},
+         {"asymptote", AsymptoteJson(f.at)},
+         {"determined", f.at.abstains.empty()},
+         {"hard", f.at.abstains.empty() ? Number(f.at.hard) : Json(nullptr)},
+         {"interval", f.at.abstains.empty() ? IntervalJson(f.at.interval) : Json(nullptr)},
          {"abstains", f.at.abstains.empty() ? Json(nullptr) : Json(f.at.abstains)},
          {"warnings", WarningsJson(f.warnings)}});
   for (const TwoStepBacktestRow& row : summary.backtest)
     json["backtest"].push_back({{"cut_flops", row.cut_flops},
+                                {"reach", row.reach},
                                 {"n_train", row.n_train},
                                 {"n_test", row.n_test},
                                 {"abstained", row.abstained},
@@ -110,14 +124,14 @@ std::string TwoStepText(const TwoStepSummary& summary) {
         "  backtest: fitted to runs at or below the cut; in points of the hard metric, of the "
         "tests "
         "that did not abstain\n"
-        "  {:>10} {:>6} {:>6} {:>10} {:>7} {:>7} {:>7} {:>9}\n",
-        "cut", "train", "test", "abstained", "rms", "max", "bias", "coverage");
+        "  {:>10} {:>6} {:>6} {:>7} {:>10} {:>7} {:>7} {:>7} {:>9}\n",
+        "cut", "train", "test", "reach", "abstained", "rms", "max", "bias", "coverage");
   const auto points = [](double share) {
     return std::isfinite(share) ? fmt::format("{:.2f}", 100 * share) : "-";
   };
   for (const TwoStepBacktestRow& r : summary.backtest)
-    out += fmt::format("  {:>10} {:>6} {:>6} {:>10} {:>7} {:>7} {:>7} {:>9}\n",
-                       core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.abstained,
+    out += fmt::format("  {:>10} {:>6} {:>6} {:>7.3g} {:>10} {:>7} {:>7} {:>7} {:>9}\n",
+                       core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.reach, r.abstained,
                        points(r.rms), points(r.max), points(r.bias),
                        std::isfinite(r.coverage) ? fmt::format("{:.0f} %", 100 * r.coverage) : "-");
   for (const TwoStepForecast& f : summary.forecasts) {
@@ -127,6 +141,14 @@ std::string TwoStepText(const TwoStepSummary& summary) {
       out += fmt::format("    hard {:.4f}, {}\n", f.at.hard, Range(f.at.interval));
     else
       out += fmt::format("    hard: not determined, {}\n", f.at.abstains);
+    if (f.at.asymptote.has_value()) {
+      const AsymptoteSpan& span = *f.at.asymptote;
+      out += fmt::format("    E of step 1 {:.4f} .. {:.4f} moves soft from {:.4f} to {:.4f}",
+                         span.E.lo, span.E.hi, span.loss_at_E_lo, span.loss_at_E_hi);
+      out += f.at.abstains.empty() ? fmt::format(", hard from {:.4f} to {:.4f}\n",
+                                                 f.at.hard_at_E_lo, f.at.hard_at_E_hi)
+                                   : "\n";
+    }
     for (const Warning& w : f.warnings) out += fmt::format("    ! {}: {}\n", w.code, w.text);
   }
   return out;

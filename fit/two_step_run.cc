@@ -9,6 +9,7 @@
 
 #include "core/status_macros.h"
 #include "core/units.h"
+#include "fit/asymptote.h"
 #include "fit/chinchilla.h"
 #include "fit/curve.h"
 #include "fit/remarks.h"
@@ -90,17 +91,37 @@ std::vector<double> CutsOf(const std::vector<Observation>& observations,
   return cuts;
 }
 
-// Fits what ends at or below each cut, forecasts the hard metric of every later run.
-std::vector<TwoStepBacktestRow> TwoStepBacktest(const std::vector<Observation>& observations,
-                                                const std::vector<RunRows>& runs,
-                                                const TwoStepRequest& request,
-                                                const TwoStepOptions& options) {
+double LargestFlops(const std::vector<Observation>& observations,
+                    const std::vector<RunRows>& runs) {
+  double largest = 0;
+  for (const RunRows& rows : runs) largest = std::max(largest, observations[rows.back()].flops);
+  return largest;
+}
+
+struct Rolled {
+  std::vector<TwoStepBacktestRow> table;
+  std::vector<RollingForecasts> soft;  // of the soft metric, one list a cut
+};
+
+// What was known at `cut` of earlier forecasts.
+std::vector<RollingForecasts> KnownBy(const std::vector<RollingForecasts>& cuts, double cut) {
+  std::vector<RollingForecasts> known = cuts;
+  for (RollingForecasts& forecasts : known)
+    std::erase_if(forecasts, [&](const TestPoint& test) { return test.flops > cut; });
+  return known;
+}
+
+// Fits what ends at or below each cut, forecasts both metrics of every later run. Intervals are
+// widened by what was known at the cut.
+Rolled TwoStepBacktest(const std::vector<Observation>& observations,
+                       const std::vector<RunRows>& runs, const TwoStepRequest& request,
+                       const TwoStepOptions& options) {
   constexpr int kResamples = 100;
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   TwoStepOptions quick = options;
   quick.bootstrap.resamples = std::min(options.bootstrap.resamples, kResamples);
   quick.starts = std::min(options.starts, 16);
-  std::vector<TwoStepBacktestRow> table;
+  Rolled backtest;
   for (const double cut : CutsOf(observations, runs, request.backtest_cuts)) {
     std::vector<RunRows> before, after;
     for (const RunRows& rows : runs)
@@ -112,15 +133,25 @@ std::vector<TwoStepBacktestRow> TwoStepBacktest(const std::vector<Observation>& 
     TwoStepBacktestRow row;
     row.cut_flops = cut;
     row.n_train = before.size();
+    const double largest = LargestFlops(observations, before);
+    const Calibration widening(chain->law->name(), KnownBy(backtest.soft, cut),
+                               options.bootstrap.level);
+    RollingForecasts soft;
     std::vector<double> errors;
     size_t inside = 0;
     bool intervals = true;
     for (const RunRows& rows : after) {
       const TwoStepData truth =
           MakeTwoStepData(observations, {rows}, request.by_flops, request.checkpoints);
+      const Inputs& x = truth.soft[0].x;
+      const double flops = observations[rows.back()].flops, reach = flops / largest;
+      const HardForecast own = fit->At(x);
+      soft.push_back(
+          {flops, truth.soft[0].y, own.soft, own.soft_interval.lo, own.soft_interval.hi, reach});
       if (truth.pairs.empty()) continue;
       ++row.n_test;
-      const HardForecast forecast = fit->At(truth.soft[0].x);
+      row.reach = std::max(row.reach, reach);
+      const HardForecast forecast = fit->At(x, reach, &widening);
       if (!forecast.abstains.empty()) {
         ++row.abstained;
         continue;
@@ -131,6 +162,7 @@ std::vector<TwoStepBacktestRow> TwoStepBacktest(const std::vector<Observation>& 
       inside += forecast.interval.lo <= actual && actual <= forecast.interval.hi;
       intervals = intervals && std::isfinite(forecast.interval.lo);
     }
+    backtest.soft.push_back(std::move(soft));
     if (row.n_test == 0) continue;
     if (errors.empty()) {
       row.rms = row.max = row.bias = row.coverage = kNone;
@@ -140,9 +172,9 @@ std::vector<TwoStepBacktestRow> TwoStepBacktest(const std::vector<Observation>& 
       row.coverage =
           intervals ? static_cast<double>(inside) / static_cast<double>(errors.size()) : kNone;
     }
-    table.push_back(row);
+    backtest.table.push_back(row);
   }
-  return table;
+  return backtest;
 }
 
 // As RemarkOnCoverage of remarks.h: of the summary and of every forecast.
@@ -226,13 +258,24 @@ void RemarkOnFlops(const FlopsRelation& relation, const TwoStepTarget& given,
   forecast.warnings.push_back(Warn(kFlopConvention, std::move(text)));
 }
 
-// Where the target lies beyond what was fitted.
-void RemarkOnRange(const TwoStep& fit, double largest, TwoStepForecast& forecast) {
+// Where the target lies beyond what was fitted, and what E does to it.
+void RemarkOnRange(const TwoStep& fit, double largest,
+                   const std::vector<TwoStepBacktestRow>& backtest, TwoStepForecast& forecast) {
+  double tested = 0;
+  for (const TwoStepBacktestRow& row : backtest) tested = std::max(tested, row.reach);
   if (forecast.reach > 1 + 1e-9)
-    forecast.warnings.push_back(
-        Warn(kOutsideRange, fmt::format("{} is {:.3g} times the largest fitted run's {}",
-                                        core::FormatFlops(forecast.target.flops), forecast.reach,
-                                        core::FormatFlops(largest))));
+    forecast.warnings.push_back(Warn(
+        kOutsideRange,
+        fmt::format("{} is {:.3g} times the largest fitted run's {}; {}",
+                    core::FormatFlops(forecast.target.flops), forecast.reach,
+                    core::FormatFlops(largest),
+                    tested > 0 ? fmt::format("the backtest tells of a reach up to {:.3g}", tested)
+                               : "no backtest tells of any")));
+  Forecast first;
+  first.flops = forecast.target.flops;
+  first.interval = forecast.at.soft_interval, first.asymptote = forecast.at.asymptote;
+  if (std::optional<Warning> warning = UnidentifiedAsymptote(first))
+    forecast.warnings.push_back(Warn(warning->code, "soft metric: " + warning->text));
   const double soft = forecast.at.soft;
   if (soft < fit.lowest() || soft > fit.highest())
     forecast.warnings.push_back(Warn(
@@ -265,8 +308,10 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   summary.chance = request.chance;
   summary.resamples = options.bootstrap.resamples;
   summary.resamples_failed = fit.draws().failed;
-  double largest = 0;
-  for (const RunRows& rows : runs) largest = std::max(largest, observations[rows.back()].flops);
+  Rolled backtest = TwoStepBacktest(observations, runs, request, chosen);
+  summary.backtest = std::move(backtest.table);
+  const Calibration widening(chain.law->name(), backtest.soft, options.bootstrap.level);
+  const double largest = LargestFlops(observations, runs);
   for (const TwoStepTarget& given : targets) {
     TwoStepTarget target = given;
     if (target.flops == 0)
@@ -286,8 +331,8 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
     if (request.by_flops) target.params = target.tokens = 0;
     forecast.target = target;
     forecast.reach = target.flops / largest;
-    forecast.at = fit.At(InputsOf(target, request.by_flops));
-    RemarkOnRange(fit, largest, forecast);
+    forecast.at = fit.At(InputsOf(target, request.by_flops), forecast.reach, &widening);
+    RemarkOnRange(fit, largest, summary.backtest, forecast);
     if (!forecast.at.abstains.empty())
       summary.warnings.push_back(
           Warn(kAbstains, fmt::format("at {:.4g} FLOPs: {}", target.flops, forecast.at.abstains)));
@@ -298,7 +343,6 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   RemarkOnCheckpoints(observations, runs, summary);
   for (Warning& warning : WarningsOfResamples(fit.draws()))
     summary.warnings.push_back(std::move(warning));
-  summary.backtest = TwoStepBacktest(observations, runs, request, chosen);
   RemarkOnBacktest(options.bootstrap.level, summary);
   return summary;
 }

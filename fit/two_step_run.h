@@ -38,7 +38,9 @@ struct TwoStepForecast {
   TwoStepTarget target;  // params and tokens 0 where the first step is in C alone
   double reach = 0;      // flops / the largest run's
   HardForecast at;
-  // outside-range: beyond the largest run's FLOPs, or a soft metric outside of the pairs'.
+  // outside-range: beyond the largest run's FLOPs (and how far the backtest reaches), or a soft
+  // metric outside of the pairs'. asymptote-unidentified: the range of E moves the soft forecast by
+  // more than half of its interval.
   // flop-convention: C was derived from N and D, or N* from C beyond the largest model counted.
   // backtest-undercoverage, as the summary's.
   std::vector<Warning> warnings;
@@ -48,6 +50,7 @@ struct TwoStepForecast {
 // did.
 struct TwoStepBacktestRow {
   double cut_flops = 0;
+  double reach = 0;                               // the largest of the tests
   size_t n_train = 0, n_test = 0, abstained = 0;  // runs; of the tests
   double rms = 0, max = 0, bias = 0;              // forecast minus measured
   double coverage = 0;                            // of the intervals; NaN without
@@ -72,7 +75,7 @@ struct TwoStepSummary {
   int resamples = 0, resamples_failed = 0;
   std::vector<TwoStepForecast> forecasts;
   std::vector<TwoStepBacktestRow> backtest;
-  // Of both steps: parameter-at-bound, asymptote-at-bound, asymptote-unidentified (the interval of
+  // Of both steps: parameter-at-bound, asymptote-at-bound, asymptote-unidentified (the range of
   // E reaches 0), what resamples failed; abstains, one a forecast; backtest-undercoverage (at least
   // 5 tests, 15 points below the level); checkpoints: rows that nobody grouped and that repeat an
   // id and N with other D or, without ids, are 20 or more for each different N.

@@ -268,6 +268,46 @@ TEST(TwoStepTest, AnAsymptoteWhoseIntervalReachesZeroIsUnidentified) {
   EXPECT_TRUE(Has(summary->warnings, kAsymptoteUnidentified));
 }
 
+TEST(TwoStepTest, TheSoftIntervalIsAsWideAsThatOfTheSameLawAlone) {
+  PlantedTask task;
+  task.soft_noise = 0.004, task.hard_noise = 0.006;
+  const std::vector<Observation> runs = task.Draw(11);
+  const auto summary = Chain(runs, {}, 200, k7B);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  FitOptions options;
+  options.laws = {"chinchilla"};
+  options.law.bootstrap.resamples = 200;
+  options.sensitivity = false;
+  options.predict_runs = {{k7B.flops, k7B.params, k7B.tokens}};
+  const auto alone = RunFit(runs, options);
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  const auto width = [](const Interval& interval) { return std::log(interval.hi / interval.lo); };
+  const HardForecast& at = summary->forecasts[0].at;
+  const double ratio = width(at.soft_interval) / width(alone->predictions[0].interval);
+  EXPECT_GT(ratio, 0.6);
+  EXPECT_LT(ratio, 1.7);
+  ASSERT_TRUE(at.asymptote.has_value());
+  EXPECT_LT(at.asymptote->loss_at_E_lo, at.asymptote->loss_at_E_hi);
+  EXPECT_GE(at.asymptote->loss_at_E_lo, at.soft_interval.lo);
+  EXPECT_LE(at.asymptote->loss_at_E_hi, at.soft_interval.hi);
+  EXPECT_GE(std::min(at.hard_at_E_lo, at.hard_at_E_hi), at.interval.lo);
+  EXPECT_LE(std::max(at.hard_at_E_lo, at.hard_at_E_hi), at.interval.hi);
+  EXPECT_TRUE(Contains(TwoStepText(*summary), "E of step 1 "));
+}
+
+TEST(TwoStepTest, AForecastThatAbstainsIsNoNumberInJson) {
+  PlantedTask task;
+  task.middle = .4, task.steepness = 25;  // all runs at chance
+  task.soft_noise = 0.004, task.hard_noise = 0.006;
+  const auto summary = Chain(task.Draw(3), {}, 100, k7B);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const core::Json forecast = TwoStepJson(*summary)["forecasts"][0];
+  EXPECT_FALSE(forecast["determined"].get<bool>());
+  EXPECT_TRUE(forecast["hard"].is_null());
+  EXPECT_TRUE(forecast["interval"].is_null());
+  EXPECT_TRUE(forecast["soft"].is_number());
+}
+
 TEST(TwoStepTest, FlopsNobodyGaveAreTheRunsRelationAndSaySo) {
   const PlantedTask task;
   FlopsRelation relation{6, 6 * std::sqrt(1e9), .5};
