@@ -100,8 +100,8 @@ class DataConstrained final : public SurfaceLaw {
                                     {"E", 0, 1e9, "asymptote-at-bound"},
                                     {"alpha", 1e-3, 5, "parameter-at-bound"},
                                     {"beta", 1e-3, 5, "parameter-at-bound"},
-                                    {"lnR_D", std::log(1e-2), std::log(1e4), "parameter-at-bound"},
-                                    {"lnR_N", std::log(1e-2), std::log(1e4), "parameter-at-bound"}};
+                                    {"lnR_D", std::log(1e-2), std::log(1e4), "decay-at-bound"},
+                                    {"lnR_N", std::log(1e-2), std::log(1e4), "decay-at-bound"}};
     return *list;
   }
 

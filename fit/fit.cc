@@ -371,6 +371,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     summary.sensitivities =
         Sensitivities(laws, views, observations, law_options, targets, summary.predictions);
   RemarkOnClamps(observations, summary);
+  RemarkOnRepeats(observations, options.law, summary);
   RemarkOnCoverage(options.law.bootstrap.level, summary);
   std::vector<std::string> forecasting;
   for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);

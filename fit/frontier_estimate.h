@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "fit/curve_bias.h"
 #include "fit/envelope.h"
 #include "fit/frontier.h"
 #include "fit/law.h"
@@ -41,8 +42,10 @@ struct FrontierEstimate {
   // Of ln N* and of ln D*, by budget, where budgets do not weigh alike; empty: all alike.
   std::array<std::map<double, double>, 2> budget_weights;
   std::optional<AsymptoteProfile> profile;  // united with the resamples'
-  std::vector<double> pool;                 // relative residuals of the parabolas
-  std::vector<double> noise;                // of single runs around the forecast, as ln L - ln Lhat
+  // Of minima of budgets, where there are resamples to hold it against.
+  std::optional<CurveBias> bias;
+  std::vector<double> pool;   // relative residuals of the parabolas
+  std::vector<double> noise;  // of single runs around the forecast, as ln L - ln Lhat
   // One row a resample (frontier_bootstrap.h).
   BootstrapDraws draws;
   // Of the first resamples, whether laws go through them or not: N*, D*, L* of each budget, NaN:

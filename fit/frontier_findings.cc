@@ -55,6 +55,11 @@ void DescribeBudgets(const FrontierEstimate& estimate, LawFit& out) {
     if (tried > 0)
       budget.share_without_minimum =
           1 - static_cast<double>(params.size()) / static_cast<double>(tried);
+    if (estimate.bias.has_value()) {
+      const CurveBias::AtBudget& bias = estimate.bias->budgets[g];
+      budget.params_bias = bias.params, budget.tokens_bias = bias.tokens;
+      budget.loss_bias = bias.loss;
+    }
     out.budgets.push_back(std::move(budget));
   }
 }
@@ -86,6 +91,29 @@ void WarnOfBudgets(const FrontierEstimate& estimate, LawFit& out) {
   const size_t good = estimate.budgets();
   if (static_cast<int>(good) - constants < 3)
     warn(kFewDegreesOfFreedom, fmt::format("{} budgets for {} constants", good, constants));
+}
+
+// Where the curve's bias is more than the resamples make of N* to either side.
+void WarnOfBias(LawFit& out) {
+  const BudgetOptimum* worst = nullptr;
+  size_t beyond = 0, known = 0;
+  for (const BudgetOptimum& b : out.budgets) {
+    if (!std::isfinite(b.params_bias) || !std::isfinite(b.params.lo)) continue;
+    ++known;
+    const double half =
+        b.params_bias > 0 ? b.minimum.params / b.params.lo - 1 : b.params.hi / b.minimum.params - 1;
+    if (std::fabs(b.params_bias) <= half) continue;
+    ++beyond;
+    if (worst == nullptr || std::fabs(b.params_bias) > std::fabs(worst->params_bias)) worst = &b;
+  }
+  if (worst == nullptr) return;
+  out.warnings.push_back(
+      Warn(kCurveBias,
+           fmt::format("at {} of {} budgets the curve's known bias of N* is larger than its "
+                       "interval, which does not hold it: at {} {:+.1f} % of N*, {:+.2f} % of L*, "
+                       "by a surface through the same runs; forecasts of N* and D* cover it",
+                       beyond, known, core::FormatFlops(worst->minimum.budget_flops),
+                       100 * worst->params_bias, 100 * worst->loss_bias)));
 }
 
 void WarnOfLossLaw(const AsymptoticLaw& law, LawFit& out) {
@@ -138,6 +166,7 @@ LawFit FindingsOf(const FrontierEstimate& estimate) {
   DescribeConstants(estimate, out);
   DescribeBudgets(estimate, out);
   WarnOfBudgets(estimate, out);
+  WarnOfBias(out);
   if (estimate.with_loss()) WarnOfLossLaw(*estimate.laws.loss_law, out);
   WarnOfResamples(estimate, out);
   return out;

@@ -1,5 +1,6 @@
 #include "fit/frontier_forecast.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -21,6 +22,16 @@ double RelativeCurvature(const FrontierEstimate& estimate) {
   for (auto m = minima.rbegin(); m != minima.rend(); ++m)
     if (m->ok() && m->curvature > 0 && last.size() < kLast) last.push_back(m->curvature / m->loss);
   return last.empty() ? 0 : Quantile(last, 0.5);
+}
+
+// The resamples have the curve's bias too: an optimum may lie where they do, and where they would
+// without it.
+void UniteWithBias(double ratio, Interval* interval) {
+  constexpr double kNotWorthSaying = 1e-3;
+  if (!std::isfinite(interval->lo) || !(std::fabs(std::log(ratio)) > kNotWorthSaying)) return;
+  interval->lo = std::min(interval->lo, interval->lo / ratio);
+  interval->hi = std::max(interval->hi, interval->hi / ratio);
+  interval->method += ", united with the curve's bias";
 }
 
 }  // namespace
@@ -76,6 +87,10 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
       PercentileInterval(draws, tried, level, IntervalKind::kPrediction, method + " + residuals");
   forecast.params_interval = PercentileInterval(params, tried, level, IntervalKind::kMean, method);
   forecast.tokens_interval = PercentileInterval(tokens, tried, level, IntervalKind::kMean, method);
+  if (estimate.bias.has_value()) {
+    UniteWithBias(estimate.bias->params_ratio.At(flops), &forecast.params_interval);
+    UniteWithBias(estimate.bias->tokens_ratio.At(flops), &forecast.tokens_interval);
+  }
   forecast.joint = JointRegionOf(params, tokens, best, tried, level, method);
   if (estimate.profile.has_value()) {
     const EffectiveCompute compute = estimate.laws.Effective(bought);

@@ -58,6 +58,9 @@ struct BudgetOptimum {
   IsoflopMinimum minimum;
   Interval params, tokens, loss;     // NaN bounds where there is no bootstrap
   double share_without_minimum = 0;  // of the resamples, in [0, 1]
+  // Known bias of the curve there, a share of N*, D* and L* (curve_bias.h); NaN: not known.
+  double params_bias = std::numeric_limits<double>::quiet_NaN();
+  double tokens_bias = params_bias, loss_bias = params_bias;
 };
 
 // A local optimum that is not the best one but nearly as good.

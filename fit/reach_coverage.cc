@@ -78,12 +78,11 @@ std::vector<ReachCoverage> CoverageByReach(const std::vector<BacktestRow>& rows,
       }
     }
     for (size_t k = 0; k < kReaches.size(); ++k) {
-      if (all[k] >= kEnough) {
+      if (all[k] > 0)
         list.push_back({law, kReaches[k],
                         static_cast<double>(inside[k]) / static_cast<double>(all[k]), all[k],
                         true});
-        continue;
-      }
+      if (all[k] >= kEnough) continue;
       for (const Record& record : kBenchmark)
         if (borrow && record.law == law && record.reach == k)
           list.push_back({law, kReaches[k], record.coverage, record.forecasts, false});

@@ -1,5 +1,5 @@
-// What intervals have held at which reach: of this data's own backtest where that says enough, else
-// of the public benchmark, so that no forecast stands without its record.
+// What intervals have held at which reach: in this data's own backtest and, where that says little,
+// in the public benchmark too, so that no forecast stands without its record.
 #pragma once
 
 #include <string>
@@ -23,8 +23,8 @@ inline constexpr std::string_view kBenchmarkSource =
 
 // For every law (and "average") among `rows` that has intervals, at each reach: forecasts of the
 // judged runs of later budgets, by the intervals that would have been printed at the cut. Own
-// numbers where there are at least 5 forecasts; else, where `borrow`, the benchmark's. Entries
-// without any record are left out.
+// numbers wherever there is a forecast; where there are fewer than 5 and `borrow`, the benchmark's
+// after them. Entries without any record are left out.
 std::vector<ReachCoverage> CoverageByReach(const std::vector<BacktestRow>& rows,
                                            const std::vector<std::string>& laws, double level,
                                            bool borrow);

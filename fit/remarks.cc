@@ -86,6 +86,20 @@ void RemarkOnCoverage(double level, FitSummary& summary) {
   }
 }
 
+void RemarkOnRepeats(const std::vector<Observation>& observations, const LawOptions& options,
+                     FitSummary& summary) {
+  const auto repeated =
+      std::count_if(observations.begin(), observations.end(), [](const Observation& o) {
+        return o.unique_tokens > 0 && o.unique_tokens < o.tokens * (1 - 1e-9);
+      });
+  if (repeated == 0 || options.unique_tokens > 0) return;
+  summary.warnings.push_back(
+      Warn(kRepeatedData, fmt::format("{} of {} runs repeat their data; every forecast here is of "
+                                      "fresh data, as much as it takes: --unique-tokens U says "
+                                      "how much there is",
+                                      repeated, observations.size())));
+}
+
 void RemarkOnClamps(const std::vector<Observation>& observations, FitSummary& summary) {
   std::set<std::string> kinds;
   size_t clamped = 0;

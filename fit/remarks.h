@@ -25,6 +25,11 @@ std::optional<Warning> Undercoverage(std::string_view what, double level, double
 // too often where the truth is known are not to be trusted further out.
 void RemarkOnCoverage(double level, FitSummary& summary);
 
+// repeated-data: how many runs repeat their data, and that forecasts are of fresh data where nobody
+// says how much there is.
+void RemarkOnRepeats(const std::vector<Observation>& observations, const LawOptions& options,
+                     FitSummary& summary);
+
 // clamped-points: runs where a limit of the recipe bit, and what the forecasts would be without
 // them, from the summary's sensitivities.
 void RemarkOnClamps(const std::vector<Observation>& observations, FitSummary& summary);

@@ -34,6 +34,9 @@ Json BudgetJson(const BudgetOptimum& b) {
                        {"tokens", IntervalJson(b.tokens)},
                        {"loss", IntervalJson(b.loss)}};
   json["share_without_minimum"] = b.share_without_minimum;
+  json["known_bias"] = {{"params", Number(b.params_bias)},
+                        {"tokens", Number(b.tokens_bias)},
+                        {"loss", Number(b.loss_bias)}};
   return json;
 }
 

@@ -111,9 +111,9 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
     const Interval& kind = fit.budgets[0].params;
     out += fmt::format(
         "  minima; in brackets {:.4g} % {} intervals{}\n  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} "
-        "{:>7}  {}\n",
+        "{:>7}  {:<18} {}\n",
         100 * kind.level, Name(kind.kind), kind.method.empty() ? "" : " (" + kind.method + ")",
-        "budget", "n", "N*", "", "D*", "", "L*", "equally good N");
+        "budget", "n", "N*", "", "D*", "", "L*", "equally good N", "N* bias");
     for (const BudgetOptimum& b : fit.budgets) {
       const IsoflopMinimum& m = b.minimum;
       if (!m.ok()) {
@@ -121,15 +121,16 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
                            m.points, m.reason);
         continue;
       }
-      out +=
-          fmt::format("  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} {:>7.4f}  {} .. {}{}\n",
-                      core::FormatFlops(m.budget_flops), m.points, core::FormatCount(m.params),
-                      "[" + Range(b.params, core::FormatCount) + "]", core::FormatCount(m.tokens),
-                      "[" + Range(b.tokens, core::FormatCount) + "]", m.loss,
-                      core::FormatCount(m.flat_params_lo), core::FormatCount(m.flat_params_hi),
-                      IsOutside(m.params, b.params) || IsOutside(m.tokens, b.tokens)
-                          ? "  ! outside its own interval"
-                          : "");
+      out += fmt::format(
+          "  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} {:>7.4f}  {:<18} {}{}\n",
+          core::FormatFlops(m.budget_flops), m.points, core::FormatCount(m.params),
+          "[" + Range(b.params, core::FormatCount) + "]", core::FormatCount(m.tokens),
+          "[" + Range(b.tokens, core::FormatCount) + "]", m.loss,
+          core::FormatCount(m.flat_params_lo) + " .. " + core::FormatCount(m.flat_params_hi),
+          std::isfinite(b.params_bias) ? fmt::format("{:+.1f} %", 100 * b.params_bias) : "-",
+          IsOutside(m.params, b.params) || IsOutside(m.tokens, b.tokens)
+              ? "  ! outside its own interval"
+              : "");
     }
   }
   AppendWarnings(fit.warnings, out);
@@ -169,13 +170,16 @@ void AppendCoverage(const FitSummary& summary, std::string& out) {
   if (summary.coverage.empty()) return;
   out += "\nwhat intervals have held, by reach (here; * elsewhere)\n";
   std::string law;
+  double reach = 0;
   bool elsewhere = false;
   for (const ReachCoverage& c : summary.coverage) {
     if (c.law != law) out += fmt::format("{}  {:<17}", law.empty() ? "" : "\n", c.law);
+    if (c.law != law) reach = 0;
     law = c.law;
     elsewhere = elsewhere || !c.own;
-    out += fmt::format("  to {:g}: {}{:.0f} % of {}", c.reach, c.own ? "" : "*", 100 * c.coverage,
-                       c.forecasts);
+    out += c.reach == reach ? ", " : fmt::format("  to {:g}: ", c.reach);
+    reach = c.reach;
+    out += fmt::format("{}{:.0f} % of {}", c.own ? "" : "*", 100 * c.coverage, c.forecasts);
   }
   out += "\n";
   if (elsewhere) out += fmt::format("  * {}\n", kBenchmarkSource);

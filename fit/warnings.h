@@ -16,9 +16,11 @@ struct Warning {
 // The codes. Programs rely on them (DESIGN.md section 5): add, never rename.
 inline constexpr std::string_view kEdgeMinimum = "edge-minimum";
 inline constexpr std::string_view kWrongCurvature = "wrong-curvature";
+inline constexpr std::string_view kCurveBias = "curve-bias";
 inline constexpr std::string_view kTooFewPoints = "too-few-points";
 inline constexpr std::string_view kAsymptoteAtBound = "asymptote-at-bound";
 inline constexpr std::string_view kParameterAtBound = "parameter-at-bound";
+inline constexpr std::string_view kDecayAtBound = "decay-at-bound";
 inline constexpr std::string_view kAsymptoteUnidentified = "asymptote-unidentified";
 inline constexpr std::string_view kAsymptotePinned = "asymptote-pinned";
 inline constexpr std::string_view kOtherEstimator = "not-the-usual-estimator";

@@ -75,6 +75,32 @@ TEST(DriftFitTest, ASurfaceWithoutNoiseIsContinued) {
   EXPECT_GT(std::fabs(DriftFit::Fit(points, options)->At(target).loss / best.loss - 1), 4e-3);
 }
 
+// Of a prior that is uniform in E next to nothing lies at 0, so the weight alone never allows it.
+TEST(DriftFitTest, NoAsymptoteAtAllIsInTheRangeWhereTheRunsAllowIt) {
+  constexpr int kSets = 20;
+  int held = 0;
+  for (uint64_t seed = 1; seed <= kSets; ++seed) {
+    Planted planted;
+    planted.theta[2] = 0;
+    planted.theta[3] = planted.theta[4] = 0.12;
+    planted.noise = 0.003;
+    std::vector<DriftPoint> points;
+    for (const Observation& o : planted.Draw(seed))
+      points.push_back({std::log(o.flops), {std::log(o.params), std::log(o.tokens)}, o.loss, 1, 0});
+    DriftOptions options;
+    options.terms = 2, options.scale = 0.01;
+    options.usual_g = 0.35, options.prior_spread = 0.6;
+    const auto fit = DriftFit::Fit(points, options);
+    ASSERT_TRUE(fit.has_value());
+    held += fit->E_lo() == 0;
+    const Optimum best = planted.Best(1e22);
+    const DriftForecast at =
+        fit->At({std::log(1e22), {std::log(best.params), std::log(best.tokens)}, 0});
+    EXPECT_LT(at.at_E_lo, at.at_E_hi);
+  }
+  EXPECT_GE(held, 16);
+}
+
 // Where a law is a little wrong, and alike in neighbouring budgets, its end says most about what
 // comes next: least squares errs more. Where noise is independent, little is lost. `drift` and
 // `noise` are the steps of the walk and the scatter, relative.

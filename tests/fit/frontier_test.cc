@@ -7,7 +7,9 @@
 #include <map>
 
 #include "fit/chinchilla.h"
+#include "fit/frontier_model.h"
 #include "gmock/gmock.h"
+#include "tests/fit/planted.h"
 #include "tests/fit/test_data.h"
 
 namespace fit {
@@ -270,6 +272,44 @@ TEST(IsoflopCurveTest, AkimaAgreesWithTheWindowedParabolaOnPublishedRuns) {
     EXPECT_NEAR(cubic, parabola, .1);
     EXPECT_NEAR(akima, parabola, .1);
   }
+}
+
+// alpha .55 and beta .2: losses rise more steeply towards small models, and the parabola's bottom
+// lies some 9 % beyond theirs.
+TEST(CurveBiasTest, TheParabolasBiasIsFoundAndCovered) {
+  Planted planted;
+  planted.theta = {std::log(2e4), std::log(60.), 1.8, .55, .2};
+  planted.points = 7, planted.width = 2.8;
+  planted.noise = 3e-4;
+  const std::vector<Observation> runs = planted.Draw(5);
+  LawOptions options;
+  options.bootstrap.resamples = 100;
+  const auto fit = MakeFrontierModel()->Fit(runs, options);
+  ASSERT_TRUE(fit.ok()) << fit.status();
+  const LawFit& found = (*fit)->fit();
+  for (const BudgetOptimum& b : found.budgets) {
+    const double truth = planted.Best(b.minimum.budget_flops).params;
+    EXPECT_GT(b.minimum.params / truth, 1.06);
+    EXPECT_NEAR(b.params_bias, b.minimum.params / truth - 1, 0.02);
+    EXPECT_NEAR(b.tokens_bias, truth / b.minimum.params - 1, 0.02);
+  }
+  EXPECT_TRUE(Has(found.warnings, kCurveBias));
+  for (const double flops : {9e19, 1e21}) {
+    const auto forecast = (*fit)->Predict({flops, 0, 0});
+    const Optimum truth = planted.Best(flops);
+    EXPECT_LT(forecast->params_interval.lo, truth.params);
+    EXPECT_GT(forecast->params_interval.hi, truth.params);
+    EXPECT_LT(forecast->tokens_interval.lo, truth.tokens);
+    EXPECT_GT(forecast->tokens_interval.hi, truth.tokens);
+  }
+  // A symmetric valley has none.
+  Planted even;
+  even.theta = {std::log(500.), std::log(500.), 1.8, .35, .35};
+  even.noise = 1e-3;
+  const auto fair = MakeFrontierModel()->Fit(even.Draw(6), options);
+  ASSERT_TRUE(fair.ok()) << fair.status();
+  for (const BudgetOptimum& b : (*fair)->fit().budgets) EXPECT_NEAR(b.params_bias, 0, 0.01);
+  EXPECT_FALSE(Has((*fair)->fit().warnings, kCurveBias));
 }
 
 TEST(FrontierTest, ReproducesThePorianExponents) {
