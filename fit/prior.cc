@@ -228,6 +228,12 @@ absl::StatusOr<Prior> FromParsedJson(const core::Json& json) {
     if (!best.ok() || (prior.ok() && laws.back() == ChinchillaLaw().name()))
       best = std::move(prior);
   }
+  const auto flops = [&](const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_number() ? found->get<double>() : 0.0;
+  };
+  if (best.ok() && flops("smallest_flops") > 0 && flops("largest_flops") > 0)
+    best->smallest_flops = flops("smallest_flops"), best->largest_flops = flops("largest_flops");
   if (best.ok() && laws.size() > 1)
     best->source = fmt::format(", of its fits {}", fmt::join(laws, ", "));
   return best;

@@ -195,6 +195,7 @@ Json FitJson(const FitSummary& summary) {
                {"excluded", Json::array()},
                {"observations", summary.observations},
                {"budgets_by", std::string(Text(summary.grouping))},
+               {"smallest_flops", summary.smallest_flops},
                {"largest_flops", summary.largest_flops},
                {"flops_relation", FlopsJson(summary)},
                {"registration",

@@ -123,7 +123,7 @@ absl::StatusOr<Worth> WorthOf(const PlanArgs& args, const std::string& recipe,
                               const std::vector<fit::PlannedRun>& design,
                               const std::vector<fit::PowerTarget>& targets) {
   Worth worth;
-  ASSIGN_OR_RETURN(worth.options, PowerOptionsOf(args.power));
+  ASSIGN_OR_RETURN(worth.options, PowerOptionsOf(args.power, /*search=*/false));
   ASSIGN_OR_RETURN(worth.prior, PriorOf(args.power, recipe, design));
   worth.caveats = PriorCaveats(worth.prior, design);
   ASSIGN_OR_RETURN(worth.power, fit::SimulatePower(worth.prior, design, targets, worth.options));
@@ -181,6 +181,19 @@ std::string PointsWarning(const sweeps::SweepFile& file) {
       kParabolaAndNoise);
 }
 
+// A design that costs as much as what it forecasts; empty where none does.
+std::string DearerThanTargets(const DesignAnswer& answer, const std::vector<Target>& targets) {
+  const auto& design = answer.design.has_value() ? answer.design : answer.narrowest;
+  if (!design.has_value()) return "";
+  double least = HUGE_VAL;
+  for (const Target& target : targets) least = std::min(least, target.plan.recipe_flops);
+  if (design->flops < least) return "";
+  return fmt::format(
+      "the design costs {:.3g} times its cheapest target: training that costs {} FLOPs and needs "
+      "no forecast",
+      design->flops / least, core::FormatFlops(least));
+}
+
 absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options) {
   const auto width = core::ParseFraction(args.target_width);
   if (!width.ok() || *width <= 0 || *width >= 1)
@@ -198,12 +211,14 @@ absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options
   ASSIGN_OR_RETURN(const std::vector<sweeps::PlannedTrial> trials, sweeps::Expand(file, expand));
   ASSIGN_OR_RETURN(const std::vector<Target> targets, PriorTargets(file, expand));
   ASSIGN_OR_RETURN(const fit::Prior prior, PriorOf(args.power, file.recipe, DesignOf(trials)));
-  ASSIGN_OR_RETURN(const fit::PowerOptions power, PowerOptionsOf(args.power));
+  ASSIGN_OR_RETURN(const fit::PowerOptions power, PowerOptionsOf(args.power, /*search=*/true));
   ASSIGN_OR_RETURN(
       const DesignAnswer answer,
       CheapestDesign(file, expand, prior, PowerTargetsOf(targets), power, *width, max_flops));
-  const std::vector<std::string> caveats =
+  std::vector<std::string> caveats =
       PriorCaveats(prior, answer.design.has_value() ? answer.design->runs : DesignOf(trials));
+  if (std::string dear = DearerThanTargets(answer, targets); !dear.empty())
+    caveats.push_back(std::move(dear));
   std::string next;
   if (answer.design.has_value() && !args.out.empty()) {
     sweeps::SweepFile design = FileOf(file, *answer.design);
@@ -247,7 +262,7 @@ absl::StatusOr<int> RunNext(const PlanArgs& args, const GlobalOptions& options) 
   if (next.max_flops == 0) return UsageError("--next needs --max-flops X, what may be spent");
   if (args.criterion != "auto")
     next.criterion = args.criterion == "d" ? fit::Criterion::kD : fit::Criterion::kV;
-  ASSIGN_OR_RETURN(next.power, PowerOptionsOf(args.power));
+  ASSIGN_OR_RETURN(next.power, PowerOptionsOf(args.power, /*search=*/true));
   for (const std::string& text : args.predict) {
     ASSIGN_OR_RETURN(next.targets.emplace_back(), Positive(text, "--predict"));
   }
@@ -287,6 +302,9 @@ absl::Status CheckPlanArgs(const PlanArgs& args) {
   if (args.path.empty() && !args.next) return UsageError("plan needs the sweep FILE");
   if (!args.price.empty() && args.speed.empty())
     return UsageError("--dollars-per-hour needs --flops-per-second, or no hour is known");
+  if (!args.speed.empty() && (design || args.next))
+    return UsageError(
+        "--flops-per-second prices one sweep: write the answer with --out FILE and `plan FILE` it");
   if (!args.max_flops.empty() && !design && !args.next)
     return UsageError("--max-flops belongs to --target-width or --next");
   if (!args.sweep.empty() && !args.next) return UsageError("--sweep belongs to --next");
@@ -333,7 +351,7 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   const bool rows_only =
       options.Format() == OutputFormat::kCsv || options.Format() == OutputFormat::kJsonLines;
   absl::StatusOr<Worth> worth = absl::FailedPreconditionError("no target");
-  if (!targets.empty() && args.power.simulations > 0 && !rows_only) {
+  if (!targets.empty() && args.power.simulations != 0 && !rows_only) {
     worth = WorthOf(args, file.recipe, DesignOf(trials), PowerTargetsOf(targets));
     if (!worth.ok() && !absl::IsFailedPrecondition(worth.status())) return worth.status();
   }
@@ -384,7 +402,7 @@ absl::StatusOr<int> RunPlan(const PlanArgs& args, const GlobalOptions& options) 
   if (data.spec.has_value()) text += EpochsText(trials, own);
   if (worth.ok()) text += PowerText(worth->prior, worth->power, worth->options, worth->caveats);
   RETURN_IF_ERROR(Print(text));
-  if (!worth.ok() && !targets.empty() && args.power.simulations > 0)
+  if (!worth.ok() && !targets.empty() && args.power.simulations != 0)
     Note("no expected width: " + std::string(worth.status().message()));
   const absl::Status epochs = CheckAllEpochs(file, trials, own);
   if (data.spec.has_value() && !epochs.ok())  // without data there is nothing to count

@@ -68,7 +68,7 @@ std::vector<DesignCandidate> AllDesigns(Expansions& expansions, const std::vecto
   std::vector<DesignCandidate> designs;
   for (const double top : tops)
     for (const double ratio : {2., std::sqrt(10.), 5., 10.})
-      for (const int64_t points : {4, 5, 6, 7, 8, 10, 12}) {
+      for (const int64_t points : {5, 6, 7, 8, 10, 12}) {
         std::vector<double> budgets;
         std::vector<fit::PlannedRun> runs;
         for (int count = 1; count <= static_cast<int>(kMostBudgets); ++count) {

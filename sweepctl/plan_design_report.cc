@@ -73,8 +73,10 @@ std::string DesignText(const DesignAnswer& answer, const fit::Prior& prior,
                        const fit::PowerOptions& power, const std::vector<std::string>& caveats,
                        double width, double max_flops) {
   if (answer.design.has_value())
-    return fmt::format("cheapest of {} designs for a half-width of {:g} %:\n{}\n",
-                       answer.considered, 100 * width, DesignLine(*answer.design)) +
+    return fmt::format(
+               "cheapest found of {} designs for a half-width of {:g} % (ranked by linear theory, "
+               "simulated where they come close):\n{}\n",
+               answer.considered, 100 * width, DesignLine(*answer.design)) +
            PowerText(prior, answer.power, power, caveats);
   std::string text = fmt::format("no design within {} FLOPs reaches a half-width of {:g} %\n",
                                  core::FormatFlops(max_flops), 100 * width);

@@ -21,8 +21,10 @@ namespace {
 
 using core::Json;
 
-constexpr int kPriorDraws = 24;  // beside the best fit
-constexpr int kConfirm = 4;      // times the simulations that compare choices
+constexpr int kPriorDraws = 24;                 // beside the best fit
+constexpr int kConfirm = 4;                     // times the simulations that compare choices
+constexpr double kShares[] = {1, 1. / 3, 0.1};  // of the limit
+constexpr double kAsNarrow = 1.03;
 constexpr uint64_t kOtherSeed = 1'000'000;
 
 struct Candidate {
@@ -160,16 +162,17 @@ std::vector<Candidate> NearOptimum(const std::vector<Candidate>& candidates,
 NextChoice Choose(const fit::Prior& prior, const std::vector<fit::Observation>& known,
                   const std::vector<Candidate>& candidates,
                   const std::vector<fit::PowerTarget>& targets, ShapeSeeds seeds,
-                  fit::Criterion criterion, const NextOptions& options) {
+                  fit::Criterion criterion, double limit, const NextOptions& options) {
   std::vector<fit::PlannedRun> planned;
   for (const Candidate& candidate : candidates) planned.push_back(candidate.run);
   fit::ChooseOptions choose;
   choose.criterion = criterion;
-  choose.max_flops = options.max_flops;
+  choose.max_flops = limit;
   choose.max_runs = options.max_runs;
   choose.level = options.power.level;
   NextChoice choice;
   choice.criterion = criterion;
+  choice.limit = limit;
   choice.half_width = std::nan("");
   choice.choice = fit::ChooseRuns(prior, RunsOf(known), planned, targets, choose);
   for (const fit::ChosenRun& chosen : choice.choice.runs) {
@@ -178,6 +181,15 @@ NextChoice Choose(const fit::Prior& prior, const std::vector<fit::Observation>& 
     choice.runs.push_back({{candidate.budget, candidate.hidden, seed++}, candidate.run, chosen});
   }
   return choice;
+}
+
+bool SameRuns(const NextChoice& a, const NextChoice& b) {
+  const auto same = [](const NextRun& x, const NextRun& y) {
+    return x.planned.params == y.planned.params && x.planned.tokens == y.planned.tokens &&
+           x.run.seed == y.run.seed;
+  };
+  return a.runs.size() == b.runs.size() &&
+         std::is_permutation(a.runs.begin(), a.runs.end(), b.runs.begin(), same);
 }
 
 absl::Status Simulate(const fit::Prior& prior, const std::vector<fit::Observation>& known,
@@ -251,11 +263,16 @@ absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
   for (const bool near : {false, true})
     for (const fit::Criterion criterion : {fit::Criterion::kV, fit::Criterion::kD}) {
       if (options.criterion.value_or(criterion) != criterion) continue;
-      NextChoice choice = Choose(answer.prior, read.fitted,
-                                 near ? NearOptimum(candidates, answer.prior) : candidates, targets,
-                                 seeds, criterion, options);
-      choice.near = near;
-      if (!choice.runs.empty()) answer.choices.push_back(std::move(choice));
+      for (const double share : kShares) {
+        NextChoice choice = Choose(answer.prior, read.fitted,
+                                   near ? NearOptimum(candidates, answer.prior) : candidates,
+                                   targets, seeds, criterion, share * options.max_flops, options);
+        choice.near = near;
+        const bool known =
+            std::any_of(answer.choices.begin(), answer.choices.end(),
+                        [&](const NextChoice& other) { return SameRuns(other, choice); });
+        if (!choice.runs.empty() && !known) answer.choices.push_back(std::move(choice));
+      }
     }
   if (answer.choices.empty()) return NothingHelps(candidates, options.max_flops);
   if (options.power.simulations > 0) {
@@ -267,6 +284,16 @@ absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
     std::stable_sort(
         answer.choices.begin(), answer.choices.end(),
         [](const NextChoice& a, const NextChoice& b) { return a.half_width < b.half_width; });
+    const auto cheapest =
+        std::min_element(answer.choices.begin(), answer.choices.end(),
+                         [&](const NextChoice& a, const NextChoice& b) {
+                           const double narrow = kAsNarrow * answer.choices.front().half_width;
+                           const auto cost = [&](const NextChoice& c) {
+                             return c.half_width <= narrow ? c.choice.flops : HUGE_VAL;
+                           };
+                           return cost(a) < cost(b);
+                         });
+    std::rotate(answer.choices.begin(), cheapest, cheapest + 1);
     // The narrowest of several was partly lucky.
     fit::PowerOptions anew = options.power;
     anew.simulations *= kConfirm;
@@ -338,10 +365,11 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
       "0 and widens for their errors\n  {:5.2f} %  without new runs\n",
       100 * answer.half_width_before);
   for (const NextChoice& choice : answer.choices)
-    text +=
-        fmt::format("  {:5.2f} %  {}-optimal among {}: {} runs, {} FLOPs\n",
-                    100 * choice.half_width, CriterionName(choice.criterion), PoolName(choice.near),
-                    choice.runs.size(), core::FormatFlops(choice.choice.flops));
+    text += fmt::format("  {:5.2f} %  for {} FLOPs: {} runs, {}-optimal among {} within {}{}\n",
+                        100 * choice.half_width, core::FormatFlops(choice.choice.flops),
+                        choice.runs.size(), CriterionName(choice.criterion), PoolName(choice.near),
+                        core::FormatFlops(choice.limit),
+                        &choice == &best ? "; the answer: no dearer one is 3 % narrower" : "");
   if (!(best.half_width < 0.97 * answer.half_width_before))
     text +=
         "  ! these runs are not expected to shrink what `fit` prints: spend more, or forecast "
@@ -367,6 +395,7 @@ Json NextJson(const NextAnswer& answer, const NextOptions& options) {
     choices.push_back({{"criterion", CriterionName(choice.criterion)},
                        {"among", PoolName(choice.near)},
                        {"runs", choice.runs.size()},
+                       {"max_flops", choice.limit},
                        {"flops", choice.choice.flops},
                        {"linear_half_width", choice.choice.half_width_after},
                        {"exchanges", choice.choice.exchanges},

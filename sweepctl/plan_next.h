@@ -33,6 +33,7 @@ struct NextRun {
 struct NextChoice {
   fit::Criterion criterion = fit::Criterion::kV;
   bool near = false;  // only sizes near each budget's optimum
+  double limit = 0;   // FLOPs that it was allowed
   std::vector<NextRun> runs;
   fit::RunChoice choice;
   fit::Power power;       // simulated; empty without simulations
@@ -59,8 +60,10 @@ struct NextAnswer {
 // Linear theory knows one law, and `fit` averages several: sizes far from a budget's optimum teach
 // a surface most and spoil a parabola. So V- and D-optimal runs are chosen among all candidates and
 // among those near the optimum (tokens within a factor of 2.7), each choice is simulated with the
-// finished runs as they are, and the narrowest is simulated anew for what is reported.
-// FAILED_PRECONDITION: too few finished runs, no target, nothing that helps within max_flops.
+// finished runs as they are, with the whole of max_flops, a third and a tenth of it. The cheapest
+// of those within 3 % of the narrowest half-width is the answer, simulated anew for what is
+// reported: money that buys no width is not spent. FAILED_PRECONDITION: too few finished runs, no
+// target, nothing that helps within max_flops.
 absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
                                     const orchestrator::SweepInfo& info, const PowerArgs& args,
                                     const NextOptions& options);

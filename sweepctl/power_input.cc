@@ -9,6 +9,7 @@
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fit/csv.h"
+#include "fit/labels.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "sweepctl/database.h"
@@ -18,6 +19,9 @@ namespace sweepctl {
 namespace {
 
 constexpr int kPriorDraws = 32;  // beside the best guess
+constexpr std::string_view kByFit =
+    "`sweepctl fit --csv FILE --column FIELD=COLUMN --where COLUMN=TEXT --law chinchilla --json` "
+    "chooses columns and rows, and what it prints is a prior too";
 
 std::string DefaultPriorName(const std::string& recipe) {
   return recipe == "delphi" ? "delphi" : "nano";
@@ -53,8 +57,16 @@ absl::StatusOr<fit::Prior> FromName(const std::string& text) {
     return fit::PriorFromJson(json, text);
   }
   if (text.ends_with(".csv")) {
-    ASSIGN_OR_RETURN(const fit::CsvObservations read, fit::ReadObservationsCsv(text, {}));
-    return FromRuns(read.observations, text);
+    auto read = fit::ReadObservationsCsv(text, {});
+    if (!read.ok())
+      return absl::Status(read.status().code(),
+                          fmt::format("{}; {}", std::string(read.status().message()), kByFit));
+    for (const fit::LabelFinding& label : fit::FindLabels(read->observations))
+      return absl::InvalidArgumentError(
+          fmt::format("{}: column {} tells {} experiments apart ({}), and a prior is the law of "
+                      "one; {}",
+                      text, fmt::join(label.columns, " and "), label.groups, label.counts, kByFit));
+    return FromRuns(read->observations, text);
   }
   if (text.ends_with(".db") || text.find(".db:") != std::string::npos) return FromDatabase(text);
   auto prior = fit::PublishedPrior(text);
@@ -109,9 +121,11 @@ void AddPowerOptions(CLI::App* verb, PowerArgs* args) {
       ->type_name("SD");
   verb->add_option("--level", args->level, "of the expected intervals (0.9)")->type_name("P");
   verb->add_option("--simulations", args->simulations,
-                   "sweeps simulated and fitted for what is expected; 0: none")
+                   fmt::format("sweeps simulated and fitted for what is expected; 0: none; default "
+                               "{}, and {} for each candidate of a search, which simulates what it "
+                               "chooses 4 times as often",
+                               kUsualSimulations, kSearchSimulations))
       ->check(CLI::Range(0, 10'000))
-      ->capture_default_str()
       ->type_name("N");
 }
 
@@ -192,9 +206,11 @@ absl::Status SetNoise(const PowerArgs& args, fit::Prior* prior) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<fit::PowerOptions> PowerOptionsOf(const PowerArgs& args) {
+absl::StatusOr<fit::PowerOptions> PowerOptionsOf(const PowerArgs& args, bool search) {
   fit::PowerOptions options;
-  options.simulations = args.simulations;
+  options.simulations = args.simulations >= 0 ? args.simulations
+                        : search              ? kSearchSimulations
+                                              : kUsualSimulations;
   if (args.level.empty()) return options;
   const auto level = core::ParseFraction(args.level);
   if (!level.ok() || *level <= 0 || *level >= 1)

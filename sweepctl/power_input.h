@@ -17,8 +17,11 @@ namespace sweepctl {
 
 struct PowerArgs {
   std::string prior, noise, seed_noise, level;  // as typed
-  int simulations = 12;
+  int simulations = -1;  // not given: kUsualSimulations, of a search kSearchSimulations
 };
+
+// Of a search each candidate has few, and what is chosen is simulated anew, 4 times as often.
+constexpr int kUsualSimulations = 40, kSearchSimulations = 12;
 
 void AddPowerOptions(CLI::App* verb, PowerArgs* args);
 
@@ -39,7 +42,7 @@ absl::StatusOr<fit::Prior> PriorOf(const PowerArgs& args, const std::string& rec
 // --noise and --seed-noise over the prior's own.
 absl::Status SetNoise(const PowerArgs& args, fit::Prior* prior);
 
-absl::StatusOr<fit::PowerOptions> PowerOptionsOf(const PowerArgs& args);
+absl::StatusOr<fit::PowerOptions> PowerOptionsOf(const PowerArgs& args, bool search);
 
 // What must be known beside numbers that rest on this prior: that it is a guess for these data, or
 // used outside the budgets it rests on. Empty when nothing must.

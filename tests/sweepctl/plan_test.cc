@@ -1,6 +1,7 @@
 // plan: what forecasts would be worth, designs for a width, and runs to add.
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "gmock/gmock.h"
 #include "sweepctl/plan_memory.h"
@@ -32,7 +33,7 @@ TEST(PlanPowerTest, EveryTargetHasAnExpectedWidthAndWhatItRestsOn) {
   EXPECT_EQ(power["prior"]["law"], "chinchilla");
   EXPECT_EQ(power["level"], 0.9);
   EXPECT_EQ(power["kind"], "prediction");
-  EXPECT_THAT(power["method"].get<std::string>(), HasSubstr("12 simulated sweeps"));
+  EXPECT_THAT(power["method"].get<std::string>(), HasSubstr("40 simulated sweeps"));
   EXPECT_THAT(power["caveats"].dump(), HasSubstr("it is a guess"));
   ASSERT_EQ(power["targets"].size(), 2u);
   const Json &near = power["targets"][0], &far = power["targets"][1];
@@ -238,7 +239,14 @@ TEST_F(PlanNextTest, NextRunsStayWithinTheFlopsAndMakeAFileThatSharesTheFinished
   ASSERT_FALSE(answer["runs"].empty());
   EXPECT_LT(answer["runs"].back()["half_width"].get<double>(),
             answer["linear_half_width_before"].get<double>());
-  EXPECT_EQ(answer["choices"].size(), 4u);
+  // A tenth of the money was looked at too, and no choice costs more for as wide an interval.
+  std::set<double> limits;
+  for (const Json& choice : answer["choices"]) {
+    limits.insert(choice["max_flops"].get<double>());
+    EXPECT_LE(choice["flops"].get<double>(), choice["max_flops"].get<double>());
+  }
+  EXPECT_GE(limits.size(), 2u);
+  EXPECT_LE(*limits.begin(), 1e13 / 2);
   EXPECT_EQ(answer["after"]["simulations"], 24);
   EXPECT_THAT(result.err, AllOf(HasSubstr("launch " + out), HasSubstr("--data-root FOLDER")));
   const Json planned = Sweepctl("plan " + out + " --json --simulations 0").json();
@@ -293,6 +301,9 @@ TEST_F(PlanNextTest, WhatFitPrintsAsJsonIsAPriorAndNoiseOverridesIts) {
     // Planted: 3.5e-4, of which 20 runs tell little.
     EXPECT_GT(own["noise"]["shape"].get<double>(), 1e-4) << weights;
     EXPECT_LT(own["noise"]["shape"].get<double>(), 6e-4) << weights;
+    // Its runs end at 3e12.
+    EXPECT_THAT(Sweepctl("plan sweeps/isoflop.yaml --simulations 1 --prior " + path).out,
+                HasSubstr("out of its range"));
     const Json named = Sweepctl(plan + " --noise 0.5%").json()["power"];
     EXPECT_EQ(named["noise"]["shape"], 0.005);
     EXPECT_EQ(named["noise"]["source"], "--noise");
@@ -325,6 +336,15 @@ TEST_F(PlanNextTest, WhatCannotBePlannedSaysWhy) {
   const Result done = Sweepctl("plan --next --max-flops 1e13 --db " + dir.File("done.db"));
   EXPECT_EQ(done.code, 65);
   EXPECT_THAT(done.err, HasSubstr("say what to forecast next with --predict"));
+  std::string rows = "flops,params,tokens,loss,optimizer\n";
+  for (int i = 0; i < 24; ++i)
+    rows += fmt::format("{},{},{},{},{}\n", 6e11 * (1 + i / 2), 1e5 * (1 + i / 2 % 4),
+                        1e6 * (1 + i / 2) / (1 + i / 2 % 4), 3 - 0.01 * i + (i % 2) * 0.3,
+                        i % 2 == 0 ? "adamh" : "muon");
+  const std::string mixed = Write("mixed.csv", rows);
+  const Result two = Sweepctl(kQuickstart + "--prior " + mixed);
+  EXPECT_NE(two.code, 0);
+  EXPECT_THAT(two.err, AllOf(HasSubstr("optimizer"), HasSubstr("--where")));
   const Result prior = Sweepctl(kQuickstart + "--simulations 1 --prior " + dir.File("done.db"));
   EXPECT_THAT(prior.out, HasSubstr("through 20 finished runs"));
 }
