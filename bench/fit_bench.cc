@@ -3,6 +3,9 @@
 // 4,000-resample bootstrap. Every time stands beside its error, and the load beside both.
 //   fit_bench CHINCHILLA_CSV [--peer SCRIPT]     SCRIPT grid CSV | SCRIPT boot CSV 4000 print
 //                                                "seconds X" and, for grid, "objective X"
+// Exits with 1, and says why, when a resample is not at its optimum, the objective is above the
+// peer's, the peer failed, or a ratio is below what is promised: 400 for the fit, 100 for the
+// bootstrap.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -23,6 +26,8 @@
 
 namespace bench {
 namespace {
+
+constexpr double kFitRatio = 400, kBootstrapRatio = 100;
 
 double Seconds(std::chrono::steady_clock::time_point since) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
@@ -114,7 +119,22 @@ int Run(const std::string& csv_path, const std::string& peer) {
   row("bootstrap of 4000", boot_s, boot,
       fmt::format("se(alpha) {:.5f}; {} of {} resamples not at their optimum",
                   std::sqrt(squares / (static_cast<double>(alphas.size()) - 1)), missed, checked));
-  return 0;
+
+  std::vector<std::string> failures;
+  if (missed > 0)
+    failures.push_back(fmt::format("{} of {} resamples not at their optimum", missed, checked));
+  if (!peer.empty() && (!grid || !boot)) failures.push_back("the peer failed: " + peer);
+  if (grid && !(best.objective <= grid->objective * (1 + 1e-9)))
+    failures.push_back(fmt::format("objective {:.13g} is not at or below the peer's {:.13g}",
+                                   best.objective, grid->objective));
+  if (grid && grid->seconds / fit_s < kFitRatio)
+    failures.push_back(fmt::format("the fit is {:.0f} times as fast, not {:.0f}",
+                                   grid->seconds / fit_s, kFitRatio));
+  if (boot && boot->seconds / boot_s < kBootstrapRatio)
+    failures.push_back(fmt::format("the bootstrap is {:.0f} times as fast, not {:.0f}",
+                                   boot->seconds / boot_s, kBootstrapRatio));
+  for (const std::string& failure : failures) fmt::print(stderr, "FAILED: {}\n", failure);
+  return failures.empty() ? 0 : 1;
 }
 
 }  // namespace

@@ -102,8 +102,8 @@ std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& ta
 // INVALID_ARGUMENT: no observations, a bad number, an unknown law or option value;
 // FAILED_PRECONDITION: mixed cohort, or a law asked for by name that the data cannot determine when
 // no other law could be fitted. A law that fails beside others is a warning (not-fitted).
-// Deterministic for equal inputs, whatever the number of threads. Cost: about 1 ms a start and 1 ms
-// a resample for 240 observations.
+// Deterministic for equal inputs, whatever the number of threads. Cost: about .15 ms a start and
+// .06 ms a resample for 240 observations.
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& observations,
                                   const FitOptions& options,
                                   const std::vector<Exclusion>& excluded = {});

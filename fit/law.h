@@ -1,6 +1,7 @@
 // The seam between laws and everything that uses them (fit.h, backtest.h, forecast.h): a Law turns
 // observations into a FittedLaw, which forecasts the compute-optimal loss and can be tested on
-// later observations. A new kind of law implements these two classes and is listed in fit.cc.
+// later observations. A new kind of law implements these two classes and is listed in
+// law_list.cc.
 #pragma once
 
 #include <limits>

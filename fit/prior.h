@@ -41,8 +41,8 @@ const std::vector<std::string>& PublishedPriorNames();
 absl::StatusOr<Prior> PublishedPrior(std::string_view name);
 
 // The law `law_name` through finished runs; `draws` case-bootstrap refits beside the best fit say
-// how well it is known. Noise: the residuals' median size as a normal standard deviation, widened
-// for the fitted constants; split into shape and seed where runs repeat a shape, else all shape.
+// how well it is known. Noise: the residuals' root mean square, widened for the fitted constants;
+// split into shape and seed where runs repeat a shape, else all shape.
 // FAILED_PRECONDITION when the runs are too few to determine the law. Deterministic.
 // REQUIRES: valid observations, not empty; the law is a surface.
 absl::StatusOr<Prior> PriorFromRuns(const std::vector<Observation>& runs, std::string_view law_name,

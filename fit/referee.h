@@ -3,7 +3,7 @@
 // a mistake in the Newton solver of equation_fit.h cannot hide; RunFit's laws report both.
 //
 // Why it is not the solver itself: a robust loss turns outer points' curvature off (Triggs'
-// correction), so with delta = 1e-3 it converges linearly (see fit/README.md for the times).
+// correction), so with delta = 1e-3 it converges linearly.
 #pragma once
 
 #include <vector>

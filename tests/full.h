@@ -1,7 +1,6 @@
-// The longest tests (fuzzing, power analysis, coverage of comparisons) run a quarter or half of
-// their cases, so that `scripts/test` stays below 25 minutes on two cores; with SWEEP_TEST_FULL
-// set, all of them
-// (`scripts/test --full`).
+// The longest tests (fuzzing, power analysis, coverage in range and of comparisons) run a part of
+// their cases, half to a tenth, so that `scripts/test` stays below 25 minutes on two cores; with
+// SWEEP_TEST_FULL set, all of them (`scripts/test --full`).
 #pragma once
 
 #include <cstdlib>

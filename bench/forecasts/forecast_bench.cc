@@ -1,7 +1,8 @@
 // Retrospective forecasts over public data: every set, every cut, every law, scored. PROTOCOL.md
 // says what is forecast from what and what each number means.
-//   forecast_bench [DATA_FOLDER] [--csv FILE] [--rows FILE] [--law LAW,...]
-// Laws are those that fit.cc lists; a CSV file in the folder is a set: neither needs a change here.
+//   forecast_bench [DATA_FOLDER] [--csv FILE] [--rows FILE] [--law LAW,...] [--half HALF]
+// Laws are those that fit/law_list.cc lists; a CSV file in the folder is a set: neither needs a
+// change here.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -47,6 +48,7 @@ struct LawMethod {
   bool ours = true;  // widened by calibration.h and part of the average
   enum Pin { kFree, kZero, kHalf } pin = kFree;
   bool surface = false;
+  fit::LossSpec loss;  // of surfaces
 };
 
 // Every law that forecasts losses, then the baselines. `only`: names of laws to keep, empty for
@@ -63,6 +65,13 @@ std::vector<LawMethod> LawMethods(const std::set<std::string>& only) {
                {"- approach 2, E = 0", "frontier", false, LawMethod::kZero},
                {"- approach 2, E pinned", "frontier", false, LawMethod::kHalf},
                {"- approach 3, bootstrap", "chinchilla", false, LawMethod::kFree, true}});
+  // The other estimators that peers fit by.
+  const fit::LossSpec l1{fit::LossKind::kL1}, l2{fit::LossKind::kL2};
+  const fit::LossSpec asymmetric{.over = 10};
+  for (const auto& [name, loss] :
+       {std::pair{"- approach 3, L1", l1}, std::pair{"- approach 3, squares", l2},
+        std::pair{"- approach 3, over x 10", asymmetric}})
+    list.push_back({name, "chinchilla", false, LawMethod::kFree, true, loss});
   return list;
 }
 
@@ -108,6 +117,7 @@ std::unique_ptr<fit::FittedLaw> Fit(const LawMethod& method, const ForecastSet& 
   options.starts = 16;
   options.profile = false;
   options.observations_are_optima = set.optima;
+  options.loss = method.loss;
   double lowest = std::numeric_limits<double>::infinity();
   for (const fit::Observation& o : before) lowest = std::min(lowest, o.loss);
   if (method.pin == LawMethod::kZero) options.pinned_E = 0;

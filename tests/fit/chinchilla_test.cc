@@ -80,6 +80,7 @@ TEST(ChinchillaTest, L1FitReachesThePublishedOptimum) {
   EXPECT_LE(fit.objective, 1.129494669);
   EXPECT_NEAR(p.at("A"), 482.005738, 0.01);
   EXPECT_NEAR(p.at("B"), 2085.431432, 0.05);
+  EXPECT_NEAR(p.at("E"), 1.816863882, 1e-6);
   EXPECT_NEAR(p.at("alpha"), 0.347813029, 1e-6);
   EXPECT_NEAR(p.at("beta"), 0.365854047, 1e-6);
 }
@@ -176,6 +177,28 @@ TEST(ChinchillaTest, OpenAthenaSetsReachTheReferenceObjectives) {
     EXPECT_NEAR(fit.theta[2], c.e, 6e-5) << c.experiment;
     EXPECT_NEAR(fit.theta[3], c.alpha, 6e-5) << c.experiment;
     EXPECT_NEAR(fit.theta[4], c.beta, 6e-5) << c.experiment;
+  }
+}
+
+// The same section, columns VP: least squares of the loss itself, which the reference finds by
+// variable projection.
+TEST(ChinchillaTest, OpenAthenaSetsReachTheReferenceOfVariableProjection) {
+  SKIP_WITHOUT("isoflop_sets.csv");
+  struct Case {
+    const char* experiment;
+    double e, alpha, beta, a;
+  };
+  for (const Case& c :
+       {Case{"epochai_chinchilla__massivetext__chinchilla", 2.0618, .4336, .6507, .600},
+        Case{"ml_scalefit__massivetext__chinchilla", 1.9176, .3885, .4334, .527},
+        Case{"llama_3__exp_loss", 1.8405, .3481, .3591, .508},
+        Case{"marin_202603__nemotron__llama_2", 2.6191, .6738, .4598, .406}}) {
+    const EquationFit fit = FitAll(Load("isoflop_sets.csv", {{"experiment", c.experiment}}),
+                                   {LossKind::kL2, 0, ResidualKind::kLinear}, 16);
+    EXPECT_NEAR(fit.theta[2], c.e, 6e-5) << c.experiment;
+    EXPECT_NEAR(fit.theta[3], c.alpha, 6e-5) << c.experiment;
+    EXPECT_NEAR(fit.theta[4], c.beta, 6e-5) << c.experiment;
+    EXPECT_NEAR(fit.theta[4] / (fit.theta[3] + fit.theta[4]), c.a, 6e-4) << c.experiment;
   }
 }
 

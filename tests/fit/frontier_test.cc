@@ -450,5 +450,36 @@ TEST(FrontierTest, ProfileOfTheAsymptoteBracketsItAndWidensWithNoise) {
   EXPECT_GT(blind->hi.E, 2.49);
 }
 
+// reference/delphi.md section 11: optima of the macro loss at nominal budgets, and those of bits
+// per byte at the budgets' buckets (powers of 1.1).
+TEST(FrontierTest, ReproducesTheAllocationOfDelphisOptima) {
+  const std::vector<double> params = {381e6, 558e6, 754e6, 910e6, 1.48e9, 1.94e9, 2.35e9};
+  const std::vector<double> tokens = {1.48e9, 2.90e9, 4.20e9, 5.70e9, 10.2e9, 15.4e9, 20.9e9};
+  EXPECT_NEAR(FitPowerLaw(kDelphiFlops, params)->exponent, .403, 5e-4);
+  EXPECT_NEAR(FitPowerLaw(kDelphiFlops, tokens)->exponent, .568, 5e-4);
+  std::vector<double> buckets;
+  for (const int k : {446, 458, 465, 471, 482, 489, 495}) buckets.push_back(std::pow(1.1, k));
+  const auto law = FitPowerLaw(buckets, {1.39e9, 2.68e9, 3.91e9, 5.30e9, 9.61e9, 1.52e10, 2.08e10});
+  EXPECT_NEAR(law->exponent, .57944, 5e-6);
+  EXPECT_NEAR(std::exp(law->log_coefficient), .027517, 5e-7);
+}
+
+// Section 9: what was measured at 1e21, 1e22 and 1e23 against the forecasts of the seven optima, in
+// percent, at nominal budgets and at their buckets.
+TEST(FrontierTest, ReproducesTheErrorsOfDelphisForecasts) {
+  const double flops[] = {1e21, 1e22, 1e23}, measured[] = {2.75814, 2.53079, 2.3546};
+  const auto errors = [&](const AsymptoticLaw& law, const double(&expected)[3]) {
+    for (size_t i = 0; i < 3; ++i)
+      EXPECT_NEAR(100 * (measured[i] / law.At(flops[i]) - 1), expected[i], 6e-3) << flops[i];
+  };
+  errors(*FitAsymptotic(kDelphiFlops, kDelphiLoss, {std::nullopt, ResidualKind::kLinear}),
+         {.35, .00, -.14});
+  errors(*FitAsymptotic(kDelphiFlops, kDelphiLoss, {}), {.37, .07, -.02});
+  std::vector<double> buckets;
+  for (const int k : {446, 458, 465, 471, 482, 489, 495}) buckets.push_back(std::pow(1.1, k));
+  errors(*FitAsymptotic(buckets, kDelphiLoss, {std::nullopt, ResidualKind::kLinear}),
+         {.50, .56, 1.00});
+}
+
 }  // namespace
 }  // namespace fit

@@ -53,7 +53,6 @@ FitPoint RunPoint(double params, double tokens, double y) {
 // arXiv:2403.08540: over-trained and large runs forecast from five small ones, then their error on
 // 17 tasks through the loss.
 TEST(PublishedTest, GadreOvertrainedRunsAndTheirTaskErrors) {
-  SKIP_WITHOUT("gadre_overtrain_rpj.csv");
   const Table table("gadre_overtrain_rpj.csv");
   std::vector<FitPoint> small, errors;
   std::map<std::string, size_t> targets;
@@ -104,7 +103,6 @@ TEST(PublishedTest, GadreOvertrainedRunsAndTheirTaskErrors) {
 // arXiv:2305.16264: repetition constants with the base held; the published point and the better
 // one.
 TEST(PublishedTest, MuennighoffRepeatedDataHaveTwoOptima) {
-  SKIP_WITHOUT("datablations_fit182.csv");
   const std::vector<Observation> runs = Load("datablations_fit182.csv");
   ASSERT_EQ(runs.size(), 182u);
   const auto points = SurfacePoints(runs);

@@ -1,6 +1,7 @@
-// Published data for the tests of fit/. Kept outside the project (shared/data beside it, or the
-// folder that SWEEP_SHARED_DATA names; some sets have no licence), so a test that needs them is
-// skipped where they are absent.
+// Published data for the tests of fit/: in tests/data where their licence allows it, else outside
+// the project (shared/data beside it, or the folder that SWEEP_SHARED_DATA names). A test that
+// needs what is outside says SKIP_WITHOUT; sweep_test() makes those of a program a test of ctest's
+// of their own, which says Skipped where they are absent.
 #pragma once
 
 #include <cstdlib>
@@ -16,6 +17,8 @@
 namespace fit {
 
 inline std::string SharedData(const std::string& name) {
+  const std::string own = std::string(SWEEP_SOURCE_DIR) + "/tests/data/" + name;
+  if (std::ifstream(own).good()) return own;
   if (const char* folder = std::getenv("SWEEP_SHARED_DATA"); folder != nullptr)
     return std::string(folder) + "/" + name;
   return std::string(SWEEP_SOURCE_DIR) + "/../shared/data/" + name;

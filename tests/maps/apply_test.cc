@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/fit/test_data.h"
 
 namespace maps {
 namespace {
@@ -222,10 +223,11 @@ TEST(ReadyMapTest, OlmoLadderKeepsFinalCheckpointsAndTheTwoTargets) {
 
 // The whole published tables, which have no licence or are large: read where they lie.
 TEST(ReadyMapTest, WholePublishedTablesPassTheirMaps) {
-  const std::string shared = SWEEP_SOURCE_DIR "/../shared/data/";
-  const auto marin = fit::ReadTable(shared + "marin_nemotron_attempt1.csv");
-  const auto olmo = fit::ReadTable(shared + "olmo_ladder.csv");
-  if (!marin.ok() || !olmo.ok()) GTEST_SKIP() << "shared/data is outside the project";
+  SKIP_WITHOUT("marin_nemotron_attempt1.csv");
+  SKIP_WITHOUT("olmo_ladder.csv");
+  const auto marin = fit::ReadTable(fit::SharedData("marin_nemotron_attempt1.csv"));
+  const auto olmo = fit::ReadTable(fit::SharedData("olmo_ladder.csv"));
+  ASSERT_TRUE(marin.ok() && olmo.ok());
   const auto runs = Apply(*LoadMap("marin"), *marin, "marin");
   ASSERT_TRUE(runs.ok()) << runs.status();
   EXPECT_EQ(runs->runs.size(), 88u);
