@@ -24,8 +24,8 @@ struct Record {
   // Of scored primary forecasts, which are the blind ones.
   int64_t primary_scored = 0, primary_inside = 0;
   double sum_absolute_error = 0;
-  absl::Status chain;
-  std::string head;  // hash of the newest registration of the database
+  orchestrator::ForecastAudit audit;
+  std::string head;  // hash of the newest link of the chain that holds
 };
 
 absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::string& sweep) {
@@ -38,12 +38,13 @@ absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::strin
     if (f["inside"].get<bool>()) ++record.primary_inside;
     record.sum_absolute_error += std::fabs(f["error_rel"].get<double>());
   }
-  record.chain = reader.VerifyForecastChain();
-  if (!record.chain.ok() && !absl::IsDataLoss(record.chain)) return record.chain;
-  ASSIGN_OR_RETURN(
-      const std::vector<Json> last,
-      reader.Rows("SELECT record_hash FROM v_forecasts ORDER BY forecast_id DESC LIMIT 1", ""));
-  if (!last.empty()) record.head = last[0]["record_hash"];
+  ASSIGN_OR_RETURN(record.audit, reader.AuditForecasts());
+  for (Json& f : record.forecasts) {
+    f["remarks"] = Json::array();
+    for (const orchestrator::ForecastRemark& remark : record.audit.remarks)
+      if (f["name"] == remark.name) f["remarks"].push_back(remark.text);
+  }
+  if (!record.audit.hashes.empty()) record.head = record.audit.hashes.back();
   return record;
 }
 
@@ -133,6 +134,9 @@ std::string RecordText(const Record& record, bool color) {
                           f["status"].get<std::string>(), reason);
     }
   }
+  for (const Json& f : record.forecasts)
+    for (const orchestrator::ForecastRemark& remark : record.audit.remarks)
+      if (f["name"] == remark.name) text += fmt::format("  {}: {}\n", remark.name, remark.text);
   text += "\n";
   for (const Json& f : record.forecasts)
     text += f["name"].get<std::string>() + "\n" + WarningLines(f["warnings"]);
@@ -143,7 +147,7 @@ std::string RecordText(const Record& record, bool color) {
         record.primary_inside, record.primary_scored,
         100 * record.sum_absolute_error / record.primary_scored);
   }
-  if (record.chain.ok()) text += fmt::format("chain intact, head {}\n", record.head);
+  if (record.audit.agreement.ok()) text += fmt::format("chain intact, head {}\n", record.head);
   return text;
 }
 
@@ -159,13 +163,15 @@ absl::StatusOr<int> RunForecasts(const std::string& sweep, const GlobalOptions& 
   if (options.Format() == OutputFormat::kJson) {
     Json counts = record.counts;
     counts["registered"] = record.forecasts.size();
-    RETURN_IF_ERROR(PrintJson(
-        {{"summary", counts},
-         {"forecasts", record.forecasts},
-         {"chain",
-          {{"intact", record.chain.ok()},
-           {"head", record.head.empty() ? Json() : Json(record.head)},
-           {"error", record.chain.ok() ? Json() : Json(std::string(record.chain.message()))}}}}));
+    RETURN_IF_ERROR(
+        PrintJson({{"summary", counts},
+                   {"forecasts", record.forecasts},
+                   {"chain",
+                    {{"intact", record.audit.agreement.ok()},
+                     {"head", record.head.empty() ? Json() : Json(record.head)},
+                     {"error", record.audit.agreement.ok()
+                                   ? Json()
+                                   : Json(std::string(record.audit.agreement.message()))}}}}));
   } else if (options.Format() == OutputFormat::kTable) {
     RETURN_IF_ERROR(Print(RecordText(record, options.Color())));
     if (record.forecasts.empty())
@@ -173,12 +179,7 @@ absl::StatusOr<int> RunForecasts(const std::string& sweep, const GlobalOptions& 
   } else {
     RETURN_IF_ERROR(RecordTable(record).Print(options));
   }
-  if (!record.chain.ok()) {
-    return absl::DataLossError(
-        fmt::format("chain broken: {}; compare with a backup or the anchored digest before "
-                    "trusting this record",
-                    std::string(record.chain.message())));
-  }
+  RETURN_IF_ERROR(AgreementError(record.audit.agreement));
   return kDone;
 }
 

@@ -1,4 +1,5 @@
-// The record: registrations chained by hash, their scores, and fits.
+// The record: registrations and verdicts chained by hash, and fits.
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <set>
@@ -8,16 +9,10 @@
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "orchestrator/store/store.h"
+#include "orchestrator/store/verdicts.h"
 
 namespace orchestrator {
 namespace {
-
-// Two budgets within this ratio are the same budget. Source: DESIGN.md; the tolerance of Marin's
-// IsoFLOP sweeps.
-constexpr double kSameBudget = 0.01;
-// A run elsewhere is the target of a forecast when its size is within this factor of the optimum
-// that was forecast; the loss of such a model is flat.
-constexpr double kSameSize = 1.25;
 
 // A canonical text writes the double 1e18 as an integer; beyond 2^53 it was never anything else.
 void RestoreDoubles(core::Json* json) {
@@ -211,10 +206,6 @@ absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
   return target;
 }
 
-std::string ChainHash(const std::string& previous, const std::string& record) {
-  return core::Sha256Hex(previous + "\n" + record);
-}
-
 }  // namespace
 
 absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
@@ -262,15 +253,12 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
   const std::string reason =
       target.seen.empty() ? "" : fmt::format("{} was observed at this budget", target.seen);
 
-  ASSIGN_OR_RETURN(const int64_t last,
-                   db_->Int(0, "SELECT coalesce(max(forecast_id), 0) FROM forecasts"));
-  ASSIGN_OR_RETURN(const std::string previous,
-                   db_->Text("SELECT record_hash FROM forecasts WHERE forecast_id=?1", last));
+  ASSIGN_OR_RETURN(const ChainEnd end, EndOfChain(db_.get()));
   if (target.key.has_value()) record["target"] = target.size;
   record["registered_unix_ms"] = now_ms;
-  record["sequence"] = last + 1;
+  record["sequence"] = end.place;
   ASSIGN_OR_RETURN(const std::string record_bytes, core::CanonicalJson(record));
-  const std::string record_hash = ChainHash(previous, record_bytes);
+  const std::string record_hash = ChainHash(end.previous, record_bytes);
   RETURN_IF_ERROR(db_->Run(
       R"sql(INSERT INTO forecasts(forecast_id, name, sweep, target_key, law, primary_law,
         budget_flops, metric, loss, interval_lo, interval_hi, interval_level, interval_kind,
@@ -278,11 +266,11 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
         previous_hash, record_hash, status, status_reason, target_params, target_tokens)
       VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,
         ?24))sql",
-      last + 1, request.name(), request.sweep(), target.key, request.law(), request.primary(),
+      end.place, request.name(), request.sweep(), target.key, request.law(), request.primary(),
       request.budget_flops(), request.metric(), request.loss(), request.interval_lo(),
       request.interval_hi(), request.interval_level(), request.interval_kind(),
       request.interval_method(), observations_bytes, observations_hash, now_ms, record_bytes,
-      previous, record_hash, status, reason, target.params, target.tokens));
+      end.previous, record_hash, "open", "", target.params, target.tokens));
   if (target.key.has_value()) {
     RETURN_IF_ERROR(db_->Run("UPDATE sweep_trials SET released=1 WHERE sweep=?1 AND trial_key=?2",
                              request.sweep(), *target.key));
@@ -291,110 +279,114 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
   RETURN_IF_ERROR(AddEvent(now_ms, "forecast registered", request.sweep(),
                            request.target_trial_id(), "",
                            fmt::format("{} ({}), record {}", request.name(), status, record_hash)));
+  if (!reason.empty())
+    RETURN_IF_ERROR(
+        AppendVerdict(db_.get(), {end.place, status, reason, std::nullopt, core::Json()}, now_ms));
   RETURN_IF_ERROR(transaction.Commit());
   response.set_record_hash(record_hash);
   response.set_status(status);
   return response;
 }
 
-absl::Status VerifyForecastChain(Database* db) {
-  ASSIGN_OR_RETURN(Statement rows,
-                   db->Prepare(R"sql(SELECT name, record_json, previous_hash, record_hash,
-          observations_json, observations_hash,
-          name IS record_json->>'name' AND sweep IS record_json->>'sweep'
-          AND law IS record_json->>'law' AND metric IS record_json->>'metric'
-          AND loss = record_json->>'loss'
-          AND budget_flops = CAST(record_json->>'budget_flops' AS REAL)
-          AND interval_lo = json_extract(record_json, '$.interval.lo')
-          AND interval_hi = json_extract(record_json, '$.interval.hi')
-          AND interval_level = json_extract(record_json, '$.interval.level')
-          AND primary_law = json_extract(record_json, '$.primary')
-          AND registered_unix_ms = json_extract(record_json, '$.registered_unix_ms')
-          AND forecast_id = json_extract(record_json, '$.sequence')
-          AND coalesce((SELECT trial_id FROM trials WHERE trial_key=target_key), '')
-              IS record_json->>'target_trial_id'
-          -- Of a trial of ours, older records do not say the size.
-          AND (target_key IS NOT NULL AND record_json->'target' IS NULL OR
-            coalesce(target_params, (SELECT params FROM trials WHERE trial_key=target_key))
-              IS CAST(json_extract(record_json, '$.target.params') AS REAL)
-            AND coalesce(target_tokens, (SELECT tokens FROM trials WHERE trial_key=target_key))
-              IS CAST(json_extract(record_json, '$.target.tokens') AS REAL))
-        FROM forecasts ORDER BY forecast_id)sql"));
-  std::string previous;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool row, rows.Step());
-    if (!row) return absl::OkStatus();
-    const bool linked = rows.Text(2) == previous;
-    const bool intact = rows.Text(3) == ChainHash(previous, rows.Text(1)) && rows.Int(6) != 0;
-    const bool observed = rows.Text(5) == core::Sha256Hex(rows.Text(4)) &&
-                          rows.Text(1).find(rows.Text(5)) != std::string::npos;
-    if (!linked || !intact || !observed) {
-      return absl::DataLossError(fmt::format(
-          "registration '{}' was changed after it was stored: its {} no longer fits its hash",
-          rows.Text(0), !observed ? "list of observations" : "record"));
-    }
-    previous = rows.Text(3);
-  }
-}
-
+// A void forecast gets its outcome too, and stays void.
 absl::Status Store::ScoreForecasts(int64_t key, int64_t now_ms) {
-  // A void forecast gets its outcome too, and stays void.
-  return db_->Run(
-      R"sql(UPDATE forecasts SET outcome_loss=o.outcome, error_rel=(loss-o.outcome)/o.outcome,
-        inside=(o.outcome BETWEEN interval_lo AND interval_hi), scored_unix_ms=?2,
-        status=CASE status WHEN 'void' THEN 'void' ELSE 'scored' END
-      FROM (SELECT f.forecast_id AS id, CASE f.metric WHEN 'loss' THEN v.sum_nats/v.scored_tokens
-              ELSE v.sum_nats/(0.69314718055994530942*v.scored_bytes) END AS outcome
-            FROM forecasts f JOIN evaluations v ON v.trial_key=f.target_key AND v.final=1
-            WHERE f.target_key=?1) AS o
-      WHERE forecasts.forecast_id=o.id AND forecasts.outcome_loss IS NULL)sql",
-      key, now_ms);
+  std::vector<Verdict> verdicts;
+  {
+    ASSIGN_OR_RETURN(Statement rows,
+                     db_->Prepare(R"sql(SELECT f.forecast_id, f.status, f.status_reason,
+            CASE f.metric WHEN 'loss' THEN v.sum_nats/v.scored_tokens
+              ELSE v.sum_nats/(0.69314718055994530942*v.scored_bytes) END,
+            t.trial_id, a.attempt, v.epoch, v.eval_hash, v.step, v.sum_nats, v.scored_tokens,
+            v.scored_bytes,
+            (SELECT min(leased_unix_ms) FROM attempts l WHERE l.trial_key=f.target_key)
+          FROM forecasts f JOIN evaluations v ON v.trial_key=f.target_key AND v.final=1
+          JOIN trials t ON t.trial_key=f.target_key
+          LEFT JOIN attempts a ON a.trial_key=v.trial_key AND a.epoch=v.epoch
+          WHERE f.target_key=?1 AND f.outcome_loss IS NULL ORDER BY f.forecast_id)sql",
+                                  key));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, rows.Step());
+      if (!row) break;
+      const bool is_void = rows.Text(1) == "void";
+      verdicts.push_back({rows.Int(0),
+                          is_void ? "void" : "scored",
+                          is_void ? rows.Text(2) : "",
+                          rows.Double(3),
+                          {{"trial_id", rows.Text(4)},
+                           {"attempt", rows.Int(5)},
+                           {"epoch", rows.Int(6)},
+                           {"eval_hash", rows.Text(7)},
+                           {"step", rows.Int(8)},
+                           {"sum_nats", rows.Double(9)},
+                           {"scored_tokens", rows.Int(10)},
+                           {"scored_bytes", rows.Int(11)},
+                           {"first_leased_unix_ms", rows.Int(12)}}});
+    }
+  }
+  for (const Verdict& verdict : verdicts)
+    RETURN_IF_ERROR(AppendVerdict(db_.get(), verdict, now_ms));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> Store::ScoreImportedForecasts(const std::string& import, int64_t now_ms) {
-  // The run of the forecast's budget whose size is nearest to the target's, an outcome before a run
-  // of the fit stage, and of the very cohort that was promised.
-  RETURN_IF_ERROR(db_->Run(
-      R"sql(UPDATE forecasts SET outcome_loss=o.outcome, error_rel=(loss-o.outcome)/o.outcome,
-        inside=(o.outcome BETWEEN interval_lo AND interval_hi), scored_unix_ms=?2,
-        status=CASE status WHEN 'void' THEN 'void' ELSE 'scored' END
-      FROM (SELECT f.forecast_id AS id, v.value AS outcome, row_number() OVER (
-              PARTITION BY f.forecast_id ORDER BY r.stage='fit',
-                abs(r.params/f.target_params-1), r.source_row) AS place
-            FROM forecasts f JOIN imports i ON i.name=f.sweep
-            JOIN imported_runs r USING(import_key)
-            JOIN imported_values v USING(import_key, source_row)
-            JOIN imported_metrics m ON m.import_key=v.import_key AND m.metric=v.metric
-            WHERE f.sweep=?1 AND f.target_key IS NULL AND f.outcome_loss IS NULL
-              AND f.metric=m.metric || '/' || m.unit
-              AND abs(r.flops-f.budget_flops) <= ?3*f.budget_flops
-              AND r.params BETWEEN f.target_params/?4 AND f.target_params*?4
-              AND NOT EXISTS(SELECT 1 FROM json_each(f.record_json, '$.cohort') c WHERE
-                (c.key='recipe' AND c.value<>r.recipe) OR (c.key='data' AND c.value<>r.data) OR
-                (c.key='tokenizer' AND c.value<>r.tokenizer) OR
-                (c.key='seq_len' AND c.value<>r.seq_len) OR
-                (c.key='numerics' AND c.value<>r.numerics) OR
-                (c.key='eval' AND c.value<>m.eval) OR
-                (c.key='schedule' AND c.value<>r.schedule) OR
-                (c.key='flop_convention' AND c.value<>r.flop_convention) OR
-                (c.key='n_convention' AND c.value<>r.n_convention))) AS o
-      WHERE forecasts.forecast_id=o.id AND o.place=1)sql",
-      import, now_ms, kSameBudget, kSameSize));
-  return db_->Changes();
+  struct Waiting {
+    int64_t id = 0;
+    std::string status, reason;
+  };
+  std::vector<Waiting> waiting;
+  {
+    ASSIGN_OR_RETURN(Statement rows,
+                     db_->Prepare("SELECT forecast_id, status, status_reason FROM forecasts WHERE "
+                                  "target_key IS NULL AND outcome_loss IS NULL ORDER BY "
+                                  "forecast_id"));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, rows.Step());
+      if (!row) break;
+      waiting.push_back({rows.Int(0), rows.Text(1), rows.Text(2)});
+    }
+  }
+  int64_t scored = 0;
+  for (const Waiting& forecast : waiting) {
+    ASSIGN_OR_RETURN(const ImportedOutcome outcome, OutcomeInImports(db_.get(), forecast.id));
+    if (std::none_of(outcome.rows.begin(), outcome.rows.end(),
+                     [&](const OutcomeRow& row) { return row.import == import; }))
+      continue;
+    const bool is_void = forecast.status == "void";
+    RETURN_IF_ERROR(AppendVerdict(db_.get(),
+                                  {forecast.id, is_void ? "void" : "scored",
+                                   is_void ? forecast.reason : "", outcome.value, outcome.ToJson()},
+                                  now_ms));
+    ++scored;
+  }
+  return scored;
 }
 
-absl::Status Store::AbandonForecasts(int64_t key, std::string_view why) {
-  return db_->Run(
-      "UPDATE forecasts SET status='abandoned', status_reason=?2 WHERE target_key=?1 AND "
-      "status='open'",
-      key, why);
+absl::Status Store::ChangeForecasts(int64_t key, const char* from, const char* to,
+                                    std::string_view why, int64_t now_ms) {
+  std::vector<int64_t> ids;
+  {
+    ASSIGN_OR_RETURN(Statement rows,
+                     db_->Prepare("SELECT forecast_id FROM forecasts WHERE target_key=?1 AND "
+                                  "status=?2 ORDER BY forecast_id",
+                                  key, from));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, rows.Step());
+      if (!row) break;
+      ids.push_back(rows.Int(0));
+    }
+  }
+  for (const int64_t id : ids)
+    RETURN_IF_ERROR(
+        AppendVerdict(db_.get(), {id, to, std::string(why), std::nullopt, core::Json()}, now_ms));
+  return absl::OkStatus();
 }
 
-absl::Status Store::ReopenForecasts(int64_t key) {
-  return db_->Run(
-      "UPDATE forecasts SET status='open', status_reason='' WHERE target_key=?1 AND "
-      "status='abandoned'",
-      key);
+absl::Status Store::AbandonForecasts(int64_t key, std::string_view why, int64_t now_ms) {
+  return ChangeForecasts(key, "open", "abandoned", why, now_ms);
+}
+
+absl::Status Store::ReopenForecasts(int64_t key, int64_t now_ms) {
+  return ChangeForecasts(key, "abandoned", "open", "", now_ms);
 }
 
 absl::StatusOr<v1::RecordFitResponse> Store::RecordFit(const v1::RecordFitRequest& request,

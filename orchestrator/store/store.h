@@ -36,8 +36,23 @@ struct Activity {
   bool runnable = false;
 };
 
-// DATA_LOSS naming the first registration whose hash does not follow from its content and its
-// predecessor. Only reads.
+// What the data say of a forecast now, without its record having been changed.
+struct ForecastRemark {
+  std::string name;  // of the forecast
+  std::string text;
+};
+struct ForecastAudit {
+  // DATA_LOSS naming the first registration or verdict whose hash does not follow from its content
+  // and its predecessor, whose columns say something else, whose score is not what the evaluation
+  // of its target or the imported rows give, whose target was leased before it was registered, or
+  // that the events know and the record does not.
+  absl::Status agreement;
+  std::vector<std::string> hashes;  // of the chain's links, up to the first that does not hold
+  std::vector<ForecastRemark> remarks;
+};
+// Only reads; one state of the file.
+absl::StatusOr<ForecastAudit> AuditForecasts(Database* db);
+// Its agreement.
 absl::Status VerifyForecastChain(Database* db);
 
 // INVALID_ARGUMENT unless the name of a sweep or import is 1 to 64 letters, digits, '.', '_', '-'.
@@ -153,10 +168,14 @@ class Store {
   absl::Status DescribeLease(int64_t key, v1::Lease* lease);
   // forecasts.cc
   absl::Status ScoreForecasts(int64_t key, int64_t now_ms);
-  // Of an import whose runs have just been stored; how many.
+  // Every forecast of an import that waits for a run of this one, whose runs have just been stored;
+  // how many.
   absl::StatusOr<int64_t> ScoreImportedForecasts(const std::string& import, int64_t now_ms);
-  absl::Status AbandonForecasts(int64_t key, std::string_view why);
-  absl::Status ReopenForecasts(int64_t key);
+  absl::Status AbandonForecasts(int64_t key, std::string_view why, int64_t now_ms);
+  absl::Status ReopenForecasts(int64_t key, int64_t now_ms);
+  // Those of the target with status `from` are `to` from now on.
+  absl::Status ChangeForecasts(int64_t key, const char* from, const char* to, std::string_view why,
+                               int64_t now_ms);
 
   std::unique_ptr<Database> db_;
 };

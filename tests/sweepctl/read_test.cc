@@ -139,6 +139,10 @@ TEST_F(ReadTest, ATamperedRecordIsShownAndExits65NamingTheRow) {
   const Result json = Sweepctl("forecasts --json --db " + copy);
   EXPECT_EQ(json.code, 65);
   EXPECT_EQ(json.json()["chain"]["intact"], false);
+  const Result status = Sweepctl("status --db " + copy);
+  EXPECT_EQ(status.code, 65);
+  EXPECT_THAT(status.out, HasSubstr("nano"));
+  EXPECT_THAT(status.err, HasSubstr("chain broken: registration 'nano/1e14' was changed"));
 }
 
 TEST_F(ReadTest, FitForecastsAndNamesTheModelToTrain) {
