@@ -14,8 +14,8 @@
 
 #include "absl/status/statusor.h"
 #include "core/canonical_json.h"
+#include "orchestrator/store/audit.h"
 #include "orchestrator/store/sqlite.h"
-#include "orchestrator/store/store.h"
 #include "sweep/v1/coordinator.pb.h"
 
 namespace orchestrator {

@@ -1,5 +1,5 @@
-// Whether the record of forecasts agrees: with its hashes, with itself, with the evaluations and
-// imports that its scores came from, and with the events of the day.
+#include "orchestrator/store/audit.h"
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -10,7 +10,6 @@
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
-#include "orchestrator/store/store.h"
 #include "orchestrator/store/verdicts.h"
 
 namespace orchestrator {
@@ -162,8 +161,8 @@ absl::Status WalkChain(const std::vector<Row>& rows, const std::map<int64_t, Lin
 absl::Status CheckVerdict(const Row& row, const core::Json& verdict) {
   const std::string status = verdict.value("status", "open");
   if (row.status != status || row.reason != verdict.value("reason", ""))
-    return Changed(row.name, fmt::format("its status {} was set after the record says {}",
-                                         row.status, status));
+    return Changed(row.name,
+                   fmt::format("its status is {}, and the record says {}", row.status, status));
   const std::optional<double> outcome = NumberAt(verdict, "outcome_loss");
   if (!Same(row.outcome, outcome))
     return Changed(row.name, fmt::format("its outcome {} is not the one on record, {}",
@@ -326,10 +325,11 @@ absl::StatusOr<ForecastAudit> Audit(Database* db) {
 }  // namespace
 
 absl::StatusOr<ForecastAudit> AuditForecasts(Database* db) {
+  if (db->InTransaction()) return Audit(db);
   // One state of the file for all of its queries.
-  RETURN_IF_ERROR(db->Execute("SAVEPOINT audit"));
+  RETURN_IF_ERROR(db->Execute("BEGIN"));
   absl::StatusOr<ForecastAudit> audit = Audit(db);
-  RETURN_IF_ERROR(db->Execute("RELEASE audit"));
+  RETURN_IF_ERROR(db->Execute("ROLLBACK"));
   return audit;
 }
 

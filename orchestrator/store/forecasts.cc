@@ -81,6 +81,21 @@ absl::Status CheckKnown(const std::string& name, const core::Json& cohort,
       name, keys, unknown.size() == 1 ? "is" : "are", *unknown.begin()));
 }
 
+// What lies among the fitted runs is interpolated: any number of such targets would come out right.
+absl::Status CheckReach(const v1::RegisterForecastRequest& request,
+                        const core::Json& observations) {
+  double largest = 0;
+  if (observations.is_array())
+    for (const core::Json& row : observations)
+      if (row.is_object() && row.contains("flops") && row["flops"].is_number())
+        largest = std::max(largest, row["flops"].get<double>());
+  if (largest == 0 || request.budget_flops() > largest) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("forecast {}: a target of {:.6g} FLOPs does not reach beyond the fitted runs, "
+                  "whose largest has {:.6g}, so it would be no forecast; name a larger one",
+                  request.name(), request.budget_flops(), largest));
+}
+
 absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
   if (r.name().empty() || r.name().size() > 200)
     return absl::InvalidArgumentError("forecast: the name needs 1 to 200 characters");
@@ -168,9 +183,39 @@ absl::StatusOr<BlindTarget> TargetHere(Database* db, const v1::RegisterForecastR
   return target;
 }
 
+// Nobody promised two things of one cohort: no key that both know has two values.
+bool MayBeOneCohort(const core::Json& a, const core::Json& b) {
+  if (!a.is_object() || !b.is_object()) return true;
+  for (const auto& [key, value] : a.items())
+    if (b.contains(key) && b[key] != value) return false;
+  return true;
+}
+
+// The primary forecast that a run of this one's target would score too, whatever import it was made
+// from; "" when there is none.
+absl::StatusOr<std::string> PrimaryElsewhere(Database* db,
+                                             const v1::RegisterForecastRequest& request,
+                                             const core::Json& cohort) {
+  // A run within 1 % of both budgets exists.
+  constexpr double kOneTarget = (1 + kSameBudget) / (1 - kSameBudget) - 1;
+  ASSIGN_OR_RETURN(
+      Statement rows,
+      db->Prepare("SELECT name, record_json->'$.cohort' FROM forecasts WHERE target_key IS NULL "
+                  "AND metric=?1 AND primary_law=1 AND "
+                  "abs(budget_flops-?2) <= ?3*min(budget_flops, ?2) ORDER BY forecast_id",
+                  request.metric(), request.budget_flops(), kOneTarget));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool found, rows.Step());
+    if (!found) return std::string();
+    ASSIGN_OR_RETURN(const core::Json other, ParseOr(rows.Text(1), "cohort of a forecast"));
+    if (MayBeOneCohort(cohort, other)) return rows.Text(0);
+  }
+}
+
 // Nobody but the user knows whether a run elsewhere has begun. What is known is what was imported.
 absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
-                                            const v1::RegisterForecastRequest& request) {
+                                            const v1::RegisterForecastRequest& request,
+                                            const core::Json& cohort) {
   BlindTarget target;
   target.params = request.target_params();
   target.tokens = request.target_tokens();
@@ -183,16 +228,13 @@ absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
                     request.name(), request.sweep()));
   }
   if (request.primary()) {
-    ASSIGN_OR_RETURN(
-        const std::string other,
-        db->Text("SELECT name FROM forecasts WHERE target_key IS NULL AND sweep=?1 AND metric=?2 "
-                 "AND primary_law=1 AND abs(budget_flops-?3) <= ?4*?3",
-                 request.sweep(), request.metric(), request.budget_flops(), kSameBudget));
+    ASSIGN_OR_RETURN(const std::string other, PrimaryElsewhere(db, request, cohort));
     if (!other.empty()) {
       return absl::FailedPreconditionError(
-          fmt::format("forecast {}: {} has a primary forecast at this budget already ({}); a "
-                      "registration is never changed",
-                      request.name(), request.sweep(), other));
+          fmt::format("forecast {}: its cohort has a primary forecast of {} at this budget already "
+                      "({}); a registration is never changed, under whatever name its runs are "
+                      "imported",
+                      request.name(), request.metric(), other));
     }
   }
   ASSIGN_OR_RETURN(const std::string seen, db->Text(R"sql(SELECT i.name || '/' || o.run
@@ -245,9 +287,11 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
       return response;
     }
   }
-  ASSIGN_OR_RETURN(const BlindTarget target, request.target_trial_id().empty()
-                                                 ? TargetElsewhere(db_.get(), request)
-                                                 : TargetHere(db_.get(), request));
+  RETURN_IF_ERROR(CheckReach(request, observations));
+  ASSIGN_OR_RETURN(const BlindTarget target,
+                   request.target_trial_id().empty()
+                       ? TargetElsewhere(db_.get(), request, record["cohort"])
+                       : TargetHere(db_.get(), request));
   // Somebody has seen a result at this budget in this cohort: the forecast is recorded, not blind.
   const std::string status = target.seen.empty() ? "open" : "void";
   const std::string reason =
@@ -387,6 +431,25 @@ absl::Status Store::AbandonForecasts(int64_t key, std::string_view why, int64_t 
 
 absl::Status Store::ReopenForecasts(int64_t key, int64_t now_ms) {
   return ChangeForecasts(key, "abandoned", "open", "", now_ms);
+}
+
+absl::StatusOr<v1::RegisterForecastsResponse> Store::RegisterForecasts(
+    const v1::RegisterForecastsRequest& request, int64_t now_ms) {
+  Transaction transaction(db_.get());
+  RETURN_IF_ERROR(transaction.status());
+  RETURN_IF_ERROR(RecordFit(request.fit(), now_ms).status());
+  v1::RegisterForecastsResponse response;
+  for (const v1::RegisterForecastRequest& forecast : request.forecasts()) {
+    const auto registered = RegisterForecast(forecast, now_ms);
+    if (!registered.ok() && request.forecasts_size() > 1)
+      return absl::Status(
+          registered.status().code(),
+          fmt::format("{}; none of the {} forecasts was registered",
+                      std::string(registered.status().message()), request.forecasts_size()));
+    ASSIGN_OR_RETURN(*response.add_forecasts(), registered);
+  }
+  RETURN_IF_ERROR(transaction.Commit());
+  return response;
 }
 
 absl::StatusOr<v1::RecordFitResponse> Store::RecordFit(const v1::RecordFitRequest& request,

@@ -1,6 +1,7 @@
 // Registration: the record is blind, chained, and never changed.
 #include <gtest/gtest.h>
 
+#include "orchestrator/reader.h"
 #include "tests/orchestrator/fixtures.h"
 
 namespace orchestrator {
@@ -53,7 +54,7 @@ TEST_F(ForecastTest, BudgetsBeyond2To53KeepTheirHash) {
   // Canonical JSON writes such a double with all digits, which read back as an integer.
   const double budget = 1.2345678901234567e18;
   v1::RegisterForecastRequest request = ForecastOf("s", "s/large", AddTarget("s", budget), budget);
-  const core::Json row = {{"budget_flops", budget}, {"flops", 1e20}};
+  const core::Json row = {{"budget_flops", budget}, {"flops", 1e18}};
   request.set_observations_json(core::CanonicalJson(core::Json::array({row})).value());
   request.set_options_json(core::CanonicalJson(row).value());
   ASSERT_OK(store_->RegisterForecast(request, Now()));
@@ -213,6 +214,8 @@ TEST_F(ForecastTest, ALinkThatOnlyTheEventsKnowIsMissed) {
   const absl::Status missed = store_->VerifyForecastChain();
   EXPECT_TRUE(absl::IsDataLoss(missed));
   EXPECT_THAT(std::string(missed.message()), HasSubstr("'forecast registered'"));
+  const auto reader = *Reader::Open(Path());
+  EXPECT_EQ(reader->AuditForecasts()->agreement, missed) << "read-only";
 }
 
 TEST_F(ForecastTest, ScoresOfAnOlderFileAreRecomputedAndCalledWhatTheyAre) {
