@@ -12,6 +12,7 @@
 #include "fit/average.h"
 #include "fit/checkpoints.h"
 #include "fit/drift_law.h"
+#include "fit/flops_check.h"
 #include "fit/remarks.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
@@ -236,6 +237,12 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   for (const Exclusion& e : summary.excluded)
     summary.warnings.push_back(
         Warn(kDroppedRows, fmt::format("{} rows left out: {}", e.count, e.reason)));
+  if (options.input == "FLOPs") {
+    if (const std::string doubt = FlopsDoubt(observations); !doubt.empty()) {
+      summary.warnings.push_back(Warn(kFlopConvention, doubt));
+      summary.registration_blocked.push_back(fmt::format("{}: {}", kFlopConvention, doubt));
+    }
+  }
   if (options.n_convention == NConvention::kNoEmbedding)
     RETURN_IF_ERROR(UseNoEmbedding(observations));
   LawOptions law_options = options.law;

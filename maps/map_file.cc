@@ -236,9 +236,24 @@ absl::StatusOr<MapFile> ParseMap(std::string_view text, const std::string& file)
 }
 
 absl::Status SetColumn(MapFile& map, const std::string& field, const std::string& column) {
+  // A column that the map knows for the field keeps its scale.
+  const auto chosen = [&](const Sources& known) -> Sources {
+    for (const Source& source : known)
+      if (source.columns == std::vector<std::string>{column}) return {source};
+    return {{{column}, 1}};
+  };
   for (Metric& metric : map.metrics) {
     if (metric.name != field) continue;
-    metric.sources = {{{column}, 1}};
+    for (const Metric& other : map.metrics) {
+      if (other.name == field) continue;
+      for (const Source& source : other.sources)
+        if (source.columns == std::vector<std::string>{column})
+          return absl::InvalidArgumentError(fmt::format(
+              "--column {}={}: the map knows that column as {}, in {}, and {} is in {}; leave the "
+              "option out and take it with `fit --metric {}`, or write a map of your own",
+              field, column, other.name, other.unit, field, metric.unit, other.name));
+    }
+    metric.sources = chosen(metric.sources);
     return absl::OkStatus();
   }
   std::vector<std::string> names;
@@ -248,7 +263,7 @@ absl::Status SetColumn(MapFile& map, const std::string& field, const std::string
         fmt::format("--column {}={}: no such field{}; the fields are: {}", field, column,
                     core::DidYouMean(field, names), fmt::join(names, ", ")));
   }
-  map.columns[field] = {{{column}, 1}};
+  map.columns[field] = chosen(map.columns[field]);
   map.values.erase(field);
   if (field == "flops") {
     if (map.assume_6nd) map.values.erase("flop_convention");

@@ -78,7 +78,9 @@ const sweeps::Form& MapFileForm();
 // INVALID_ARGUMENT "file:line:column: what is wrong".
 absl::StatusOr<MapFile> ParseMap(std::string_view text, const std::string& file);
 
-// What the command line adds to a map. INVALID_ARGUMENT names option, word and the right words.
+// What the command line adds to a map. INVALID_ARGUMENT names option, word and the right words. A
+// column that the map knows for the field keeps its scale; one that it knows as another metric is
+// refused.
 absl::Status SetColumn(MapFile& map, const std::string& field, const std::string& column);
 absl::Status SetValue(MapFile& map, const std::string& key, const std::string& value);
 // Conditions beside the map's own; texts of one column that rows may hold (=) are alternatives, as

@@ -78,6 +78,10 @@ absl::StatusOr<v1::RegisterForecastResponse> Client::RegisterForecast(
     const v1::RegisterForecastRequest& request) {
   return parts_->Call(&v1::Coordinator::Stub::RegisterForecast, request, kTimeoutMs);
 }
+absl::StatusOr<v1::RegisterForecastsResponse> Client::RegisterForecasts(
+    const v1::RegisterForecastsRequest& request) {
+  return parts_->Call(&v1::Coordinator::Stub::RegisterForecasts, request, kSubmitTimeoutMs);
+}
 absl::StatusOr<v1::RecordFitResponse> Client::RecordFit(const v1::RecordFitRequest& request) {
   return parts_->Call(&v1::Coordinator::Stub::RecordFit, request, kTimeoutMs);
 }

@@ -25,6 +25,8 @@ class Client {
       const sweep::v1::SubmitTargetRequest& request);
   absl::StatusOr<sweep::v1::RegisterForecastResponse> RegisterForecast(
       const sweep::v1::RegisterForecastRequest& request);
+  absl::StatusOr<sweep::v1::RegisterForecastsResponse> RegisterForecasts(
+      const sweep::v1::RegisterForecastsRequest& request);
   absl::StatusOr<sweep::v1::RecordFitResponse> RecordFit(
       const sweep::v1::RecordFitRequest& request);
   absl::StatusOr<sweep::v1::ImportResponse> Import(const sweep::v1::ImportRequest& request);

@@ -138,6 +138,11 @@ void Coordinator::RegisterForecast(const v1::RegisterForecastRequest& request,
   NoteClientCall();
   Write(&Store::RegisterForecast, request, true, std::move(answer));
 }
+void Coordinator::RegisterForecasts(const v1::RegisterForecastsRequest& request,
+                                    Answer<v1::RegisterForecastsResponse> answer) {
+  NoteClientCall();
+  Write(&Store::RegisterForecasts, request, true, std::move(answer));
+}
 void Coordinator::RecordFit(const v1::RecordFitRequest& request,
                             Answer<v1::RecordFitResponse> answer) {
   NoteClientCall();

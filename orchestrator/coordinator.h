@@ -53,6 +53,8 @@ class Coordinator {
                     Answer<v1::SubmitTargetResponse> answer);
   void RegisterForecast(const v1::RegisterForecastRequest& request,
                         Answer<v1::RegisterForecastResponse> answer);
+  void RegisterForecasts(const v1::RegisterForecastsRequest& request,
+                         Answer<v1::RegisterForecastsResponse> answer);
   void RecordFit(const v1::RecordFitRequest& request, Answer<v1::RecordFitResponse> answer);
   void Import(const v1::ImportRequest& request, Answer<v1::ImportResponse> answer);
   void Control(const v1::ControlRequest& request, Answer<v1::ControlResponse> answer);

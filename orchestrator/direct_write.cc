@@ -72,28 +72,19 @@ absl::StatusOr<sweep::v1::ImportResponse> WriteImport(const std::string& db_path
   return response;
 }
 
-absl::StatusOr<std::vector<sweep::v1::RegisterForecastResponse>> WriteForecasts(
-    const std::string& db_path, const sweep::v1::RecordFitRequest& fit,
-    const std::vector<sweep::v1::RegisterForecastRequest>& forecasts) {
-  std::vector<sweep::v1::RegisterForecastResponse> responses;
-  const auto all = [&](const auto& record, const auto& enter) -> absl::Status {
-    RETURN_IF_ERROR(record(fit).status());
-    for (const sweep::v1::RegisterForecastRequest& forecast : forecasts) {
-      ASSIGN_OR_RETURN(responses.emplace_back(), enter(forecast));
-    }
-    return absl::OkStatus();
+absl::StatusOr<sweep::v1::RegisterForecastsResponse> WriteForecasts(
+    const std::string& db_path, const sweep::v1::RegisterForecastsRequest& request) {
+  sweep::v1::RegisterForecastsResponse response;
+  const auto keep = [&](absl::StatusOr<sweep::v1::RegisterForecastsResponse> answer) {
+    if (answer.ok()) response = *answer;
+    return answer.status();
   };
   RETURN_IF_ERROR(Write(
-      db_path,
-      [&](Client& client) {
-        return all([&](const auto& r) { return client.RecordFit(r); },
-                   [&](const auto& r) { return client.RegisterForecast(r); });
-      },
+      db_path, [&](Client& client) { return keep(client.RegisterForecasts(request)); },
       [&](Store& store, int64_t now_ms) {
-        return all([&](const auto& r) { return store.RecordFit(r, now_ms); },
-                   [&](const auto& r) { return store.RegisterForecast(r, now_ms); });
+        return keep(store.RegisterForecasts(request, now_ms));
       }));
-  return responses;
+  return response;
 }
 
 absl::StatusOr<int64_t> SchemaVersionOf(const std::string& db_path) {

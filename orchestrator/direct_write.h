@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,11 +18,9 @@ namespace orchestrator {
 absl::StatusOr<sweep::v1::ImportResponse> WriteImport(const std::string& db_path,
                                                       const sweep::v1::ImportRequest& request);
 
-// The fit and the forecasts made from it; the answers to the latter. What was registered before an
-// error stands.
-absl::StatusOr<std::vector<sweep::v1::RegisterForecastResponse>> WriteForecasts(
-    const std::string& db_path, const sweep::v1::RecordFitRequest& fit,
-    const std::vector<sweep::v1::RegisterForecastRequest>& forecasts);
+// The fit and the forecasts made from it, all or none.
+absl::StatusOr<sweep::v1::RegisterForecastsResponse> WriteForecasts(
+    const std::string& db_path, const sweep::v1::RegisterForecastsRequest& request);
 
 // Of a file; NOT_FOUND without one, 0: not a database of ours.
 absl::StatusOr<int64_t> SchemaVersionOf(const std::string& db_path);

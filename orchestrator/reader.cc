@@ -299,7 +299,9 @@ absl::StatusOr<std::vector<core::Json>> Reader::Rows(const std::string& sql,
   }
 }
 
-absl::Status Reader::VerifyForecastChain() { return orchestrator::VerifyForecastChain(db_.get()); }
+absl::StatusOr<ForecastAudit> Reader::AuditForecasts() {
+  return orchestrator::AuditForecasts(db_.get());
+}
 
 absl::StatusOr<sweep::v1::QueryResponse> Reader::Query(const sweep::v1::QueryRequest& request) {
   return RunGuardedQuery(path_, request);

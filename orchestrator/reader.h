@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/canonical_json.h"
+#include "orchestrator/store/audit.h"
 #include "orchestrator/store/sqlite.h"
 #include "sweep/v1/coordinator.pb.h"
 
@@ -143,7 +144,7 @@ class Reader {
   // `sql` is ours, not the user's (that is Query).
   absl::StatusOr<std::vector<core::Json>> Rows(const std::string& sql, const std::string& argument);
   // As store.h.
-  absl::Status VerifyForecastChain();
+  absl::StatusOr<ForecastAudit> AuditForecasts();
   // The user's SQL, bounded; as orchestrator/store/guarded_query.h.
   absl::StatusOr<sweep::v1::QueryResponse> Query(const sweep::v1::QueryRequest& request);
 

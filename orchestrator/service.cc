@@ -103,6 +103,12 @@ class ClientService final : public v1::Coordinator::CallbackService {
     coordinator_->RegisterForecast(*request, Reply(reactor, response));
     return reactor;
   }
+  Reactor* RegisterForecasts(Context* context, const v1::RegisterForecastsRequest* request,
+                             v1::RegisterForecastsResponse* response) override {
+    Reactor* reactor = context->DefaultReactor();
+    coordinator_->RegisterForecasts(*request, Reply(reactor, response));
+    return reactor;
+  }
   Reactor* RecordFit(Context* context, const v1::RecordFitRequest* request,
                      v1::RecordFitResponse* response) override {
     Reactor* reactor = context->DefaultReactor();

@@ -219,9 +219,9 @@ void NoteRegistered(const std::vector<ImportForecast>& registered, const std::st
         entry.forecast.interval.hi, entry.forecast.law, entry.record_hash.substr(0, 12),
         entry.status == "void" ? "; void: a run at this budget was imported already" : ""));
   Note(
-      fmt::format("its outcome is a run within 1 % of the FLOPs and 25 % of the params, imported "
-                  "again as {} with --replace. next: {}",
-                  import, CommandLine(global, "forecasts --sweep " + import)));
+      fmt::format("its outcome is a run within 1 % of the FLOPs and 25 % of the params in a later "
+                  "import of this cohort, whatever its name. next: {}",
+                  CommandLine(global, "forecasts --sweep " + import)));
 }
 
 absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global) {

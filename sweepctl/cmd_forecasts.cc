@@ -17,15 +17,34 @@ namespace {
 
 using core::Json;
 
+// Scored primary forecasts, which are the blind ones, whose reach lies in one class.
+struct Coverage {
+  double from = 1, to = HUGE_VAL;  // from < reach <= to
+  int64_t scored = 0, inside = 0;
+  double sum_absolute_error = 0;
+  void Add(const Json& forecast) {
+    ++scored;
+    if (forecast["inside"].get<bool>()) ++inside;
+    sum_absolute_error += std::fabs(forecast["error_rel"].get<double>());
+  }
+  Json ToJson() const {
+    return {{"reach_above", from},
+            {"reach_to", std::isfinite(to) ? Json(to) : Json()},
+            {"scored", scored},
+            {"inside", inside},
+            {"mean_absolute_error", scored > 0 ? Json(sum_absolute_error / scored) : Json()}};
+  }
+};
+
 struct Record {
   std::vector<Json> forecasts;  // by place in the chain
   std::map<std::string, int64_t> counts = {
       {"open", 0}, {"scored", 0}, {"abandoned", 0}, {"void", 0}};
-  // Of scored primary forecasts, which are the blind ones.
-  int64_t primary_scored = 0, primary_inside = 0;
-  double sum_absolute_error = 0;
-  absl::Status chain;
-  std::string head;  // hash of the newest registration of the database
+  Coverage total = {0};
+  std::vector<Coverage> by_reach = {{0, 1}, {1, 10}, {10, 30}, {30, 100}, {100, 300}, {300}};
+  int64_t unknown_reach = 0;  // scored primary ones that do not say their runs' FLOPs
+  orchestrator::ForecastAudit audit;
+  std::string head;  // hash of the newest link of the chain that holds
 };
 
 absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::string& sweep) {
@@ -33,17 +52,25 @@ absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::strin
   ASSIGN_OR_RETURN(record.forecasts, ReadForecasts(reader, sweep));
   for (const Json& f : record.forecasts) {
     ++record.counts[f["status"]];
-    if (f["status"] != "scored" || !f["primary"].get<bool>()) continue;
-    ++record.primary_scored;
-    if (f["inside"].get<bool>()) ++record.primary_inside;
-    record.sum_absolute_error += std::fabs(f["error_rel"].get<double>());
+    if (f["status"] != "scored" || !f["primary"].get<bool>() || f["inside"].is_null() ||
+        f["error_rel"].is_null())
+      continue;
+    record.total.Add(f);
+    if (f["reach"].is_null()) {
+      ++record.unknown_reach;
+      continue;
+    }
+    const double reach = f["reach"];
+    for (Coverage& c : record.by_reach)
+      if (reach > c.from && reach <= c.to) c.Add(f);
   }
-  record.chain = reader.VerifyForecastChain();
-  if (!record.chain.ok() && !absl::IsDataLoss(record.chain)) return record.chain;
-  ASSIGN_OR_RETURN(
-      const std::vector<Json> last,
-      reader.Rows("SELECT record_hash FROM v_forecasts ORDER BY forecast_id DESC LIMIT 1", ""));
-  if (!last.empty()) record.head = last[0]["record_hash"];
+  ASSIGN_OR_RETURN(record.audit, reader.AuditForecasts());
+  for (Json& f : record.forecasts) {
+    f["remarks"] = Json::array();
+    for (const orchestrator::ForecastRemark& remark : record.audit.remarks)
+      if (f["name"] == remark.name) f["remarks"].push_back(remark.text);
+  }
+  if (!record.audit.hashes.empty()) record.head = record.audit.hashes.back();
   return record;
 }
 
@@ -76,6 +103,7 @@ Table RecordTable(const Record& record) {
                {"primary", ""},
                {"target_trial_id", ""},
                {"budget_flops", "budget"},
+               {"reach", "reach"},
                {"metric", ""},
                {"loss", "forecast"},
                {"interval_lo", "lo"},
@@ -102,6 +130,7 @@ Table RecordTable(const Record& record) {
          {f["primary"], ""},
          {f["target_trial_id"], ""},
          {f["budget_flops"], core::FormatFlops(f["budget_flops"])},
+         {f["reach"], f["reach"].is_null() ? "-" : fmt::format("{:.3g}", f["reach"].get<double>())},
          {f["metric"], ""},
          {f["loss"], Number(f["loss"], 4)},
          {interval["lo"], Number(interval["lo"], 4)},
@@ -133,21 +162,57 @@ std::string RecordText(const Record& record, bool color) {
                           f["status"].get<std::string>(), reason);
     }
   }
+  for (const Json& f : record.forecasts)
+    for (const orchestrator::ForecastRemark& remark : record.audit.remarks)
+      if (f["name"] == remark.name) text += fmt::format("  {}: {}\n", remark.name, remark.text);
   text += "\n";
   for (const Json& f : record.forecasts)
     text += f["name"].get<std::string>() + "\n" + WarningLines(f["warnings"]);
-  if (record.primary_scored > 0) {
+  if (record.total.scored > 0) {
     text += fmt::format(
         "\n{} of {} scored primary forecasts inside their interval, mean absolute "
         "error {:.2f} %\n",
-        record.primary_inside, record.primary_scored,
-        100 * record.sum_absolute_error / record.primary_scored);
+        record.total.inside, record.total.scored,
+        100 * record.total.sum_absolute_error / record.total.scored);
+    for (const Coverage& c : record.by_reach)
+      if (c.scored > 0)
+        text += fmt::format("  reach {}: {} of {} inside, mean absolute error {:.2f} %\n",
+                            !std::isfinite(c.to) ? fmt::format("above {:.0f}", c.from)
+                            : c.to == 1          ? "to 1 (interpolated)"
+                                                 : fmt::format("to {:.0f}", c.to),
+                            c.inside, c.scored, 100 * c.sum_absolute_error / c.scored);
+    if (record.unknown_reach > 0)
+      text += fmt::format("  reach unknown: {}\n", record.unknown_reach);
   }
-  if (record.chain.ok()) text += fmt::format("chain intact, head {}\n", record.head);
+  if (record.audit.agreement.ok())
+    text += fmt::format(
+        "chain intact, {} links, head {}\n"
+        "rows cut off its end show only against a digest kept elsewhere: publish the head (a "
+        "signed "
+        "tag, a mail), and check it later with --expect HEAD\n",
+        record.audit.hashes.size(), record.head);
   return text;
 }
 
-absl::StatusOr<int> RunForecasts(const std::string& sweep, const GlobalOptions& options) {
+constexpr size_t kHashDigits = 64;
+
+// How many links follow the anchored one; DATA_LOSS when the chain does not hold it.
+absl::StatusOr<int64_t> Extends(const Record& record, const std::string& expected) {
+  const std::vector<std::string>& hashes = record.audit.hashes;
+  const auto found = std::find(hashes.begin(), hashes.end(), expected);
+  if (found != hashes.end()) return hashes.end() - found - 1;
+  return absl::DataLossError(
+      fmt::format("the chain does not hold the anchored head {}: links that were there are gone or "
+                  "changed, or it is the head of another database; compare with a backup",
+                  expected));
+}
+
+absl::StatusOr<int> RunForecasts(const std::string& sweep, const std::string& expected,
+                                 const GlobalOptions& options) {
+  if (!expected.empty() && (expected.size() != kHashDigits ||
+                            expected.find_first_not_of("0123456789abcdef") != std::string::npos))
+    return UsageError(
+        "--expect takes a head as `forecasts` prints it: 64 digits, 0 to 9 and a to f");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
   if (!sweep.empty()) {
     ASSIGN_OR_RETURN(const std::vector<orchestrator::ImportInfo> imports, reader->Imports());
@@ -156,16 +221,25 @@ absl::StatusOr<int> RunForecasts(const std::string& sweep, const GlobalOptions& 
       RETURN_IF_ERROR(reader->Sweep(sweep).status());
   }
   ASSIGN_OR_RETURN(const Record record, ReadRecord(*reader, sweep));
+  const absl::StatusOr<int64_t> extends = expected.empty() ? 0 : Extends(record, expected);
   if (options.Format() == OutputFormat::kJson) {
+    Json coverage = Json::array();
+    for (const Coverage& c : record.by_reach) coverage.push_back(c.ToJson());
     Json counts = record.counts;
     counts["registered"] = record.forecasts.size();
     RETURN_IF_ERROR(PrintJson(
         {{"summary", counts},
          {"forecasts", record.forecasts},
+         {"coverage", record.total.ToJson()},
+         {"coverage_by_reach", coverage},
          {"chain",
-          {{"intact", record.chain.ok()},
+          {{"intact", record.audit.agreement.ok()},
+           {"links", record.audit.hashes.size()},
+           {"extends_expected_by", expected.empty() || !extends.ok() ? Json() : Json(*extends)},
            {"head", record.head.empty() ? Json() : Json(record.head)},
-           {"error", record.chain.ok() ? Json() : Json(std::string(record.chain.message()))}}}}));
+           {"error", record.audit.agreement.ok()
+                         ? Json()
+                         : Json(std::string(record.audit.agreement.message()))}}}}));
   } else if (options.Format() == OutputFormat::kTable) {
     RETURN_IF_ERROR(Print(RecordText(record, options.Color())));
     if (record.forecasts.empty())
@@ -173,12 +247,11 @@ absl::StatusOr<int> RunForecasts(const std::string& sweep, const GlobalOptions& 
   } else {
     RETURN_IF_ERROR(RecordTable(record).Print(options));
   }
-  if (!record.chain.ok()) {
-    return absl::DataLossError(
-        fmt::format("chain broken: {}; compare with a backup or the anchored digest before "
-                    "trusting this record",
-                    std::string(record.chain.message())));
-  }
+  RETURN_IF_ERROR(AgreementError(record.audit.agreement));
+  RETURN_IF_ERROR(extends.status());
+  if (!expected.empty())
+    Note(*extends == 0 ? "the head is the expected one"
+                       : "the chain extends the expected head by " + Counted(*extends, "record"));
   return kDone;
 }
 
@@ -186,16 +259,25 @@ absl::StatusOr<int> RunForecasts(const std::string& sweep, const GlobalOptions& 
 
 void AddForecastsVerb(CLI::App& app, Session& session) {
   auto sweep = std::make_shared<std::string>();  // shared by the parser and the callback
+  auto expected = std::make_shared<std::string>();
   CLI::App* verb = app.add_subcommand(
       "forecasts", "every registered forecast: open, scored, abandoned and void");
   verb->add_option("--sweep", *sweep, "only those of this sweep or import")->type_name("NAME");
+  verb->add_option("--expect", *expected,
+                   "a head of the chain that was kept elsewhere: exits 65 unless it is still in it")
+      ->type_name("HEAD");
   verb->footer(
       "Examples:  sweepctl forecasts\n"
       "           sweepctl forecasts --json | jq '.forecasts[] | select(.status==\"scored\")'\n"
-      "error is forecast / outcome - 1. The chain of hashes is verified over the whole database,\n"
-      "whatever --sweep selects; a broken one exits 65.");
-  verb->callback([sweep, &session] {
-    session.action = [sweep, &session] { return RunForecasts(*sweep, session.options); };
+      "error is forecast / outcome - 1, reach target / largest fitted FLOPs. The chain of hashes "
+      "is\n"
+      "verified over the whole database, whatever --sweep selects, and every score is computed "
+      "again\n"
+      "from the evaluation or the imported rows it came from; what disagrees exits 65.");
+  verb->callback([sweep, expected, &session] {
+    session.action = [sweep, expected, &session] {
+      return RunForecasts(*sweep, *expected, session.options);
+    };
   });
 }
 

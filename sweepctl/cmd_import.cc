@@ -1,7 +1,9 @@
 // sweepctl import: runs that were trained elsewhere, from CSV or JSON Lines through a map, into the
 // database, all or none.
 #include <algorithm>
+#include <map>
 #include <set>
+#include <tuple>
 
 #include "core/hash.h"
 #include "core/status_macros.h"
@@ -173,6 +175,96 @@ std::string LabelsText(const maps::Imported& imported) {
   return text;
 }
 
+struct Warning {
+  std::string code, text;
+};
+
+// "lines 2 and 5", the first few of many.
+std::string LinesText(const std::vector<int64_t>& lines) {
+  constexpr size_t kShown = 5;
+  std::string text = lines.size() == 1 ? "line" : "lines";
+  for (size_t i = 0; i < std::min(kShown, lines.size()); ++i)
+    text += fmt::format("{} {}", i > 0 ? "," : "", lines[i]);
+  if (lines.size() > kShown) text += fmt::format(" and {} more", lines.size() - kShown);
+  return text;
+}
+
+// What `fit` calls one run: an exact copy of it is dropped there.
+using RunKey =
+    std::tuple<double, double, double, int64_t, std::vector<std::pair<std::string, double>>>;
+RunKey KeyOf(const maps::ImportedRun& run) {
+  std::vector<std::pair<std::string, double>> values;
+  for (const maps::MeasuredValue& v : run.values) values.emplace_back(v.metric, v.value);
+  return {run.flops, run.params, run.tokens, run.seed, values};
+}
+
+// Rows that are one run, or look like it.
+std::vector<Warning> WarnOfRepeats(const maps::Imported& imported) {
+  std::map<RunKey, std::vector<int64_t>> equal;
+  std::map<std::pair<std::string, int64_t>, std::map<RunKey, std::vector<int64_t>>> named;
+  for (const maps::ImportedRun& run : imported.runs) {
+    equal[KeyOf(run)].push_back(run.row);
+    // Checkpoints of one run share its name.
+    if (!run.run.empty() && run.schedule != "mid-run")
+      named[{run.run, run.seed}][KeyOf(run)].push_back(run.row);
+  }
+  std::vector<Warning> warnings;
+  constexpr size_t kMost = 5;
+  for (const auto& [key, lines] : equal) {
+    if (lines.size() < 2) continue;
+    if (warnings.size() == kMost) break;
+    warnings.push_back({"duplicate-rows", fmt::format("{} hold one run: all are stored, and `fit` "
+                                                      "takes one of them",
+                                                      LinesText(lines))});
+  }
+  const size_t before = warnings.size();
+  for (const auto& [name, keys] : named) {
+    if (keys.size() < 2) continue;
+    if (warnings.size() == before + kMost) break;
+    std::vector<int64_t> lines;
+    for (const auto& [key, rows] : keys) lines.insert(lines.end(), rows.begin(), rows.end());
+    std::sort(lines.begin(), lines.end());
+    warnings.push_back(
+        {"one-run-many-rows",
+         fmt::format(
+             "run '{}' stands on {} with different numbers, and each counts as a run: rows: "
+             "last-of-run in the map keeps the last of each, --where leaves one out",
+             name.first, LinesText(lines))});
+  }
+  return warnings;
+}
+
+// Runs that another import of the database holds already.
+absl::StatusOr<std::vector<Warning>> WarnOfCopies(const maps::Imported& imported,
+                                                  const std::string& name,
+                                                  orchestrator::Reader& reader) {
+  const maps::Metric& metric = imported.metrics.front();
+  ASSIGN_OR_RETURN(const std::vector<Json> rows,
+                   reader.Rows("SELECT sweep, flops, params, tokens, seed, value FROM "
+                               "v_imported_values WHERE sweep<>?1",
+                               name));
+  std::map<std::tuple<double, double, double, int64_t, double>, std::set<std::string>> known;
+  for (const Json& row : rows)
+    known[{row["flops"], row["params"], row["tokens"], row["seed"], row["value"]}].insert(
+        row["sweep"].get<std::string>());
+  std::map<std::string, std::vector<int64_t>> lines;
+  for (const maps::ImportedRun& run : imported.runs) {
+    for (const maps::MeasuredValue& v : run.values) {
+      if (v.metric != metric.name) continue;
+      const auto found = known.find({run.flops, run.params, run.tokens, run.seed, v.value});
+      if (found == known.end()) continue;
+      for (const std::string& import : found->second) lines[import].push_back(run.row);
+    }
+  }
+  std::vector<Warning> warnings;
+  for (const auto& [import, copies] : lines)
+    warnings.push_back(
+        {"copies", fmt::format("{} of {} runs ({}) are in import {} already: the same runs under "
+                               "two names are no two experiments",
+                               copies.size(), imported.runs.size(), LinesText(copies), import)});
+  return warnings;
+}
+
 absl::StatusOr<int> ListMaps(const GlobalOptions& options) {
   Table table({{"map", "map", true}, {"about", "about", true}});
   for (const auto& [name, text] : maps::ReadyMaps()) {
@@ -215,8 +307,17 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   summary["metrics"] = Json::array();
   for (const maps::Metric& m : imported.metrics)
     summary["metrics"].push_back({{"name", m.name}, {"unit", m.unit}, {"eval", m.eval}});
+  std::vector<Warning> warnings = WarnOfRepeats(imported);
+  if (!args.dry_run) RETURN_IF_ERROR(BringUpToDate(options));
+  // Without a database there are no copies, and an older one is left alone by --dry-run.
+  if (const auto reader = orchestrator::Reader::Open(options.db); reader.ok()) {
+    ASSIGN_OR_RETURN(const std::vector<Warning> copies, WarnOfCopies(imported, map.name, **reader));
+    warnings.insert(warnings.end(), copies.begin(), copies.end());
+  }
+  summary["warnings"] = Json::array();
+  for (const Warning& w : warnings)
+    summary["warnings"].push_back({{"code", w.code}, {"text", w.text}});
   if (!args.dry_run) {
-    RETURN_IF_ERROR(BringUpToDate(options));
     ASSIGN_OR_RETURN(const auto request, RequestOf(args, map, imported, source_hash));
     ASSIGN_OR_RETURN(const auto response, orchestrator::WriteImport(options.db, request));
     summary["stored"] = true;
@@ -244,6 +345,7 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   }
   for (const fit::Exclusion& e : imported.excluded)
     Note(fmt::format("left out: {} {}", e.count, e.reason));
+  for (const Warning& w : warnings) Note("! " + w.code + ": " + w.text);
   if (!imported.unknown.empty())
     Note(fmt::format(
         "! unknown: {}. Such runs can be fitted and looked at; a forecast from them "
@@ -253,7 +355,7 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   if (summary["forecasts_scored"] > 0) {
     Note(fmt::format("outcome of {} found; next: {}",
                      Counted(summary["forecasts_scored"].get<int64_t>(), "registered forecast"),
-                     CommandLine(options, "forecasts --sweep " + map.name)));
+                     CommandLine(options, "forecasts")));
   } else {
     Note("next: " + CommandLine(options, "fit --sweep " + map.name));
   }

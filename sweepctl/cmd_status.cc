@@ -6,6 +6,7 @@
 #include "fmt/ranges.h"
 #include "orchestrator/lock_file.h"
 #include "sweepctl/database.h"
+#include "sweepctl/forecast_json.h"
 #include "sweepctl/next_step.h"
 #include "sweepctl/table.h"
 #include "sweepctl/verbs.h"
@@ -316,8 +317,11 @@ void AddStatusVerb(CLI::App& app, Session& session) {
   verb->callback([sweep, &session] {
     session.action = [sweep, &session]() -> absl::StatusOr<int> {
       ASSIGN_OR_RETURN(const auto reader, OpenDatabase(session.options));
-      return sweep->empty() ? RunAll(*reader, session.options)
-                            : RunOne(*reader, *sweep, session.options);
+      ASSIGN_OR_RETURN(const int code, sweep->empty() ? RunAll(*reader, session.options)
+                                                      : RunOne(*reader, *sweep, session.options));
+      // Its counts are those of a record that agrees.
+      RETURN_IF_ERROR(CheckRecord(*reader));
+      return code;
     };
   });
 }

@@ -389,6 +389,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
         const Next next = NextOf(status, true, true, forecasts, global);
         Note(fmt::format("{}; next: {}", next.why, next.command));
       }
+      RETURN_IF_ERROR(CheckRecord(*reader));
       return failed > 0 ? kFailedTrials : kDone;
     }
     if (options.advance && now - last_look_ms > 5'000) {

@@ -2,6 +2,7 @@
 
 #include "core/status_macros.h"
 #include "core/units.h"
+#include "fmt/format.h"
 #include "sweepctl/forecast_warnings.h"
 
 namespace sweepctl {
@@ -9,6 +10,15 @@ namespace sweepctl {
 using core::Json;
 
 Json ForecastJson(const Json& row, const Json& warnings) {
+  Json from, decided;
+  if (row["verdict_json"].is_string()) {
+    if (const auto verdict = core::ParseJson(row["verdict_json"].get<std::string>(), "verdict");
+        verdict.ok() && verdict->is_object()) {
+      from = verdict->value("from", Json());
+      if (const Json at = verdict->value("decided_unix_ms", Json()); at.is_number_integer())
+        decided = core::FormatUnixMs(at.get<int64_t>());
+    }
+  }
   return {{"name", row["name"]},
           {"sweep", row["sweep"]},
           {"status", row["status"]},
@@ -34,7 +44,23 @@ Json ForecastJson(const Json& row, const Json& warnings) {
           {"outcome_loss", row["outcome_loss"]},
           {"error_rel", row["error_rel"]},
           {"inside", row["inside"].is_null() ? Json() : Json(row["inside"] != 0)},
+          {"outcome_from", from},
+          {"decided_at", decided},
+          {"reach", row["reach"]},
           {"warnings", warnings}};
+}
+
+absl::Status AgreementError(const absl::Status& agreement) {
+  if (agreement.ok()) return agreement;
+  return absl::DataLossError(
+      fmt::format("chain broken: {}; compare with a backup or the anchored digest before trusting "
+                  "this record",
+                  std::string(agreement.message())));
+}
+
+absl::Status CheckRecord(orchestrator::Reader& reader) {
+  ASSIGN_OR_RETURN(const orchestrator::ForecastAudit audit, reader.AuditForecasts());
+  return AgreementError(audit.agreement);
 }
 
 absl::StatusOr<std::vector<Json>> ReadForecasts(orchestrator::Reader& reader,

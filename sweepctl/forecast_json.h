@@ -13,6 +13,11 @@ namespace sweepctl {
 // `row` of v_forecasts, as DESIGN.md, section 5, promises; `warnings` as WarningsOf. Cannot fail.
 core::Json ForecastJson(const core::Json& row, const core::Json& warnings);
 
+// OK, or DATA_LOSS as every reader of the record says it: what disagrees and what to do.
+absl::Status AgreementError(const absl::Status& agreement);
+// The same of the whole database, for who prints a count or a score beside other things.
+absl::Status CheckRecord(orchestrator::Reader& reader);
+
 // Of one sweep, or of all when it is empty, by place in the chain. `stored_fit`, if given: the fit
 // behind the newest one, null when none is stored.
 absl::StatusOr<std::vector<core::Json>> ReadForecasts(orchestrator::Reader& reader,

@@ -14,6 +14,7 @@
 #include "fmt/ranges.h"
 #include "orchestrator/direct_write.h"
 #include "recipes/transformer_shape.h"
+#include "sweepctl/cli.h"
 #include "sweepctl/fit_input.h"
 #include "sweepctl/observations.h"
 #include "sweepctl/sweep_data.h"
@@ -153,6 +154,11 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
         {plan.recipe_flops, static_cast<double>(plan.params), static_cast<double>(plan.tokens)});
     RegisteredForecast entry;
     entry.name = name;
+    if (!(plan.recipe_flops > nominal.largest_flops))
+      return absl::FailedPreconditionError(fmt::format(
+          "the target at {} FLOPs does not reach beyond the fitted trials of sweep '{}', whose "
+          "largest has {}: it would be no forecast, and is not registered",
+          core::FormatFlops(flops), info.sweep, core::FormatFlops(nominal.largest_flops)));
     entry.target = std::move(plan);
     registered.push_back(std::move(entry));
   }
@@ -230,6 +236,9 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     const std::vector<fit::Observation>& observations, const fit::FitOptions& options,
     const fit::FitSummary& summary) {
   RETURN_IF_ERROR(CheckAllKnown(import, observations));
+  if (const int usual = fit::BootstrapOptions().resamples; options.law.bootstrap.resamples != usual)
+    return UsageError(fmt::format(
+        "--register keeps to the default estimator, {} resamples: leave out --bootstrap", usual));
   if (!summary.registration_blocked.empty()) {
     return absl::FailedPreconditionError(
         fmt::format("forecasts from '{}' cannot be registered: {}", import,
@@ -240,7 +249,7 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
   ASSIGN_OR_RETURN(const std::string observations_json, core::CanonicalJson(rows));
   const std::string metric = observations.front().cohort.at("metric");
   std::vector<ImportForecast> entries;
-  std::vector<sweep::v1::RegisterForecastRequest> requests;
+  sweep::v1::RegisterForecastsRequest all;
   for (const double flops : options.predict) {
     const fit::Forecast* forecast = PrimaryAt(summary, flops);
     if (forecast == nullptr || !(forecast->interval.lo < forecast->interval.hi) ||
@@ -253,7 +262,7 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     ImportForecast entry;
     entry.name = fmt::format("{}/{}/{}", import, metric, Shortest(flops));
     entry.forecast = *forecast;
-    sweep::v1::RegisterForecastRequest& request = requests.emplace_back();
+    sweep::v1::RegisterForecastRequest& request = *all.add_forecasts();
     request.set_sweep(import);
     request.set_name(entry.name);
     request.set_target_params(forecast->params);
@@ -274,15 +283,16 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
     entries.push_back(std::move(entry));
   }
-  sweep::v1::RecordFitRequest record;
+  sweep::v1::RecordFitRequest& record = *all.mutable_fit();
   record.set_sweep(import);
   record.set_fit_json(fit::FitJson(summary).dump());
   record.set_observations_hash(core::Sha256Hex(observations_json));
-  ASSIGN_OR_RETURN(const auto answers, orchestrator::WriteForecasts(db_path, record, requests));
+  ASSIGN_OR_RETURN(const auto answers, orchestrator::WriteForecasts(db_path, all));
   for (size_t i = 0; i < entries.size(); ++i) {
-    entries[i].record_hash = answers[i].record_hash();
-    entries[i].status = answers[i].status();
-    entries[i].already_registered = answers[i].already_registered();
+    const sweep::v1::RegisterForecastResponse& answer = answers.forecasts(static_cast<int>(i));
+    entries[i].record_hash = answer.record_hash();
+    entries[i].status = answer.status();
+    entries[i].already_registered = answer.already_registered();
   }
   return entries;
 }

@@ -46,8 +46,9 @@ struct ImportForecast {
 };
 
 // Registers the primary forecast at each of options.predict, made from `observations` of `import`
-// by `summary`, with that fit. A later import of that name holding the target's run scores it.
-// FAILED_PRECONDITION: CheckAllKnown, no prediction interval, registered before as something else.
+// by `summary`, with that fit: all or none. A later import of the cohort holding the target's run
+// scores it. FAILED_PRECONDITION: CheckAllKnown, no prediction interval, a target within the fitted
+// runs, registered before as something else. A usage error: another estimator than the default one.
 // REQUIRES: observations not empty.
 absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     const std::string& db_path, const std::string& import,

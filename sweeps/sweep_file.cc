@@ -258,6 +258,16 @@ absl::Status ReadForecast(const Value& root, SweepFile* file) {
                                      "anyway is void, not blind",
                                      core::FormatFlops(at)));
     }
+    double largest = 0;
+    for (const double budget : file->budgets) largest = std::max(largest, budget);
+    for (const ExplicitRun& run : file->runs) largest = std::max(largest, run.budget);
+    if (file->forecast_register && at < largest) {
+      return file->Error(
+          fmt::format("forecast.at[{}]", i),
+          fmt::format("{} lies below the largest budget, {}: what is interpolated is no forecast "
+                      "and is not registered; name a larger one, or say register: false",
+                      core::FormatFlops(at), core::FormatFlops(largest)));
+    }
   }
   return absl::OkStatus();
 }

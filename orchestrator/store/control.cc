@@ -84,8 +84,8 @@ absl::Status Store::SettleWaiting(int64_t key, int64_t now_ms) {
       key, now_ms));
   ASSIGN_OR_RETURN(const std::string state,
                    db_->Text("SELECT state FROM trials WHERE trial_key=?1", key));
-  if (state == "CANCELLED") return AbandonForecasts(key, "the target was cancelled");
-  if (state == "HELD" || state == "PENDING") return ReopenForecasts(key);
+  if (state == "CANCELLED") return AbandonForecasts(key, "the target was cancelled", now_ms);
+  if (state == "HELD" || state == "PENDING") return ReopenForecasts(key, now_ms);
   return absl::OkStatus();
 }
 

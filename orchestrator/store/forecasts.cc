@@ -1,4 +1,5 @@
-// The record: registrations chained by hash, their scores, and fits.
+// The record: registrations and verdicts chained by hash, and fits.
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <set>
@@ -8,16 +9,10 @@
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "orchestrator/store/store.h"
+#include "orchestrator/store/verdicts.h"
 
 namespace orchestrator {
 namespace {
-
-// Two budgets within this ratio are the same budget. Source: DESIGN.md; the tolerance of Marin's
-// IsoFLOP sweeps.
-constexpr double kSameBudget = 0.01;
-// A run elsewhere is the target of a forecast when its size is within this factor of the optimum
-// that was forecast; the loss of such a model is flat.
-constexpr double kSameSize = 1.25;
 
 // A canonical text writes the double 1e18 as an integer; beyond 2^53 it was never anything else.
 void RestoreDoubles(core::Json* json) {
@@ -84,6 +79,21 @@ absl::Status CheckKnown(const std::string& name, const core::Json& cohort,
       "forecast {}: {} of its observations {} unknown, so nobody could say later what was "
       "promised; import them again with --value {}=...",
       name, keys, unknown.size() == 1 ? "is" : "are", *unknown.begin()));
+}
+
+// What lies among the fitted runs is interpolated: any number of such targets would come out right.
+absl::Status CheckReach(const v1::RegisterForecastRequest& request,
+                        const core::Json& observations) {
+  double largest = 0;
+  if (observations.is_array())
+    for (const core::Json& row : observations)
+      if (row.is_object() && row.contains("flops") && row["flops"].is_number())
+        largest = std::max(largest, row["flops"].get<double>());
+  if (largest == 0 || request.budget_flops() > largest) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("forecast {}: a target of {:.6g} FLOPs does not reach beyond the fitted runs, "
+                  "whose largest has {:.6g}, so it would be no forecast; name a larger one",
+                  request.name(), request.budget_flops(), largest));
 }
 
 absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
@@ -173,9 +183,39 @@ absl::StatusOr<BlindTarget> TargetHere(Database* db, const v1::RegisterForecastR
   return target;
 }
 
+// Nobody promised two things of one cohort: no key that both know has two values.
+bool MayBeOneCohort(const core::Json& a, const core::Json& b) {
+  if (!a.is_object() || !b.is_object()) return true;
+  for (const auto& [key, value] : a.items())
+    if (b.contains(key) && b[key] != value) return false;
+  return true;
+}
+
+// The primary forecast that a run of this one's target would score too, whatever import it was made
+// from; "" when there is none.
+absl::StatusOr<std::string> PrimaryElsewhere(Database* db,
+                                             const v1::RegisterForecastRequest& request,
+                                             const core::Json& cohort) {
+  // A run within 1 % of both budgets exists.
+  constexpr double kOneTarget = (1 + kSameBudget) / (1 - kSameBudget) - 1;
+  ASSIGN_OR_RETURN(
+      Statement rows,
+      db->Prepare("SELECT name, record_json->'$.cohort' FROM forecasts WHERE target_key IS NULL "
+                  "AND metric=?1 AND primary_law=1 AND "
+                  "abs(budget_flops-?2) <= ?3*min(budget_flops, ?2) ORDER BY forecast_id",
+                  request.metric(), request.budget_flops(), kOneTarget));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool found, rows.Step());
+    if (!found) return std::string();
+    ASSIGN_OR_RETURN(const core::Json other, ParseOr(rows.Text(1), "cohort of a forecast"));
+    if (MayBeOneCohort(cohort, other)) return rows.Text(0);
+  }
+}
+
 // Nobody but the user knows whether a run elsewhere has begun. What is known is what was imported.
 absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
-                                            const v1::RegisterForecastRequest& request) {
+                                            const v1::RegisterForecastRequest& request,
+                                            const core::Json& cohort) {
   BlindTarget target;
   target.params = request.target_params();
   target.tokens = request.target_tokens();
@@ -188,16 +228,13 @@ absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
                     request.name(), request.sweep()));
   }
   if (request.primary()) {
-    ASSIGN_OR_RETURN(
-        const std::string other,
-        db->Text("SELECT name FROM forecasts WHERE target_key IS NULL AND sweep=?1 AND metric=?2 "
-                 "AND primary_law=1 AND abs(budget_flops-?3) <= ?4*?3",
-                 request.sweep(), request.metric(), request.budget_flops(), kSameBudget));
+    ASSIGN_OR_RETURN(const std::string other, PrimaryElsewhere(db, request, cohort));
     if (!other.empty()) {
       return absl::FailedPreconditionError(
-          fmt::format("forecast {}: {} has a primary forecast at this budget already ({}); a "
-                      "registration is never changed",
-                      request.name(), request.sweep(), other));
+          fmt::format("forecast {}: its cohort has a primary forecast of {} at this budget already "
+                      "({}); a registration is never changed, under whatever name its runs are "
+                      "imported",
+                      request.name(), request.metric(), other));
     }
   }
   ASSIGN_OR_RETURN(const std::string seen, db->Text(R"sql(SELECT i.name || '/' || o.run
@@ -209,10 +246,6 @@ absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
                                                     import, request.budget_flops(), kSameBudget));
   if (!seen.empty()) target.seen = fmt::format("run {}", seen);
   return target;
-}
-
-std::string ChainHash(const std::string& previous, const std::string& record) {
-  return core::Sha256Hex(previous + "\n" + record);
 }
 
 }  // namespace
@@ -254,23 +287,22 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
       return response;
     }
   }
-  ASSIGN_OR_RETURN(const BlindTarget target, request.target_trial_id().empty()
-                                                 ? TargetElsewhere(db_.get(), request)
-                                                 : TargetHere(db_.get(), request));
+  RETURN_IF_ERROR(CheckReach(request, observations));
+  ASSIGN_OR_RETURN(const BlindTarget target,
+                   request.target_trial_id().empty()
+                       ? TargetElsewhere(db_.get(), request, record["cohort"])
+                       : TargetHere(db_.get(), request));
   // Somebody has seen a result at this budget in this cohort: the forecast is recorded, not blind.
   const std::string status = target.seen.empty() ? "open" : "void";
   const std::string reason =
       target.seen.empty() ? "" : fmt::format("{} was observed at this budget", target.seen);
 
-  ASSIGN_OR_RETURN(const int64_t last,
-                   db_->Int(0, "SELECT coalesce(max(forecast_id), 0) FROM forecasts"));
-  ASSIGN_OR_RETURN(const std::string previous,
-                   db_->Text("SELECT record_hash FROM forecasts WHERE forecast_id=?1", last));
+  ASSIGN_OR_RETURN(const ChainEnd end, EndOfChain(db_.get()));
   if (target.key.has_value()) record["target"] = target.size;
   record["registered_unix_ms"] = now_ms;
-  record["sequence"] = last + 1;
+  record["sequence"] = end.place;
   ASSIGN_OR_RETURN(const std::string record_bytes, core::CanonicalJson(record));
-  const std::string record_hash = ChainHash(previous, record_bytes);
+  const std::string record_hash = ChainHash(end.previous, record_bytes);
   RETURN_IF_ERROR(db_->Run(
       R"sql(INSERT INTO forecasts(forecast_id, name, sweep, target_key, law, primary_law,
         budget_flops, metric, loss, interval_lo, interval_hi, interval_level, interval_kind,
@@ -278,11 +310,11 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
         previous_hash, record_hash, status, status_reason, target_params, target_tokens)
       VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,
         ?24))sql",
-      last + 1, request.name(), request.sweep(), target.key, request.law(), request.primary(),
+      end.place, request.name(), request.sweep(), target.key, request.law(), request.primary(),
       request.budget_flops(), request.metric(), request.loss(), request.interval_lo(),
       request.interval_hi(), request.interval_level(), request.interval_kind(),
       request.interval_method(), observations_bytes, observations_hash, now_ms, record_bytes,
-      previous, record_hash, status, reason, target.params, target.tokens));
+      end.previous, record_hash, "open", "", target.params, target.tokens));
   if (target.key.has_value()) {
     RETURN_IF_ERROR(db_->Run("UPDATE sweep_trials SET released=1 WHERE sweep=?1 AND trial_key=?2",
                              request.sweep(), *target.key));
@@ -291,110 +323,133 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
   RETURN_IF_ERROR(AddEvent(now_ms, "forecast registered", request.sweep(),
                            request.target_trial_id(), "",
                            fmt::format("{} ({}), record {}", request.name(), status, record_hash)));
+  if (!reason.empty())
+    RETURN_IF_ERROR(
+        AppendVerdict(db_.get(), {end.place, status, reason, std::nullopt, core::Json()}, now_ms));
   RETURN_IF_ERROR(transaction.Commit());
   response.set_record_hash(record_hash);
   response.set_status(status);
   return response;
 }
 
-absl::Status VerifyForecastChain(Database* db) {
-  ASSIGN_OR_RETURN(Statement rows,
-                   db->Prepare(R"sql(SELECT name, record_json, previous_hash, record_hash,
-          observations_json, observations_hash,
-          name IS record_json->>'name' AND sweep IS record_json->>'sweep'
-          AND law IS record_json->>'law' AND metric IS record_json->>'metric'
-          AND loss = record_json->>'loss'
-          AND budget_flops = CAST(record_json->>'budget_flops' AS REAL)
-          AND interval_lo = json_extract(record_json, '$.interval.lo')
-          AND interval_hi = json_extract(record_json, '$.interval.hi')
-          AND interval_level = json_extract(record_json, '$.interval.level')
-          AND primary_law = json_extract(record_json, '$.primary')
-          AND registered_unix_ms = json_extract(record_json, '$.registered_unix_ms')
-          AND forecast_id = json_extract(record_json, '$.sequence')
-          AND coalesce((SELECT trial_id FROM trials WHERE trial_key=target_key), '')
-              IS record_json->>'target_trial_id'
-          -- Of a trial of ours, older records do not say the size.
-          AND (target_key IS NOT NULL AND record_json->'target' IS NULL OR
-            coalesce(target_params, (SELECT params FROM trials WHERE trial_key=target_key))
-              IS CAST(json_extract(record_json, '$.target.params') AS REAL)
-            AND coalesce(target_tokens, (SELECT tokens FROM trials WHERE trial_key=target_key))
-              IS CAST(json_extract(record_json, '$.target.tokens') AS REAL))
-        FROM forecasts ORDER BY forecast_id)sql"));
-  std::string previous;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool row, rows.Step());
-    if (!row) return absl::OkStatus();
-    const bool linked = rows.Text(2) == previous;
-    const bool intact = rows.Text(3) == ChainHash(previous, rows.Text(1)) && rows.Int(6) != 0;
-    const bool observed = rows.Text(5) == core::Sha256Hex(rows.Text(4)) &&
-                          rows.Text(1).find(rows.Text(5)) != std::string::npos;
-    if (!linked || !intact || !observed) {
-      return absl::DataLossError(fmt::format(
-          "registration '{}' was changed after it was stored: its {} no longer fits its hash",
-          rows.Text(0), !observed ? "list of observations" : "record"));
-    }
-    previous = rows.Text(3);
-  }
-}
-
+// A void forecast gets its outcome too, and stays void.
 absl::Status Store::ScoreForecasts(int64_t key, int64_t now_ms) {
-  // A void forecast gets its outcome too, and stays void.
-  return db_->Run(
-      R"sql(UPDATE forecasts SET outcome_loss=o.outcome, error_rel=(loss-o.outcome)/o.outcome,
-        inside=(o.outcome BETWEEN interval_lo AND interval_hi), scored_unix_ms=?2,
-        status=CASE status WHEN 'void' THEN 'void' ELSE 'scored' END
-      FROM (SELECT f.forecast_id AS id, CASE f.metric WHEN 'loss' THEN v.sum_nats/v.scored_tokens
-              ELSE v.sum_nats/(0.69314718055994530942*v.scored_bytes) END AS outcome
-            FROM forecasts f JOIN evaluations v ON v.trial_key=f.target_key AND v.final=1
-            WHERE f.target_key=?1) AS o
-      WHERE forecasts.forecast_id=o.id AND forecasts.outcome_loss IS NULL)sql",
-      key, now_ms);
+  std::vector<Verdict> verdicts;
+  {
+    ASSIGN_OR_RETURN(Statement rows,
+                     db_->Prepare(R"sql(SELECT f.forecast_id, f.status, f.status_reason,
+            CASE f.metric WHEN 'loss' THEN v.sum_nats/v.scored_tokens
+              ELSE v.sum_nats/(0.69314718055994530942*v.scored_bytes) END,
+            t.trial_id, a.attempt, v.epoch, v.eval_hash, v.step, v.sum_nats, v.scored_tokens,
+            v.scored_bytes,
+            (SELECT min(leased_unix_ms) FROM attempts l WHERE l.trial_key=f.target_key)
+          FROM forecasts f JOIN evaluations v ON v.trial_key=f.target_key AND v.final=1
+          JOIN trials t ON t.trial_key=f.target_key
+          LEFT JOIN attempts a ON a.trial_key=v.trial_key AND a.epoch=v.epoch
+          WHERE f.target_key=?1 AND f.outcome_loss IS NULL ORDER BY f.forecast_id)sql",
+                                  key));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, rows.Step());
+      if (!row) break;
+      const bool is_void = rows.Text(1) == "void";
+      verdicts.push_back({rows.Int(0),
+                          is_void ? "void" : "scored",
+                          is_void ? rows.Text(2) : "",
+                          rows.Double(3),
+                          {{"trial_id", rows.Text(4)},
+                           {"attempt", rows.Int(5)},
+                           {"epoch", rows.Int(6)},
+                           {"eval_hash", rows.Text(7)},
+                           {"step", rows.Int(8)},
+                           {"sum_nats", rows.Double(9)},
+                           {"scored_tokens", rows.Int(10)},
+                           {"scored_bytes", rows.Int(11)},
+                           {"first_leased_unix_ms", rows.Int(12)}}});
+    }
+  }
+  for (const Verdict& verdict : verdicts)
+    RETURN_IF_ERROR(AppendVerdict(db_.get(), verdict, now_ms));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> Store::ScoreImportedForecasts(const std::string& import, int64_t now_ms) {
-  // The run of the forecast's budget whose size is nearest to the target's, an outcome before a run
-  // of the fit stage, and of the very cohort that was promised.
-  RETURN_IF_ERROR(db_->Run(
-      R"sql(UPDATE forecasts SET outcome_loss=o.outcome, error_rel=(loss-o.outcome)/o.outcome,
-        inside=(o.outcome BETWEEN interval_lo AND interval_hi), scored_unix_ms=?2,
-        status=CASE status WHEN 'void' THEN 'void' ELSE 'scored' END
-      FROM (SELECT f.forecast_id AS id, v.value AS outcome, row_number() OVER (
-              PARTITION BY f.forecast_id ORDER BY r.stage='fit',
-                abs(r.params/f.target_params-1), r.source_row) AS place
-            FROM forecasts f JOIN imports i ON i.name=f.sweep
-            JOIN imported_runs r USING(import_key)
-            JOIN imported_values v USING(import_key, source_row)
-            JOIN imported_metrics m ON m.import_key=v.import_key AND m.metric=v.metric
-            WHERE f.sweep=?1 AND f.target_key IS NULL AND f.outcome_loss IS NULL
-              AND f.metric=m.metric || '/' || m.unit
-              AND abs(r.flops-f.budget_flops) <= ?3*f.budget_flops
-              AND r.params BETWEEN f.target_params/?4 AND f.target_params*?4
-              AND NOT EXISTS(SELECT 1 FROM json_each(f.record_json, '$.cohort') c WHERE
-                (c.key='recipe' AND c.value<>r.recipe) OR (c.key='data' AND c.value<>r.data) OR
-                (c.key='tokenizer' AND c.value<>r.tokenizer) OR
-                (c.key='seq_len' AND c.value<>r.seq_len) OR
-                (c.key='numerics' AND c.value<>r.numerics) OR
-                (c.key='eval' AND c.value<>m.eval) OR
-                (c.key='schedule' AND c.value<>r.schedule) OR
-                (c.key='flop_convention' AND c.value<>r.flop_convention) OR
-                (c.key='n_convention' AND c.value<>r.n_convention))) AS o
-      WHERE forecasts.forecast_id=o.id AND o.place=1)sql",
-      import, now_ms, kSameBudget, kSameSize));
-  return db_->Changes();
+  struct Waiting {
+    int64_t id = 0;
+    std::string status, reason;
+  };
+  std::vector<Waiting> waiting;
+  {
+    ASSIGN_OR_RETURN(Statement rows,
+                     db_->Prepare("SELECT forecast_id, status, status_reason FROM forecasts WHERE "
+                                  "target_key IS NULL AND outcome_loss IS NULL ORDER BY "
+                                  "forecast_id"));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, rows.Step());
+      if (!row) break;
+      waiting.push_back({rows.Int(0), rows.Text(1), rows.Text(2)});
+    }
+  }
+  int64_t scored = 0;
+  for (const Waiting& forecast : waiting) {
+    ASSIGN_OR_RETURN(const ImportedOutcome outcome, OutcomeInImports(db_.get(), forecast.id));
+    if (std::none_of(outcome.rows.begin(), outcome.rows.end(),
+                     [&](const OutcomeRow& row) { return row.import == import; }))
+      continue;
+    const bool is_void = forecast.status == "void";
+    RETURN_IF_ERROR(AppendVerdict(db_.get(),
+                                  {forecast.id, is_void ? "void" : "scored",
+                                   is_void ? forecast.reason : "", outcome.value, outcome.ToJson()},
+                                  now_ms));
+    ++scored;
+  }
+  return scored;
 }
 
-absl::Status Store::AbandonForecasts(int64_t key, std::string_view why) {
-  return db_->Run(
-      "UPDATE forecasts SET status='abandoned', status_reason=?2 WHERE target_key=?1 AND "
-      "status='open'",
-      key, why);
+absl::Status Store::ChangeForecasts(int64_t key, const char* from, const char* to,
+                                    std::string_view why, int64_t now_ms) {
+  std::vector<int64_t> ids;
+  {
+    ASSIGN_OR_RETURN(Statement rows,
+                     db_->Prepare("SELECT forecast_id FROM forecasts WHERE target_key=?1 AND "
+                                  "status=?2 ORDER BY forecast_id",
+                                  key, from));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, rows.Step());
+      if (!row) break;
+      ids.push_back(rows.Int(0));
+    }
+  }
+  for (const int64_t id : ids)
+    RETURN_IF_ERROR(
+        AppendVerdict(db_.get(), {id, to, std::string(why), std::nullopt, core::Json()}, now_ms));
+  return absl::OkStatus();
 }
 
-absl::Status Store::ReopenForecasts(int64_t key) {
-  return db_->Run(
-      "UPDATE forecasts SET status='open', status_reason='' WHERE target_key=?1 AND "
-      "status='abandoned'",
-      key);
+absl::Status Store::AbandonForecasts(int64_t key, std::string_view why, int64_t now_ms) {
+  return ChangeForecasts(key, "open", "abandoned", why, now_ms);
+}
+
+absl::Status Store::ReopenForecasts(int64_t key, int64_t now_ms) {
+  return ChangeForecasts(key, "abandoned", "open", "", now_ms);
+}
+
+absl::StatusOr<v1::RegisterForecastsResponse> Store::RegisterForecasts(
+    const v1::RegisterForecastsRequest& request, int64_t now_ms) {
+  Transaction transaction(db_.get());
+  RETURN_IF_ERROR(transaction.status());
+  RETURN_IF_ERROR(RecordFit(request.fit(), now_ms).status());
+  v1::RegisterForecastsResponse response;
+  for (const v1::RegisterForecastRequest& forecast : request.forecasts()) {
+    const auto registered = RegisterForecast(forecast, now_ms);
+    if (!registered.ok() && request.forecasts_size() > 1)
+      return absl::Status(
+          registered.status().code(),
+          fmt::format("{}; none of the {} forecasts was registered",
+                      std::string(registered.status().message()), request.forecasts_size()));
+    ASSIGN_OR_RETURN(*response.add_forecasts(), registered);
+  }
+  RETURN_IF_ERROR(transaction.Commit());
+  return response;
 }
 
 absl::StatusOr<v1::RecordFitResponse> Store::RecordFit(const v1::RecordFitRequest& request,

@@ -281,8 +281,8 @@ absl::Status Store::EndAttempt(const LeasedTrial& trial, AttemptEnd end, std::st
     case TrialState::kCompleted:
       return ScoreForecasts(trial.key, now_ms);
     default:
-      return AbandonForecasts(trial.key,
-                              fmt::format("the target ended {}", TrialStateName(verdict.next)));
+      return AbandonForecasts(
+          trial.key, fmt::format("the target ended {}", TrialStateName(verdict.next)), now_ms);
   }
 }
 

@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/status_macros.h"
 #include "core/version.h"
 #include "fmt/format.h"
+#include "orchestrator/store/verdicts.h"
 
 namespace orchestrator {
 
@@ -163,7 +165,7 @@ CREATE TABLE fits(
 ) STRICT;
 
 -- The record. record_hash = SHA-256(previous_hash, newline, record_json); rows are never changed
--- but for their score.
+-- but for the copies of what was decided since (version 4: forecast_verdicts).
 CREATE TABLE forecasts(
   forecast_id INTEGER PRIMARY KEY,      -- place in the chain, from 1
   name TEXT NOT NULL UNIQUE,
@@ -310,6 +312,18 @@ CREATE UNIQUE INDEX forecasts_primary ON forecasts(target_key, sweep) WHERE prim
 CREATE INDEX forecasts_target ON forecasts(target_key);
 )sql";
 
+// Registrations and verdicts are links of one chain: forecast_id and place count together.
+const char kVerdictsSql[] = R"sql(
+CREATE TABLE forecast_verdicts(
+  place INTEGER PRIMARY KEY,            -- in the chain, from 1
+  forecast_id INTEGER NOT NULL REFERENCES forecasts(forecast_id),
+  record_json TEXT NOT NULL,            -- canonical: forecast by its hash, status, outcome, from
+  previous_hash TEXT NOT NULL,
+  record_hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX forecast_verdicts_forecast ON forecast_verdicts(forecast_id, place);
+)sql";
+
 namespace {
 
 // An older file's are replaced by today's.
@@ -374,6 +388,10 @@ absl::StatusOr<Migration> Migrate(Database* db) {
   if (version < 1) RETURN_IF_ERROR(db->Execute(kTablesSql));
   if (version < 2) RETURN_IF_ERROR(db->Execute(kImportTablesSql));
   if (version < 3) RETURN_IF_ERROR(db->Execute(kImportForecastsSql));
+  if (version < 4) {
+    RETURN_IF_ERROR(db->Execute(kVerdictsSql));
+    RETURN_IF_ERROR(AdoptVerdicts(db, core::SystemClock().UnixMs()));
+  }
   RETURN_IF_ERROR(db->Execute(kViewsSql));
   RETURN_IF_ERROR(db->Execute(fmt::format("PRAGMA user_version={}", kSchemaVersion)));
   RETURN_IF_ERROR(transaction.Commit());

@@ -11,8 +11,9 @@
 namespace orchestrator {
 
 // Grows with every change of a table or view. 2: imports; views say conventions and schedule.
-// 3: forecasts and fits of imports; crashes of a shared trainer are counted apart.
-inline constexpr int kSchemaVersion = 3;
+// 3: forecasts and fits of imports; crashes of a shared trainer are counted apart. 4: what became
+// of a forecast is a link of the chain.
+inline constexpr int kSchemaVersion = 4;
 
 // What Migrate did. from == kSchemaVersion: nothing; 0: the file was new.
 struct Migration {
@@ -29,11 +30,12 @@ absl::StatusOr<Migration> Migrate(Database* db);
 // For read-only connections: OK, or FAILED_PRECONDITION naming both versions and what to do.
 absl::Status CheckSchemaVersion(Database* db);
 
-// The tables of version 1, what versions 2 and 3 change (schema.cc), and the views (views.cc), as
+// The tables of version 1, what versions 2 to 4 change (schema.cc), and the views (views.cc), as
 // SQL.
 extern const char kTablesSql[];
 extern const char kImportTablesSql[];
 extern const char kImportForecastsSql[];
+extern const char kVerdictsSql[];
 extern const char kViewsSql[];
 
 }  // namespace orchestrator

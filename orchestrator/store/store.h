@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "orchestrator/lease.h"
+#include "orchestrator/store/audit.h"
 #include "orchestrator/store/schema.h"
 #include "orchestrator/store/sqlite.h"
 #include "sweep/v1/coordinator.pb.h"
@@ -35,10 +36,6 @@ struct Activity {
   // Whether some PENDING trial would be leased now: its sweep neither paused nor at its limit.
   bool runnable = false;
 };
-
-// DATA_LOSS naming the first registration whose hash does not follow from its content and its
-// predecessor. Only reads.
-absl::Status VerifyForecastChain(Database* db);
 
 // INVALID_ARGUMENT unless the name of a sweep or import is 1 to 64 letters, digits, '.', '_', '-'.
 absl::Status CheckSweepName(std::string_view name);
@@ -63,11 +60,16 @@ class Store {
                                                         int64_t now_ms);
   absl::StatusOr<v1::ControlResponse> Control(const v1::ControlRequest& request, int64_t now_ms);
   // Appends to the chain of registrations and releases the target, in one transaction. Of an import
-  // there is nothing to release: a later import of its name that holds the target's run scores it.
+  // there is nothing to release: a later import of its cohort that holds the target's run scores
+  // it, whatever its name. FAILED_PRECONDITION where the target lies within the fitted runs, or has
+  // a primary forecast already: of an import one for each cohort, metric and budget.
   // FAILED_PRECONDITION, naming the keys, when something of the cohort is "unknown": a promise
   // about nobody knows what cannot be kept.
   absl::StatusOr<v1::RegisterForecastResponse> RegisterForecast(
       const v1::RegisterForecastRequest& request, int64_t now_ms);
+  // The fit and the forecasts made from it, all or none.
+  absl::StatusOr<v1::RegisterForecastsResponse> RegisterForecasts(
+      const v1::RegisterForecastsRequest& request, int64_t now_ms);
   absl::StatusOr<v1::RecordFitResponse> RecordFit(const v1::RecordFitRequest& request,
                                                   int64_t now_ms);
   // Stores runs that were trained elsewhere (store/imports.cc), all or none. The same content under
@@ -153,10 +155,14 @@ class Store {
   absl::Status DescribeLease(int64_t key, v1::Lease* lease);
   // forecasts.cc
   absl::Status ScoreForecasts(int64_t key, int64_t now_ms);
-  // Of an import whose runs have just been stored; how many.
+  // Every forecast of an import that waits for a run of this one, whose runs have just been stored;
+  // how many.
   absl::StatusOr<int64_t> ScoreImportedForecasts(const std::string& import, int64_t now_ms);
-  absl::Status AbandonForecasts(int64_t key, std::string_view why);
-  absl::Status ReopenForecasts(int64_t key);
+  absl::Status AbandonForecasts(int64_t key, std::string_view why, int64_t now_ms);
+  absl::Status ReopenForecasts(int64_t key, int64_t now_ms);
+  // Those of the target with status `from` are `to` from now on.
+  absl::Status ChangeForecasts(int64_t key, const char* from, const char* to, std::string_view why,
+                               int64_t now_ms);
 
   std::unique_ptr<Database> db_;
 };

@@ -147,7 +147,8 @@ FROM v_isoflop_minima;
 
 -- The record of registered forecasts, all of them. Only rows whose status is not 'void' are blind.
 -- error_rel = (forecast - outcome) / outcome; inside: the outcome lies in the interval. Of an import
--- the target has no trial here, but params and tokens; a trial's are those of its plan.
+-- the target has no trial here, but params and tokens; a trial's are those of its plan. reach:
+-- target / largest fitted FLOPs; verdict_json: the newest link of the chain about it, NULL: none.
 CREATE VIEW v_forecasts AS
 SELECT f.forecast_id, f.name, f.sweep, f.status, f.status_reason, f.law,
   f.primary_law AS "primary", t.trial_id AS target_trial_id, t.state AS target_state,
@@ -155,7 +156,11 @@ SELECT f.forecast_id, f.name, f.sweep, f.status, f.status_reason, f.law,
   coalesce(f.target_tokens, t.tokens) AS target_tokens,
   f.budget_flops, f.metric, f.loss, f.interval_lo, f.interval_hi, f.interval_level,
   f.interval_kind, f.interval_method, f.observations_hash, f.registered_unix_ms, f.record_json,
-  f.previous_hash, f.record_hash, f.outcome_loss, f.error_rel, f.inside, f.scored_unix_ms
+  f.previous_hash, f.record_hash, f.outcome_loss, f.error_rel, f.inside, f.scored_unix_ms,
+  f.budget_flops / (SELECT max(CAST(o.value->>'flops' AS REAL))
+                    FROM json_each(f.observations_json) o) AS reach,
+  (SELECT v.record_json FROM forecast_verdicts v WHERE v.forecast_id=f.forecast_id
+   ORDER BY v.place DESC LIMIT 1) AS verdict_json
 FROM forecasts f LEFT JOIN trials t ON t.trial_key=f.target_key;
 
 -- What a sweep cost, by the attempts that ran in its name. useful: steps that led to a COMPLETED

@@ -112,6 +112,17 @@ TEST(MapFileTest, WhatCannotBeMeantIsRefused) {
               HasSubstr("assume_6nd counts 6 N D, flop_convention says given"));
 }
 
+TEST(MapFileTest, AColumnThatTheMapKnowsKeepsItsScaleAndItsUnit) {
+  MapFile map = *LoadMap("wandb");
+  EXPECT_TRUE(SetColumn(map, "flops", "throughput/total_gflops").ok());
+  ASSERT_EQ(map.columns["flops"].size(), 1u);
+  EXPECT_EQ(map.columns["flops"][0].scale, 1e9);
+  EXPECT_TRUE(SetColumn(map, "flops", "mine").ok());
+  EXPECT_EQ(map.columns["flops"][0].scale, 1);
+  EXPECT_THAT(std::string(SetColumn(map, "loss", "eval/bpb").message()),
+              HasSubstr("the map knows that column as bpb, in bits_per_byte"));
+}
+
 TEST(MapFileTest, TheCommandLineAddsToAMapAndMisspellingsAreNamed) {
   MapFile map = *ParseMap(kMap, "m.yaml");
   EXPECT_TRUE(SetColumn(map, "loss", "eval_loss").ok());

@@ -1,6 +1,7 @@
 // Registration: the record is blind, chained, and never changed.
 #include <gtest/gtest.h>
 
+#include "orchestrator/reader.h"
 #include "tests/orchestrator/fixtures.h"
 
 namespace orchestrator {
@@ -53,7 +54,7 @@ TEST_F(ForecastTest, BudgetsBeyond2To53KeepTheirHash) {
   // Canonical JSON writes such a double with all digits, which read back as an integer.
   const double budget = 1.2345678901234567e18;
   v1::RegisterForecastRequest request = ForecastOf("s", "s/large", AddTarget("s", budget), budget);
-  const core::Json row = {{"budget_flops", budget}, {"flops", 1e20}};
+  const core::Json row = {{"budget_flops", budget}, {"flops", 1e18}};
   request.set_observations_json(core::CanonicalJson(core::Json::array({row})).value());
   request.set_options_json(core::CanonicalJson(row).value());
   ASSERT_OK(store_->RegisterForecast(request, Now()));
@@ -151,6 +152,98 @@ TEST_F(ForecastTest, ChainDetectsAnyEditOfThePast) {
   EXPECT_OK(store_->VerifyForecastChain());
 }
 
+TEST_F(ForecastTest, ScoresAndStatusesAreLinksOfTheChainAndComparedWithTheirSources) {
+  FinishFitTrials();
+  const v1::TrialSpec other = AddTarget("s", 2e15);
+  const v1::TrialSpec seen = AddTarget("s", 1e12);
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15, 2.05), Now()));
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "open", other, 2e15), Now()));
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "void", seen, 1e12), Now()));
+  clock_.AdvanceMs(1000);
+  const auto leased = store_->AcquireLeases(AcquireOf("w", 3), kLeaseMs, Now());
+  ASSERT_OK(leased);
+  for (const v1::Lease& lease : leased->leases())
+    if (lease.trial_id() == target_.trial_id())
+      ASSERT_OK(
+          store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_COMPLETED, 2.3), Now()));
+  EXPECT_EQ(Status("a"), "scored");
+  ASSERT_OK(store_->VerifyForecastChain());
+  EXPECT_EQ(Count("SELECT count(*) FROM forecast_verdicts"), 2) << "the void one and the score";
+  EXPECT_EQ(Count("SELECT count(*) FROM v_forecasts WHERE name='a' AND "
+                  "verdict_json->>'forecast'=record_hash AND "
+                  "json_extract(verdict_json, '$.from.sum_nats')=2300 AND "
+                  "json_extract(verdict_json, '$.from.attempt')=1"),
+            1);
+  const char* edits[] = {
+      "UPDATE forecasts SET outcome_loss=loss, error_rel=0, inside=1 WHERE name='a'",
+      "UPDATE forecasts SET error_rel=0.00001 WHERE name='a'",
+      "UPDATE forecasts SET inside=1 WHERE name='a'",
+      "UPDATE forecasts SET scored_unix_ms=scored_unix_ms+1 WHERE name='a'",
+      "UPDATE forecasts SET status='void', status_reason='seen' WHERE name='a'",
+      "UPDATE forecasts SET status='abandoned', outcome_loss=NULL, error_rel=NULL, inside=NULL",
+      "UPDATE forecasts SET status='open', outcome_loss=NULL, error_rel=NULL, inside=NULL, "
+      "scored_unix_ms=NULL WHERE name='a'",
+      "UPDATE forecasts SET status='open', status_reason='' WHERE name='void'",
+      "UPDATE forecasts SET status='abandoned' WHERE name='open'",
+      "UPDATE forecasts SET interval_method='magic' WHERE name='a'",
+      "UPDATE forecasts SET interval_kind='mean' WHERE name='a'",
+      "UPDATE evaluations SET sum_nats=sum_nats*1.1",
+      "UPDATE evaluations SET sum_nats=sum_nats*2, scored_tokens=scored_tokens*2",
+      "DELETE FROM evaluations",
+      "UPDATE attempts SET leased_unix_ms=leased_unix_ms-100000 WHERE trial_key=(SELECT target_key "
+      "FROM forecasts WHERE name='a')",
+      "UPDATE attempts SET leased_unix_ms=leased_unix_ms+1 WHERE trial_key=(SELECT target_key "
+      "FROM forecasts WHERE name='a')",
+      "UPDATE forecast_verdicts SET record_json=replace(record_json, 'scored', 'open')",
+      "DELETE FROM forecast_verdicts WHERE place=(SELECT max(place) FROM forecast_verdicts)",
+      "DELETE FROM forecast_verdicts",
+  };
+  for (const char* edit : edits) {
+    Transaction undo(&store_->db());
+    ASSERT_OK(store_->db().Execute(edit));
+    EXPECT_EQ(store_->VerifyForecastChain().code(), absl::StatusCode::kDataLoss) << edit;
+  }
+  EXPECT_OK(store_->VerifyForecastChain());
+}
+
+TEST_F(ForecastTest, ALinkThatOnlyTheEventsKnowIsMissed) {
+  const v1::TrialSpec second = AddTarget("s", 2e15);
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "b", second, 2e15), Now()));
+  ASSERT_OK(store_->db().Execute("DELETE FROM forecasts WHERE name='b'"));
+  const absl::Status missed = store_->VerifyForecastChain();
+  EXPECT_TRUE(absl::IsDataLoss(missed));
+  EXPECT_THAT(std::string(missed.message()), HasSubstr("'forecast registered'"));
+  const auto reader = *Reader::Open(Path());
+  EXPECT_EQ(reader->AuditForecasts()->agreement, missed) << "read-only";
+}
+
+TEST_F(ForecastTest, ScoresOfAnOlderFileAreRecomputedAndCalledWhatTheyAre) {
+  FinishFitTrials();
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15, 2.05), Now()));
+  const v1::Lease lease = LeaseOne("w");
+  ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_COMPLETED, 2.0), Now()));
+  ASSERT_OK(
+      store_->db().Execute("DROP VIEW v_forecasts; DROP TABLE forecast_verdicts; DELETE FROM "
+                           "events WHERE kind='forecast "
+                           "scored'; PRAGMA user_version=3"));
+  store_.reset();
+  Migration done;
+  store_ = Store::Open(Path(), &done).value();
+  EXPECT_EQ(done.from, 3);
+  const ForecastAudit audit = AuditForecasts(&store_->db()).value();
+  EXPECT_OK(audit.agreement);
+  ASSERT_EQ(audit.remarks.size(), 1u);
+  EXPECT_EQ(audit.remarks[0].text, "scored before outcomes were chained");
+  EXPECT_EQ(Status("a"), "scored");
+  for (const char* edit : {"UPDATE forecasts SET error_rel=0", "UPDATE forecasts SET status='void'",
+                           "UPDATE evaluations SET sum_nats=sum_nats*1.1"}) {
+    Transaction undo(&store_->db());
+    ASSERT_OK(store_->db().Execute(edit));
+    EXPECT_TRUE(absl::IsDataLoss(store_->VerifyForecastChain())) << edit;
+  }
+}
+
 TEST_F(ForecastTest, ARecordCarriesTheSizeOfItsTargetAndAnOlderOneWithoutItStillVerifies) {
   ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
   Database& db = store_->db();
@@ -169,6 +262,7 @@ TEST_F(ForecastTest, ARecordCarriesTheSizeOfItsTargetAndAnOlderOneWithoutItStill
   const std::string bytes = core::CanonicalJson(older).value();
   ASSERT_OK(db.Run("UPDATE forecasts SET record_json=?1, record_hash=?2", bytes,
                    core::Sha256Hex("\n" + bytes)));
+  ASSERT_OK(db.Execute("DELETE FROM events"));  // which name the hash
   EXPECT_OK(store_->VerifyForecastChain());
   EXPECT_EQ(Count("SELECT target_params IS NOT NULL FROM v_forecasts"), 1);
   EXPECT_TRUE(

@@ -1,5 +1,7 @@
 // Imports: all or nothing, idempotent, written by whoever may write, and never the ground of a
 // registration when something about them is unknown.
+#include <cmath>
+
 #include "orchestrator/direct_write.h"
 #include "orchestrator/lock_file.h"
 #include "orchestrator/reader.h"
@@ -191,6 +193,101 @@ TEST_F(ImportTest, AForecastOfAnImportIsOnTheChainAndScoredByTheRunItWasAbout) {
   EXPECT_OK(store_->VerifyForecastChain());
   ASSERT_OK(store_->db().Execute("UPDATE forecasts SET target_params=2e9 WHERE name='seen'"));
   EXPECT_TRUE(absl::IsDataLoss(store_->VerifyForecastChain()));
+}
+
+v1::ImportRequest KnownImport(const std::string& name, int runs) {
+  v1::ImportRequest request = MakeImport(name, runs);
+  for (auto& run : *request.mutable_runs()) run.set_tokenizer("t");
+  return request;
+}
+
+v1::ImportedRun* AddOutcome(v1::ImportRequest* request, int row, double params, double loss) {
+  v1::ImportedRun* run = request->add_runs();
+  *run = request->runs(0);
+  run->set_source_row(row);
+  run->set_flops(1e20);
+  run->set_params(params);
+  run->set_target(true);
+  (*run->mutable_values())["c4"] = loss;
+  return run;
+}
+
+TEST_F(ImportTest, OneTargetHasOnePrimaryForecastWhateverItsImportIsCalled) {
+  ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
+  ASSERT_OK(store_->Import(KnownImport("again", 2), Now()));
+  ASSERT_OK(store_->RegisterForecast(ForecastElsewhere("theirs/1e20"), Now()));
+  v1::RegisterForecastRequest other = ForecastElsewhere("again/1e20");
+  other.set_sweep("again");
+  other.set_target_params(1.3e9);
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->RegisterForecast(other, Now()).status()));
+  other.set_budget_flops(1.015e20);  // one run could score both
+  EXPECT_THAT(std::string(store_->RegisterForecast(other, Now()).status().message()),
+              HasSubstr("theirs/1e20"));
+  other.set_cohort_json(R"({"recipe":"x","tokenizer":"u"})");
+  EXPECT_OK(store_->RegisterForecast(other, Now()));
+}
+
+TEST_F(ImportTest, ForecastsOfOneFitAreRegisteredAllOrNone) {
+  ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
+  v1::RegisterForecastsRequest request;
+  request.mutable_fit()->set_sweep("theirs");
+  request.mutable_fit()->set_fit_json("{}");
+  *request.add_forecasts() = ForecastElsewhere("a");
+  *request.add_forecasts() = ForecastElsewhere("b");
+  request.mutable_forecasts(1)->set_budget_flops(1.005e20);
+  const absl::Status refused = store_->RegisterForecasts(request, Now()).status();
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("none of the 2 forecasts"));
+  EXPECT_EQ(Count("SELECT count(*) FROM forecasts"), 0);
+  EXPECT_EQ(Count("SELECT count(*) FROM fits"), 0);
+  request.mutable_forecasts(1)->set_budget_flops(5e20);
+  EXPECT_EQ(store_->RegisterForecasts(request, Now())->forecasts_size(), 2);
+  EXPECT_OK(store_->VerifyForecastChain());
+}
+
+TEST_F(ImportTest, ATargetWithinTheFittedRunsIsNoForecast) {
+  ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
+  v1::RegisterForecastRequest request = ForecastElsewhere("a");
+  request.set_observations_json(R"([{"flops":1e18},{"flops":1e20}])");
+  EXPECT_THAT(std::string(store_->RegisterForecast(request, Now()).status().message()),
+              HasSubstr("does not reach beyond the fitted runs"));
+  request.set_observations_json(R"([{"flops":1e18},{"flops":1e19}])");
+  ASSERT_OK(store_->RegisterForecast(request, Now()));
+  EXPECT_NEAR(*store_->db().Double(0, "SELECT reach FROM v_forecasts"), 10, 1e-9);
+}
+
+TEST_F(ImportTest, AnOutcomeUnderAnyNameScoresAndAllItsRowsAreOnRecord) {
+  ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
+  ASSERT_OK(store_->RegisterForecast(ForecastElsewhere("a"), Now()));
+  v1::ImportRequest later = KnownImport("later", 1);
+  AddOutcome(&later, 10, 1.2e9, 3.5);  // of another size
+  AddOutcome(&later, 11, 1e9, 3.0);    // two seeds of the promised one
+  AddOutcome(&later, 12, 1.001e9, 3.1);
+  EXPECT_EQ(store_->Import(later, Now())->forecasts_scored(), 1);
+  EXPECT_NEAR(*store_->db().Double(0, "SELECT outcome_loss FROM v_forecasts"), std::sqrt(3.0 * 3.1),
+              1e-12);
+  EXPECT_EQ(Count("SELECT json_array_length(verdict_json, '$.from.rows') FROM v_forecasts"), 3);
+  EXPECT_EQ(Count("SELECT json_extract(verdict_json, '$.from.spread.hi')=3.5 FROM v_forecasts"), 1);
+  ForecastAudit audit = AuditForecasts(&store_->db()).value();
+  EXPECT_OK(audit.agreement);
+  EXPECT_TRUE(audit.remarks.empty());
+  for (const char* edit : {"UPDATE imported_values SET value=3.01 WHERE source_row=11",
+                           "DELETE FROM imported_runs WHERE source_row=12",
+                           "UPDATE forecasts SET outcome_loss=3, error_rel=0"}) {
+    Transaction undo(&store_->db());
+    ASSERT_OK(store_->db().Execute("PRAGMA defer_foreign_keys=1"));
+    ASSERT_OK(store_->db().Execute(edit));
+    EXPECT_TRUE(absl::IsDataLoss(store_->VerifyForecastChain())) << edit;
+  }
+
+  // What an import says later does not change the score, and is said.
+  later.set_replace(true);
+  (*later.mutable_runs(2)->mutable_values())["c4"] = 2.9;
+  EXPECT_EQ(store_->Import(later, Now())->forecasts_scored(), 0);
+  audit = AuditForecasts(&store_->db()).value();
+  EXPECT_OK(audit.agreement);
+  ASSERT_EQ(audit.remarks.size(), 1u);
+  EXPECT_THAT(audit.remarks[0].text, HasSubstr("the imports say 2.99"));
+  EXPECT_EQ(Count("SELECT count(*) FROM forecasts WHERE status='scored'"), 1);
 }
 
 TEST_F(ImportTest, AFileOfVersion1IsBroughtUpToDateWithItsRows) {

@@ -48,6 +48,25 @@ TEST_F(ImportVerbTest, NoRunsAreAddedToAnImportButItIsAPrior) {
   }
 }
 
+TEST_F(ImportVerbTest, RunsThatStandTwiceAreNamedBeforeAndAfterTheyAreStored) {
+  const std::string map =
+      Write("m.yaml",
+            "name: m\ncolumns: {run: run, params: n, tokens: d, flops: c}\n"
+            "metrics: [{name: loss, column: loss, unit: nats_per_token, eval: c4}]\n");
+  const std::string path = Write("r.csv",
+                                 "run,n,d,c,loss\na,1e8,1e9,6e17,3.1\na,1e8,2e9,12e17,3.0\n"
+                                 "b,2e8,1e9,12e17,2.9\nb,2e8,1e9,12e17,2.9\n");
+  const std::string import = fmt::format("import {} --map {}", path, map);
+  for (const char* more : {" --dry-run", "", " --name other", " --name third --dry-run"}) {
+    const Result result = Run(import + more);
+    ASSERT_EQ(result.code, 0) << result.err;
+    EXPECT_THAT(result.err, AllOf(HasSubstr("duplicate-rows: lines 4, 5 hold one run"),
+                                  HasSubstr("one-run-many-rows: run 'a' stands on lines 2, 3")));
+    EXPECT_EQ(result.err.find("copies: 4 of 4 runs") != std::string::npos,
+              std::string(more).find("--name") != std::string::npos);
+  }
+}
+
 TEST_F(ImportVerbTest, TheOlmoLadderIsFittedWithItsTargetsLeftOut) {
   const Result import = Run(fmt::format("import --map olmo-ladder {}", kLadder));
   ASSERT_EQ(import.code, 0) << import.err;
@@ -315,7 +334,7 @@ TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredBy
       "--value n_convention=with-embedding --value flop_convention=6nd",
       path, map);
   ASSERT_EQ(Run(import).code, 0);
-  const std::string fit = "fit --predict 1e21 --register --bootstrap 40 ";
+  const std::string fit = "fit --predict 1e21 --register ";
   const Result refused = Run(fit);
   EXPECT_EQ(refused.code, 65);
   EXPECT_THAT(refused.err, AllOf(HasSubstr("numerics of its runs is unknown"),
@@ -333,8 +352,9 @@ TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredBy
   EXPECT_EQ(record["chain"]["intact"], true);
   EXPECT_FALSE(record["forecasts"][0]["warnings"].empty());
   EXPECT_THAT(Run(fit + "--level 0.5").err, HasSubstr("leave out --level"));
+  EXPECT_THAT(Run(fit + "--bootstrap 40").err, HasSubstr("leave out --bootstrap"));
   // What was said beside a forecast stays, whatever else is registered from the same runs.
-  ASSERT_EQ(Run("fit --predict 1e22 --register --bootstrap 40").code, 0);
+  ASSERT_EQ(Run("fit --predict 1e22 --register").code, 0);
   const Json later = Run("forecasts --sweep old --json").json()["forecasts"];
   ASSERT_EQ(later.size(), 2u);
   for (const Json& forecast : later) {
@@ -351,7 +371,7 @@ TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredBy
   const Result outcome = Run(import + " --value numerics=bf16 --replace");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("outcome of 1 registered forecast found"),
-                                 HasSubstr("forecasts --sweep old")));
+                                 HasSubstr("sweepctl forecasts")));
   const Json scored = Run("forecasts --json").json()["forecasts"][0];
   EXPECT_EQ(scored["status"], "scored");
   EXPECT_LT(std::fabs(scored["error_rel"].get<double>()), 0.01);

@@ -108,6 +108,9 @@ TEST_F(ReadTest, ForecastsAreCountedBeforeErrorsAndTheChainIsIntact) {
   EXPECT_THAT(text.out, HasSubstr("nano/1e14\n  ! its warnings are unknown"));
   const Json out = Run("forecasts --sweep nano --json").json();
   EXPECT_EQ(out["summary"]["registered"], 4);
+  EXPECT_EQ(out["coverage"]["scored"], 1);
+  EXPECT_EQ(out["coverage_by_reach"].size(), 6u);
+  EXPECT_EQ(out["forecasts"][0]["outcome_from"]["attempt"], 1);
   ASSERT_EQ(out["forecasts"].size(), 4u);
   for (const char* field :
        {"name", "status", "registered_at", "law", "primary", "target_trial_id", "budget_flops",
@@ -125,6 +128,18 @@ TEST_F(ReadTest, ForecastsAreCountedBeforeErrorsAndTheChainIsIntact) {
   EXPECT_TRUE(out["forecasts"][3]["outcome_loss"].is_null());
 }
 
+TEST_F(ReadTest, AnAnchoredHeadMustStillBeInTheChain) {
+  const Json out = Run("forecasts --json").json();
+  const std::string head = out["chain"]["head"];
+  EXPECT_THAT(Run("forecasts --expect " + head).err, HasSubstr("the head is the expected one"));
+  const std::string first = out["forecasts"][0]["record_hash"];
+  const Result extended = Run("forecasts --expect " + first);
+  EXPECT_EQ(extended.code, 0);
+  EXPECT_THAT(extended.err, HasSubstr("extends the expected head by "));
+  EXPECT_EQ(Run("forecasts --expect " + std::string(64, '0')).code, 65);
+  EXPECT_EQ(Run("forecasts --expect 12").code, 2);
+}
+
 TEST_F(ReadTest, ATamperedRecordIsShownAndExits65NamingTheRow) {
   const std::string copy = dir_->File("tampered.db");
   std::filesystem::copy_file(Db(), copy, std::filesystem::copy_options::overwrite_existing);
@@ -139,6 +154,10 @@ TEST_F(ReadTest, ATamperedRecordIsShownAndExits65NamingTheRow) {
   const Result json = Sweepctl("forecasts --json --db " + copy);
   EXPECT_EQ(json.code, 65);
   EXPECT_EQ(json.json()["chain"]["intact"], false);
+  const Result status = Sweepctl("status --db " + copy);
+  EXPECT_EQ(status.code, 65);
+  EXPECT_THAT(status.out, HasSubstr("nano"));
+  EXPECT_THAT(status.err, HasSubstr("chain broken: registration 'nano/1e14' was changed"));
 }
 
 TEST_F(ReadTest, FitForecastsAndNamesTheModelToTrain) {
