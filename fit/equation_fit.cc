@@ -301,7 +301,7 @@ EquationFit FitEquation(const Equation& law, const std::vector<FitPoint>& points
                         const std::vector<std::vector<double>>& starts,
                         const std::vector<Coordinate>* given_box) {
   const std::vector<Coordinate>& box = given_box == nullptr ? law.coordinates() : *given_box;
-  SWEEP_CHECK(!points.empty() && points.size() == weights.size() && !starts.empty());
+  SWEEP_CHECK(!points.empty() && points.size() == weights.size());
   EquationFit fit;
   fit.starts = static_cast<int>(starts.size());
   fit.objective = std::numeric_limits<double>::infinity();

@@ -45,11 +45,10 @@ double FitObjective(const Equation& law, const std::vector<FitPoint>& points,
                     const std::vector<double>& weights, const LossSpec& loss,
                     const std::vector<double>& theta);
 
-// Fits from every start given. `weights` are multiplicities (1 each for a plain fit, counts for a
-// bootstrap resample; 0 leaves a point out). Deterministic and thread-safe.
-// `box` replaces the law's coordinates when given: equal bounds pin a value, and starts are moved
-// into the box.
-// REQUIRES: points, weights of equal non-zero size, starts not empty.
+// Fits from every start given; theta is empty where none gives a finite objective. `weights` are
+// multiplicities (1 each for a plain fit, counts for a bootstrap resample; 0 leaves a point out).
+// Deterministic and thread-safe. `box` replaces the law's coordinates when given: equal bounds pin
+// a value, and starts are moved into the box. REQUIRES: points, weights of equal non-zero size.
 EquationFit FitEquation(const Equation& law, const std::vector<FitPoint>& points,
                         const std::vector<double>& weights, const LossSpec& loss,
                         const std::vector<std::vector<double>>& starts,

@@ -1,5 +1,6 @@
 #include "fit/observation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <tuple>
@@ -35,6 +36,30 @@ absl::Status Validate(const Observation& observation, std::string_view origin) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+std::string MostExtreme(const std::vector<Observation>& observations) {
+  const std::pair<std::string_view, double Observation::*> fields[] = {
+      {"flops", &Observation::flops},
+      {"params", &Observation::params},
+      {"tokens", &Observation::tokens},
+      {"loss", &Observation::loss}};
+  double farthest = std::log(1e6);
+  std::string text;
+  for (const auto& [name, field] : fields) {
+    std::vector<double> logs;
+    for (const Observation& o : observations) logs.push_back(std::log(o.*field));
+    if (logs.empty()) return text;
+    const auto middle = logs.begin() + static_cast<std::ptrdiff_t>(logs.size() / 2);
+    std::nth_element(logs.begin(), middle, logs.end());
+    for (const Observation& o : observations) {
+      const double away = std::fabs(std::log(o.*field) - *middle);
+      if (o.row == 0 || !(away > farthest)) continue;
+      farthest = away;
+      text = fmt::format("; the most extreme is row {}: {} {:.6g}", o.row, name, o.*field);
+    }
+  }
+  return text;
 }
 
 int64_t RemoveExactDuplicates(std::vector<Observation>& observations) {

@@ -47,6 +47,11 @@ struct Observation {
 // is not finite and positive.
 absl::Status Validate(const Observation& observation, std::string_view origin);
 
+// "; the most extreme is row 9: loss 1e-160": the value farthest from the median of its field,
+// where it is a million times above or below it and the row is known; else empty. The end of a
+// message.
+std::string MostExtreme(const std::vector<Observation>& observations);
+
 // Observations left out of a fit, kept beside the result so that no exclusion is hidden.
 struct Exclusion {
   std::string reason;  // "excluded by --where excluded_in_epoch_fit=0", "exact duplicate", ...

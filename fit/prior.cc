@@ -280,7 +280,8 @@ absl::StatusOr<Prior> PriorFromRuns(const std::vector<Observation>& runs, std::s
   const EquationFit best = FitGlobally(*prior.law, points, ones, loss, starts);
   if (best.theta.empty())
     return absl::FailedPreconditionError(
-        fmt::format("{} does not fit these runs from any start", prior.law->name()));
+        fmt::format("{}: no start gave a finite objective; check the runs for extreme values{}",
+                    prior.law->name(), MostExtreme(runs)));
   std::vector<std::vector<double>> warm = {best.theta};
   for (size_t i = 0; i < starts.size() && i < 2; ++i) warm.push_back(starts[i]);
   BootstrapOptions options;

@@ -108,8 +108,9 @@ class SurfaceModel final : public Law {
     const int64_t started_ms = core::SystemClock().MonotonicMs();
     std::optional<SurfaceFit> surface = FitSurface(law_, options, observations);
     if (!surface.has_value())
-      return absl::FailedPreconditionError(fmt::format(
-          "{}: no start gave a finite objective; check the data for extreme values", law_.name()));
+      return absl::FailedPreconditionError(
+          fmt::format("{}: no start gave a finite objective; check the data for extreme values{}",
+                      law_.name(), MostExtreme(observations)));
     LawFit findings = FindingsOf(*surface);
     findings.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
     return std::make_unique<FittedSurface>(*std::move(surface), std::move(findings));

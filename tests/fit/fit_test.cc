@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "fit/equation_fit.h"
 #include "fit/report.h"
 #include "fit/score.h"
 #include "gmock/gmock.h"
@@ -302,6 +303,29 @@ TEST(FitTest, DegenerateObservationsNeverCrash) {
 
 // reference/fitting.md section 2.1, "Holdout": Huber fit below the cut, the rest predicted. The
 // reference states errors of ln L; to second order ln(1 + e) has mean bias - rms^2 / 2.
+TEST(FitTest, ALossThatNoStartCanTakeIsRefusedByRow) {
+  std::vector<Observation> runs = Planted().Draw();
+  for (size_t i = 0; i < runs.size(); ++i) runs[i].row = static_cast<int64_t>(i) + 2;
+  runs[9].loss = 1e-160;  // its square has no inverse
+  for (const char* law : {"overtrain", "bnsl"}) {
+    FitOptions options = Quick();
+    options.laws = {law};
+    if (options.laws[0] == "bnsl") options.input = "steps";
+    const auto summary = RunFit(runs, options);
+    ASSERT_FALSE(summary.ok()) << law;
+    EXPECT_THAT(std::string(summary.status().message()),
+                ::testing::AllOf(HasSubstr(law), HasSubstr("no start gave a finite objective"),
+                                 HasSubstr("row 11: loss 1e-160")));
+  }
+}
+
+TEST(FitTest, WithoutStartsThereIsNoFit) {
+  const std::vector<FitPoint> points = SurfacePoints(Planted().Draw());
+  const std::vector<double> ones(points.size(), 1);
+  EXPECT_TRUE(FitEquation(ChinchillaLaw(), points, ones, {}, {}).theta.empty());
+  EXPECT_TRUE(FitGlobally(ChinchillaLaw(), points, ones, {}, {}).theta.empty());
+}
+
 TEST(BacktestTest, ReproducesTheChinchillaHoldouts) {
   SKIP_WITHOUT("chinchilla_epoch.csv");
   FitOptions options = Quick();
