@@ -82,7 +82,7 @@ std::string Flops(double value) {
 }
 
 std::string Ends(const Interval& interval, std::string (*shown)(double)) {
-  return fmt::format("[{}, {}] ({:.4g} % {})", shown(interval.lo), shown(interval.hi),
+  return fmt::format("[{}, {}] ({:.10g} % {})", shown(interval.lo), shown(interval.hi),
                      100 * interval.level, Name(interval.kind));
 }
 

@@ -25,6 +25,10 @@ absl::Status CheckHeld(const std::vector<const Law*>& laws,
   std::vector<std::string> known;
   for (const Law* law : laws)
     for (const std::string& letter : law->constants()) known.push_back(letter);
+  if (!hold.empty() && known.empty())
+    return absl::InvalidArgumentError(
+        "these laws have no constant to hold: leave --hold out, or ask for a law of params and "
+        "tokens");
   for (const auto& [letter, value] : hold) {
     if (std::find(known.begin(), known.end(), letter) == known.end())
       return absl::InvalidArgumentError(
@@ -91,13 +95,16 @@ absl::Status CheckOptima(const std::vector<Observation>& observations) {
     if (rows[i].first > rows[i - 1].first && rows[i].first < kApart * rows[i - 1].first)
       return absl::InvalidArgumentError(
           fmt::format("rows {} and {} have {} and {} FLOPs, less than 10 % apart: where rows are "
-                      "optima, each is of a budget of its own",
+                      "optima, each is of a budget of its own; leave one "
+                      "out, or --optima",
                       rows[i - 1].second, rows[i].second, core::FormatFlops(rows[i - 1].first),
                       core::FormatFlops(rows[i].first)));
   for (const IsoflopGroup& group : GroupByBudget(observations).groups)
     if (group.members.size() > 1)
       return absl::InvalidArgumentError(
-          fmt::format("row {}: {} rows have the budget {}; where rows are optima, a budget has one",
+          fmt::format("row {}: {} rows have the budget {}; where rows are optima, a budget has "
+                      "one; leave the others "
+                      "out, or --optima",
                       observations[group.members[1]].row, group.members.size(),
                       core::FormatFlops(group.budget_flops)));
   return absl::OkStatus();
@@ -286,9 +293,14 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     say(law, "fit and intervals");
     auto one = law_options.observations_are_optima && law->surface() != nullptr
                    ? absl::FailedPreconditionError(fmt::format(
-                         "{}: rows are optima, whose N and D follow C: they determine no surface",
+                         "{}: rows are optima, whose N and D follow C: they determine no surface; "
+                         "--law frontier fits them",
                          law->name()))
                    : law->Fit(law->uses_checkpoints() ? rows : observations, law_options);
+    if (one.ok() && !std::isfinite((*one)->fit().objective))
+      one = absl::FailedPreconditionError(
+          fmt::format("{}: its objective is no finite number; check the data for extreme values{}",
+                      law->name(), MostExtreme(observations)));
     if (one.ok()) {
       fitted.push_back(*std::move(one));
     } else if (one.status().code() == absl::StatusCode::kInvalidArgument) {
@@ -305,7 +317,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
             ->loss;
     if (*options.law.pinned_E >= lowest)
       return absl::InvalidArgumentError(
-          fmt::format("pinned E = {:.4g} is not below every loss: a run has reached {:.4g}",
+          fmt::format("pinned E = {:.4g} is not below every loss: a run has reached {:.4g}; give "
+                      "less with --pin-e, or correct that run",
                       *options.law.pinned_E, lowest));
   }
   if (fitted.empty() && !summary.two_step.has_value()) return failure;
@@ -325,10 +338,10 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     LawFit& fit = summary.fits.back();
     for (const auto& [name, value] : fit.params)
       if (!std::isfinite(value))
-        fit.warnings.push_back(Warn(
-            kOverflow, fmt::format("{} is {}: too large for a number; the data span too little "
-                                   "or are far from any scaling law",
-                                   name, value)));
+        fit.warnings.push_back(
+            Warn(kOverflow, fmt::format("{} is too large for a number: the data span too little or "
+                                        "are far from any scaling law",
+                                        name)));
     RemarkOnConstants(fit);
   }
   if (options.backtest)
@@ -372,6 +385,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
         Sensitivities(laws, views, observations, law_options, targets, summary.predictions);
   RemarkOnClamps(observations, summary);
   RemarkOnRepeats(observations, options.law, summary);
+  RemarkOnLevel(options.law.bootstrap, summary);
   RemarkOnCoverage(options.law.bootstrap.level, summary);
   std::vector<std::string> forecasting;
   for (const LawFit& fit : summary.fits) forecasting.push_back(fit.law);

@@ -60,9 +60,22 @@ std::optional<Warning> Undercoverage(std::string_view what, double level, double
   const double coverage = inside / static_cast<double>(tested);
   if (coverage >= level - kTolerated) return std::nullopt;
   return Warn(kUndercoverage,
-              fmt::format("{:.0f} % intervals of {} held only {:.0f} % of {} later values in the "
+              fmt::format("{:.10g} % intervals of {} held only {:.0f} % of {} later values in the "
                           "backtest: read them as too narrow",
                           100 * level, what, 100 * coverage, tested));
+}
+
+void RemarkOnLevel(const BootstrapOptions& bootstrap, FitSummary& summary) {
+  const double beyond = (1 - bootstrap.level) / 2 * bootstrap.resamples;
+  if (bootstrap.resamples == 0 || beyond >= 1 - 1e-9) return;
+  const double enough = std::ceil(2 / (1 - bootstrap.level) - 1e-6);
+  summary.warnings.push_back(Warn(
+      kFewResamples,
+      fmt::format("{:.10g} % intervals end where {:.2g} of {} resamples lie beyond: their ends "
+                  "are little more than the outermost resamples; {}",
+                  100 * bootstrap.level, beyond, bootstrap.resamples,
+                  enough <= 1e6 ? fmt::format("--bootstrap {:.0f} or a lower --level", enough)
+                                : std::string("give a lower --level"))));
 }
 
 void RemarkOnCoverage(double level, FitSummary& summary) {
@@ -82,7 +95,7 @@ void RemarkOnCoverage(double level, FitSummary& summary) {
     for (LawFit& fit : summary.fits)
       if (fit.law == law) fit.warnings.push_back(*warning);
     for (Forecast& forecast : summary.predictions)
-      if (forecast.law == law) forecast.warnings.push_back(*warning);
+      if (forecast.law == law && forecast.determined) forecast.warnings.push_back(*warning);
   }
 }
 

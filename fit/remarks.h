@@ -21,7 +21,10 @@ void RemarkOnLabels(const std::vector<Observation>& observations, FitSummary& su
 std::optional<Warning> Undercoverage(std::string_view what, double level, double inside,
                                      size_t tested);
 
-// undercoverage, of laws and forecasts: intervals of this level that missed
+// few-resamples: fewer than one of the resamples lies beyond either end of an interval.
+void RemarkOnLevel(const BootstrapOptions& bootstrap, FitSummary& summary);
+
+// undercoverage, of laws and of forecasts that are determined: intervals of this level that missed
 // too often where the truth is known are not to be trusted further out.
 void RemarkOnCoverage(double level, FitSummary& summary);
 

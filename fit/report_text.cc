@@ -18,7 +18,16 @@ std::string Fixed(double value, int digits) {
                                 : fmt::format("{:.3g}", value);
 }
 std::string Loss(double value) { return Fixed(value, 4); }
-std::string Constant(double value) { return fmt::format("{:.6g}", value); }
+std::string Constant(double value) {
+  return std::isinf(value) ? "too large" : fmt::format("{:.6g}", value);
+}
+
+// Ends of a profile, of which either may be open.
+std::string OpenRange(const Interval& interval) {
+  return fmt::format("{} .. {}",
+                     std::isfinite(interval.lo) ? Constant(interval.lo) : "no lower end",
+                     std::isfinite(interval.hi) ? Constant(interval.hi) : "no upper end");
+}
 
 std::string Percent(double share) {
   return std::isfinite(share) ? fmt::format("{:.0f} %", 100 * share) : "-";
@@ -40,7 +49,7 @@ std::string Range(const Interval& interval, const Format& format) {
 template <typename Format>
 std::string Described(const Interval& interval, const Format& format) {
   const std::string what =
-      fmt::format("{:.4g} % {} interval", 100 * interval.level, Name(interval.kind));
+      fmt::format("{:.10g} % {} interval", 100 * interval.level, Name(interval.kind));
   const std::string range = Range(interval, format);
   return range == "-" ? "no " + what : what + " " + range;
 }
@@ -83,8 +92,9 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
                      fit.n, fit.objective);
   if (std::isfinite(fit.aicc)) out += fmt::format(", AICc {:.2f}", fit.aicc);
   if (fit.starts > 1)
-    out += fmt::format(", {} of {} starts agree, cond {:.2g}", fit.starts_at_best, fit.starts,
-                       fit.condition);
+    out += fmt::format(
+        ", {} of {} starts agree, cond {}", fit.starts_at_best, fit.starts,
+        std::isfinite(fit.condition) ? fmt::format("{:.2g}", fit.condition) : "singular");
   if (fit.referee_objective.has_value())
     out += fmt::format(", Ceres {:.10g}", *fit.referee_objective);
   out += fmt::format(", {:.2f} s\n", fit.elapsed_s);
@@ -93,11 +103,13 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
     for (const auto& [other, interval] : fit.intervals)
       if (other == name)
         range = fmt::format("{} ({})", Described(interval, Constant), interval.method);
-    out += fmt::format("  {:<8} {:>12.7g}   {}\n", name, value, range);
+    out +=
+        fmt::format("  {:<8} {:>12}   {}\n", name,
+                    std::isfinite(value) ? fmt::format("{:.7g}", value) : Constant(value), range);
     for (const auto& [other, interval] : fit.profiles)
       if (other == name)
-        out += fmt::format("  {:<8} {:>12}   {} .. {} ({})\n", "", "", Constant(interval.lo),
-                           Constant(interval.hi), interval.method);
+        out +=
+            fmt::format("  {:<8} {:>12}   {} ({})\n", "", "", OpenRange(interval), interval.method);
   }
   if (fit.compute.has_value()) AppendCompute(*fit.compute, out);
   if (fit.noise.has_value())
@@ -110,7 +122,7 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
   if (with_budgets && !fit.budgets.empty()) {
     const Interval& kind = fit.budgets[0].params;
     out += fmt::format(
-        "  minima; in brackets {:.4g} % {} intervals{}\n  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} "
+        "  minima; in brackets {:.10g} % {} intervals{}\n  {:>9} {:>3} {:>7} {:<18} {:>7} {:<18} "
         "{:>7}  {:<18} {}\n",
         100 * kind.level, Name(kind.kind), kind.method.empty() ? "" : " (" + kind.method + ")",
         "budget", "n", "N*", "", "D*", "", "L*", "equally good N", "N* bias");
@@ -218,7 +230,7 @@ void AppendForecast(const Forecast& f, const std::string& input, std::string& ou
                     core::FormatCount(f.flat_params_lo), core::FormatCount(f.flat_params_hi));
   if (f.joint.has_value())
     out += fmt::format(
-        "  jointly ({:.4g} % mean region, {}, neither widened nor united with the range of E, so "
+        "  jointly ({:.10g} % mean region, {}, neither widened nor united with the range of E, so "
         "it "
         "may lie inside the intervals above): N* {} .. {}, D* {} .. {}, mean loss {} "
         ".. "
@@ -284,8 +296,9 @@ std::string FitText(const FitSummary& summary) {
         "law", "cut", "train", "test", "reach", "rms %", "max %", "bias %", "coverage",
         "unwidened");
     for (const BacktestRow& r : summary.backtest)
-      out += fmt::format("  {:<11} {:>10} {:>6} {:>6} {:>7.3g} {:>8} {:>8} {:>8} {:>9} {:>9}\n",
-                         r.law, core::FormatFlops(r.cut_flops), r.n_train, r.n_test, r.reach,
+      out += fmt::format("  {:<11} {:>10} {:>6} {:>6} {:>7} {:>8} {:>8} {:>8} {:>9} {:>9}\n", r.law,
+                         core::FormatFlops(r.cut_flops), r.n_train, r.n_test,
+                         std::isfinite(r.reach) ? fmt::format("{:.3g}", r.reach) : "-",
                          Fixed(100 * r.rms_rel, 3), Fixed(100 * r.max_rel, 3),
                          Fixed(100 * r.bias_rel, 3), Percent(r.coverage), Percent(r.coverage_raw));
   }

@@ -81,22 +81,26 @@ void DescribeIntervals(const SurfaceFit& fit, LawFit& out) {
 // A constant that may be ten times larger or smaller is not known, whatever its estimate.
 void WarnOfWeakIdentification(const SurfaceFit& fit, LawFit& out) {
   constexpr double kFactor = 10;
+  const auto size = [](double log) {
+    const double value = std::exp(log);
+    return std::isfinite(value) ? fmt::format("{:.4g}", value) : "too large a number";
+  };
   for (size_t i = 0; i < fit.profiles.size(); ++i) {
     if (!fit.profiles[i].has_value() || !fit.IsLog(i)) continue;
     const ProfileRange& range = *fit.profiles[i];
     if (!range.lo_open && !range.hi_open && range.hi - range.lo < std::log(kFactor)) continue;
-    out.warnings.push_back(Warn(
-        kWeaklyIdentified,
-        fmt::format("{} = {:.4g} is weakly identified: {} .. {} fits as well ({:.4g} % profile)",
-                    fit.Letter(i), std::exp(fit.theta[i]),
-                    range.lo_open ? "0" : fmt::format("{:.4g}", std::exp(range.lo)),
-                    range.hi_open ? "infinity" : fmt::format("{:.4g}", std::exp(range.hi)),
-                    100 * fit.options.bootstrap.level)));
+    out.warnings.push_back(
+        Warn(kWeaklyIdentified,
+             fmt::format("{} = {} is weakly identified: {} .. {} fits as well ({:.10g} % profile)",
+                         fit.Letter(i), size(fit.theta[i]), range.lo_open ? "0" : size(range.lo),
+                         range.hi_open ? "infinity" : size(range.hi),
+                         100 * fit.options.bootstrap.level)));
   }
   for (const OtherOptimum& other : out.other_optima) {
     std::string constants;
     for (const auto& [name, value] : other.params)
-      constants += fmt::format("{}{} {:.6g}", constants.empty() ? "" : ", ", name, value);
+      constants += fmt::format("{}{} {}", constants.empty() ? "" : ", ", name,
+                               std::isfinite(value) ? fmt::format("{:.6g}", value) : "too large");
     out.warnings.push_back(
         Warn(kOtherOptimum, fmt::format("another optimum lies {:.3g} % above the best one: {}",
                                         100 * (other.objective / out.objective - 1), constants)));

@@ -94,8 +94,8 @@ class SurfaceModel final : public Law {
         });
     if (law_.knows_repetition() && !repeats)
       return absl::FailedPreconditionError(fmt::format(
-          "{}: no run repeats its data (unique_tokens below tokens); chinchilla is the same law "
-          "there",
+          "{}: no run repeats its data (unique_tokens below tokens); --law chinchilla is the same "
+          "law there",
           law_.name()));
     std::set<std::pair<double, double>> different;
     for (const Observation& o : observations)

@@ -55,6 +55,10 @@ inline constexpr std::string_view kAbstains = "abstains";
 inline constexpr std::string_view kCheckpoints = "checkpoints";
 inline constexpr std::string_view kEstimateOutside = "estimate-outside-interval";
 inline constexpr std::string_view kMixedColumns = "mixed-columns";
+// The level's ends lie beyond what the resamples reach.
+inline constexpr std::string_view kFewResamples = "few-resamples";
+// An option of the command line that nothing asked for uses.
+inline constexpr std::string_view kWithoutEffect = "option-without-effect";
 inline constexpr std::string_view kBudgetsLeftOut = "budgets-left-out";
 
 inline Warning Warn(std::string_view code, std::string text) {

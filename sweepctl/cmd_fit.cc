@@ -15,6 +15,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "sweepctl/database.h"
+#include "sweepctl/fit_effects.h"
 #include "sweepctl/fit_input.h"
 #include "sweepctl/fit_options.h"
 #include "sweepctl/forecasting.h"
@@ -210,7 +211,7 @@ void NoteRegistered(const std::vector<ImportForecast>& registered, const std::st
                     const GlobalOptions& global) {
   for (const ImportForecast& entry : registered)
     Note(fmt::format(
-        "{} {}: {} params on {} tokens will reach {:.4f}, {:.0f} % prediction interval {:.4f} .. "
+        "{} {}: {} params on {} tokens will reach {:.4f}, {:.10g} % prediction interval {:.4f} .. "
         "{:.4f} ({}); record {}{}",
         entry.already_registered ? "registered before" : "registered", entry.name,
         core::FormatCount(entry.forecast.params), core::FormatCount(entry.forecast.tokens),
@@ -257,12 +258,8 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
   RETURN_IF_ERROR(fitted.status());
   fit::FitSummary summary = *std::move(fitted);
   WarnOfTargets(input.targets, summary);
-  if (!args.unique_tokens.empty() &&
-      std::none_of(summary.fits.begin(), summary.fits.end(),
-                   [](const fit::LawFit& fit) { return fit.law == "data-constrained"; }))
-    Note(
-        "--unique-tokens changes nothing: data-constrained, the law that knows repetition, is not "
-        "among the laws fitted");
+  const std::vector<fit::Warning> idle = OptionsWithoutEffect(args, options, summary);
+  for (const fit::Warning& warning : idle) Note(warning.text);
   const auto plans = PlansOf(summary, input);
   std::vector<ImportForecast> registered;
   if (args.do_register) {
@@ -270,7 +267,9 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
                                                          options, summary));
   }
   if (global.Format() == OutputFormat::kJson) {
-    Json out = fit::FitJson(summary);
+    fit::FitSummary told = summary;
+    told.warnings.insert(told.warnings.end(), idle.begin(), idle.end());
+    Json out = fit::FitJson(told);
     if (!input.sweep.empty()) {
       out["sweep"] = input.sweep;
       for (size_t i = 0; i < plans.size(); ++i)

@@ -92,8 +92,9 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
   verb->add_flag("--assume-6nd", args->assume_6nd, "without a flops column: C = 6 N D");
   verb->add_option(
           "--law", args->laws,
-          "default (isoflop, frontier, chinchilla), envelope, overtrain, data-constrained, kaplan, "
-          "farseer, bnsl, two-step, all")
+          fmt::format("default (isoflop, frontier, chinchilla; where data repeat data-constrained "
+                      "too), all, {}",
+                      fmt::join(fit::LawNames(), ", ")))
       ->delimiter(',')
       ->type_name("LAW,...");
   verb->add_option("--x", args->input, "a curve's input, of any unit, instead of flops: --law bnsl")

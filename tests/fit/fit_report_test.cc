@@ -258,6 +258,37 @@ TEST(ReportTest, APredictionIntervalReachesBeyondTheMeanIntervalOnBothSides) {
   }
 }
 
+TEST(ReportTest, ALevelBeyondTheResamplesIsNamedWithWhatWouldReachIt) {
+  FitOptions options = Quick();
+  options.law.bootstrap.level = 0.999;
+  const auto summary = RunFit(Planted{.noise = 0.01}.Draw(), options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_THAT(TextOf(summary->warnings, kFewResamples), HasSubstr("--bootstrap 2000"));
+  EXPECT_THAT(FitText(*summary), HasSubstr("99.9 % prediction interval"));
+  options.law.bootstrap.level = 0.999999;
+  const auto far = RunFit(Planted{.noise = 0.01}.Draw(), options);
+  ASSERT_TRUE(far.ok()) << far.status();
+  EXPECT_THAT(FitText(*far), HasSubstr("99.9999 % prediction interval"));
+  const auto usual = RunFit(Planted{.noise = 0.01}.Draw(), Quick());
+  EXPECT_FALSE(Has(usual->warnings, kFewResamples));
+}
+
+TEST(ReportTest, OpenEndsAndWhatIsTooLargeAreSaidInWords) {
+  FitSummary summary;
+  summary.input = "FLOPs";
+  LawFit fit;
+  fit.law = "kaplan";
+  fit.starts = 2;
+  const double infinity = std::numeric_limits<double>::infinity();
+  fit.condition = infinity;
+  fit.params = {{"N_c", infinity}, {"alpha", 0.3}};
+  fit.profiles = {{"alpha", Interval{0.1, infinity, 0.9, IntervalKind::kParameter, "profile"}}};
+  summary.fits = {fit};
+  const std::string text = FitText(summary);
+  EXPECT_THAT(text, ::testing::AllOf(HasSubstr("too large"), HasSubstr("0.1 .. no upper end"),
+                                     HasSubstr("cond singular")));
+}
+
 TEST(ReportTest, TargetsOutsideTheFittedBudgetsAreNamedOnBothSides) {
   FitOptions options = Quick();
   options.predict = {1e17, 1e19, 1e22};

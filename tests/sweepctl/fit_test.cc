@@ -96,6 +96,29 @@ TEST(FitVerbTest, OptionsReachTheFit) {
   EXPECT_EQ(some["excluded"][0]["count"], 15);
 }
 
+TEST(FitVerbTest, AnOptionThatNothingFittedUsesIsSaid) {
+  const std::string file = Write("idle.csv", PlantedCsv());
+  const std::string fit =
+      "fit --csv " + file + " --column loss=loss_c4 --bootstrap 20 --no-backtest --json --law ";
+  const std::pair<std::string, std::string> idle[] = {
+      {"isoflop,frontier --loss l1", "--loss changes no estimate"},
+      {"chinchilla --loss l2 --delta 0.1", "it is of --loss huber"},
+      {"chinchilla --isoflop-window 1", "it is of isoflop, frontier"},
+      {"chinchilla --no-exponent-prior", "it is of the average over laws"},
+      {"envelope --within 0.5%", "--within changes no estimate"}};
+  for (const auto& [options, said] : idle) {
+    const Result result = Sweepctl(fit + options);
+    ASSERT_EQ(result.code, 0) << options << result.err;
+    EXPECT_THAT(result.err, HasSubstr(said)) << options;
+    EXPECT_THAT(result.json()["warnings"].dump(), HasSubstr("option-without-effect")) << options;
+  }
+  for (const char* used :
+       {"chinchilla --loss l1", "frontier --within 0.5%", "isoflop --isoflop-curve akima"})
+    EXPECT_THAT(Sweepctl(fit + used).json()["warnings"].dump(),
+                ::testing::Not(HasSubstr("option-without-effect")))
+        << used;
+}
+
 TEST(FitVerbTest, AMisspeltLawOrOptionExits2WithTheRightWord) {
   const std::string path = Write("law.csv", PlantedCsv());
   const Result law = Sweepctl("fit --csv " + path + " --column loss=loss_c4 --law chinchila");
