@@ -21,6 +21,7 @@ std::string Percent(double share) {
 
 std::string Chance(double share, double error) {
   if (share < 0.005) return "< 1 %";
+  if (!std::isfinite(error)) return fmt::format("{:.0f} % +- -", 100 * share);  // of one sweep
   return fmt::format("{:.0f} +- {:.0f} %", 100 * share, std::ceil(100 * error));
 }
 
