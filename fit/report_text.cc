@@ -13,7 +13,7 @@ namespace {
 
 // Fixed digits, unless the number is absurd.
 std::string Fixed(double value, int digits) {
-  if (std::isnan(value)) return "-";
+  if (!std::isfinite(value)) return "-";
   return std::fabs(value) < 1e5 ? fmt::format("{:.{}f}", value, digits)
                                 : fmt::format("{:.3g}", value);
 }

@@ -71,8 +71,8 @@ inline void DamageHeader(core::Rng& rng, Cells& header, std::vector<Cells>& rows
       file.named = {fmt::format("{}:1: column '{}' appears twice", kHostileName, name)};
       break;
     case 2:
-      header[column].pop_back();
-      file.named.emplace_back("did you mean '" + header[column] + "'?");
+      header[column] += "s";
+      if (!file.curve) file.named.emplace_back("did you mean '" + header[column] + "'?");
       break;
     case 3:
       header[column] = std::string("\x01\xff\0\x80", 4);
