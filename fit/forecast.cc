@@ -105,7 +105,7 @@ void JudgeWidth(Forecast& forecast) {
   forecast.determined = false;
   forecast.warnings.push_back(
       Warn(kNotDetermined,
-           fmt::format("at {} the {:.4g} % interval {:.4g} .. {:.4g} spans more than a factor of "
+           fmt::format("at {} the {:.10g} % interval {:.4g} .. {:.4g} spans more than a factor of "
                        "{:g}: {} is not determined by these runs; add budgets nearer to the target",
                        core::FormatFlops(forecast.flops), 100 * interval.level, interval.lo,
                        interval.hi, kWidest, forecast.law)));

@@ -283,7 +283,7 @@ std::string TwoStep::WhyNot(const HardForecast& forecast) const {
   const double width = forecast.interval.hi - forecast.interval.lo;
   if (width > kWidestShare * std::fabs(far - *floor))
     return fmt::format(
-        "the {:.4g} % interval {:.4g} .. {:.4g} is wider than half of the way from the floor "
+        "the {:.10g} % interval {:.4g} .. {:.4g} is wider than half of the way from the floor "
         "{:.4g} to "
         "{:.4g}",
         100 * bootstrap_.level, forecast.interval.lo, forecast.interval.hi, *floor, far);

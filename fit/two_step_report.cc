@@ -27,7 +27,7 @@ Json StepJson(const TwoStepStep& step) {
 
 std::string Range(const Interval& interval) {
   if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) return "no interval";
-  return fmt::format("{:.4g} % {} interval {:.4f} .. {:.4f} ({})", 100 * interval.level,
+  return fmt::format("{:.10g} % {} interval {:.4f} .. {:.4f} ({})", 100 * interval.level,
                      Name(interval.kind), interval.lo, interval.hi, interval.method);
 }
 
@@ -39,7 +39,7 @@ void AppendStep(const char* title, const TwoStepStep& step, std::string& out) {
     out += fmt::format("    {:<8} {:>12.6g}", step.params[i].first, step.params[i].second);
     const Interval& interval = step.intervals[i].second;
     if (std::isfinite(interval.lo))
-      out += fmt::format("   {:.4g} % {} interval {:.5g} .. {:.5g} ({})", 100 * interval.level,
+      out += fmt::format("   {:.10g} % {} interval {:.5g} .. {:.5g} ({})", 100 * interval.level,
                          Name(interval.kind), interval.lo, interval.hi, interval.method);
     out += "\n";
   }

@@ -207,7 +207,7 @@ void RemarkOnStep(const Equation& equation, const EquationFit& fit, const TwoSte
       summary.warnings.push_back(
           Warn(kAsymptoteUnidentified,
                fmt::format(
-                   "{}: the {:.4g} % interval of E, {:.4g} .. {:.4g}, reaches 0: the data do not "
+                   "{}: the {:.10g} % interval of E, {:.4g} .. {:.4g}, reaches 0: the data do not "
                    "show where the soft metric levels off",
                    step.name, 100 * interval.level, interval.lo, interval.hi)));
 }

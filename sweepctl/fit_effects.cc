@@ -17,9 +17,11 @@ struct Use {
   std::string_view option;
   std::vector<std::string> laws;  // that use it
   Needs needs = Needs::kNothing;  // besides
+  // Part of the default estimator: without that, frontier is not averaged over its profile.
+  bool estimator = false;
 };
 
-// As measured: every pair of law and option fitted with and without it.
+// As measured: every pair of law and option fitted with and without it, and the same of --optima.
 const std::vector<Use>& Uses() {
   static const auto* const uses = [] {
     const std::vector<std::string> curves = {"chinchilla", "overtrain", "data-constrained",
@@ -31,11 +33,11 @@ const std::vector<Use>& Uses() {
     };
     const std::vector<std::string> robust = with(curves, {"two-step"});
     return new std::vector<Use>{
-        {"--loss", robust},
-        {"--delta", robust, Needs::kHuber},
-        {"--asymmetry", robust},
+        {"--loss", robust, Needs::kNothing, true},
+        {"--delta", robust, Needs::kHuber, true},
+        {"--asymmetry", robust, Needs::kNothing, true},
         {"--residual", with({"frontier", "envelope"}, robust)},
-        {"--noise-by-flops", curves},
+        {"--noise-by-flops", curves, Needs::kNothing, true},
         {"--within",
          with(budgets, {"chinchilla", "overtrain", "data-constrained", "kaplan", "farseer"}),
          Needs::kRuns},
@@ -71,9 +73,11 @@ std::vector<fit::Warning> OptionsWithoutEffect(const FitArgs& args, const fit::F
   for (const Use& use : Uses()) {
     if (std::find(args.given.begin(), args.given.end(), use.option) == args.given.end()) continue;
     std::string why = Unmet(use.needs, options, summary);
-    const bool used = std::any_of(use.laws.begin(), use.laws.end(), [&](const std::string& law) {
+    const auto is_fitted = [&](const std::string& law) {
       return std::find(fitted.begin(), fitted.end(), law) != fitted.end();
-    });
+    };
+    const bool used = std::any_of(use.laws.begin(), use.laws.end(), is_fitted) ||
+                      (use.estimator && !summary.one_law && is_fitted("frontier"));
     if (why.empty() && !used)
       why = fmt::format("it is of {}, not among the laws fitted", fmt::join(use.laws, ", "));
     if (!why.empty())

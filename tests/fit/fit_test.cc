@@ -369,7 +369,7 @@ TEST(BacktestTest, IntervalsThatDoNotHoldAreNamedWithTheForecast) {
   planted.noise = 0.001;
   auto runs = planted.Draw();
   for (Observation& o : runs)
-    if (o.flops > 5e19) o.loss *= 1.08;
+    if (o.flops > 5e19) o.loss *= 1.02;
   FitOptions options = Quick();
   options.laws = {"chinchilla"};
   options.backtest = true;

@@ -58,6 +58,11 @@ const std::set<std::string>& MayBeNull() {
                                                             "asymptote",
                                                             "tokens",
                                                             "chance",
+                                                            "hard",
+                                                            "hard_at_E_lo",
+                                                            "hard_at_E_hi",
+                                                            "known_bias.loss",
+
                                                             "flops_relation",
                                                             "abstains",
                                                             "coverage",
@@ -92,7 +97,11 @@ void ExpectJson(const core::Json& json, const std::string& key, const std::strin
   // An element of a list or of a map of constants goes by the key of the whole.
   const bool constants = key == "params" || key == "exponents" || key == "exponents_before";
   for (const auto& [name, value] : json.items())
-    ExpectJson(value, json.is_object() && !constants ? name : key, about);
+    ExpectJson(value,
+               !json.is_object() || constants ? key
+               : name == "loss"               ? key + ".loss"
+                                              : name,
+               about);
 }
 
 // A refusal names what to do: one of these words stands in it.

@@ -112,8 +112,8 @@ TEST(FitVerbTest, AnOptionThatNothingFittedUsesIsSaid) {
     EXPECT_THAT(result.err, HasSubstr(said)) << options;
     EXPECT_THAT(result.json()["warnings"].dump(), HasSubstr("option-without-effect")) << options;
   }
-  for (const char* used :
-       {"chinchilla --loss l1", "frontier --within 0.5%", "isoflop --isoflop-curve akima"})
+  for (const char* used : {"chinchilla --loss l1", "frontier --within 0.5%",
+                           "isoflop --isoflop-curve akima", "frontier,envelope --loss l1"})
     EXPECT_THAT(Sweepctl(fit + used).json()["warnings"].dump(),
                 ::testing::Not(HasSubstr("option-without-effect")))
         << used;
