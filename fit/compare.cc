@@ -231,7 +231,11 @@ class Comparer {
     for (const double flops : at) out_.multipliers.push_back(MultiplierAt(flops));
     FindTrend();
     out_.crossover = FindCrossover(draws_, range_.lo, range_.hi, {out_.a, out_.b}, Level());
-    out_.deciding = FindDecidingRun(draws_, at[0], {out_.a, out_.b}, Level());
+    // The first of them that is open.
+    double question = at[0];
+    for (auto m = out_.multipliers.rbegin(); m != out_.multipliers.rend(); ++m)
+      if (!(m->interval.lo > 1 || m->interval.hi < 1)) question = m->flops;
+    out_.deciding = FindDecidingRun(draws_, question, {out_.a, out_.b}, Level());
   }
 
  private:

@@ -95,7 +95,7 @@ struct Crossover {
 // q = ln CM, y = ln L of the cohort's frontier at the run's compute, s the scatter of single runs,
 // n repetitions. The run is compute-optimal. It knows nothing of a law that is wrong.
 struct DecidingRun {
-  double flops = 0;      // of the question
+  double flops = 0;      // of the question: the first of CompareOptions::at that is open
   bool decided = false;  // the interval leaves 1 out already; nothing else is set
   bool found = false;    // the runs below decide; otherwise they are the most telling ones
   std::string why_none;  // no estimate: why; nothing else is set
