@@ -65,11 +65,6 @@ absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::strin
       if (reach > c.from && reach <= c.to) c.Add(f);
   }
   ASSIGN_OR_RETURN(record.audit, reader.AuditForecasts());
-  for (Json& f : record.forecasts) {
-    f["remarks"] = Json::array();
-    for (const orchestrator::ForecastRemark& remark : record.audit.remarks)
-      if (f["name"] == remark.name) f["remarks"].push_back(remark.text);
-  }
   if (!record.audit.hashes.empty()) record.head = record.audit.hashes.back();
   return record;
 }

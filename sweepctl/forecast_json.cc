@@ -68,10 +68,14 @@ absl::StatusOr<std::vector<Json>> ReadForecasts(orchestrator::Reader& reader,
   ASSIGN_OR_RETURN(
       const std::vector<Json> rows,
       reader.Rows("SELECT * FROM v_forecasts WHERE ?1='' OR sweep=?1 ORDER BY forecast_id", sweep));
+  ASSIGN_OR_RETURN(const orchestrator::ForecastAudit audit, reader.AuditForecasts());
   std::vector<Json> forecasts;
   for (const Json& row : rows) {
     ASSIGN_OR_RETURN(Json fit, StoredFit(reader, row));
     forecasts.push_back(ForecastJson(row, WarningsOf(fit, row)));
+    Json& remarks = forecasts.back()["remarks"] = Json::array();
+    for (const orchestrator::ForecastRemark& remark : audit.remarks)
+      if (row["name"] == remark.name) remarks.push_back(remark.text);
     if (stored_fit != nullptr) *stored_fit = std::move(fit);
   }
   return forecasts;
