@@ -183,10 +183,13 @@ void WarnOfDisagreement(const FitSummary& fit_a, const FitSummary& fit_b, Multip
 
 std::string NoOverlap(const std::vector<LawPair>& laws, const Comparison& comparison) {
   const LawPair& pair = laws[0];
-  const auto losses = [](const FrontierCurve& curve) {
-    return fmt::format("{:.4f} to {:.4f}",
-                       std::exp(curve.LnLoss(std::log(curve.summary().smallest_flops))),
-                       std::exp(curve.LnLoss(std::log(curve.summary().largest_flops))));
+  const auto loss = [](const FrontierCurve& curve, double flops) {
+    const double value = std::exp(curve.LnLoss(std::log(flops)));
+    return std::isfinite(value) ? fmt::format("{:.4f}", value) : "where it has no optimum";
+  };
+  const auto losses = [&](const FrontierCurve& curve) {
+    return fmt::format("{} to {}", loss(curve, curve.summary().smallest_flops),
+                       loss(curve, curve.summary().largest_flops));
   };
   return fmt::format(
       "the losses do not overlap: the frontier of {} runs from {}, that of {} from {} ({}); every "

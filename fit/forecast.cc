@@ -422,7 +422,9 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
   if (forecasts.empty() || !forecasts[0].primary) return forecasts;
   for (size_t i = 1; i < forecasts.size(); ++i) {
     const Interval& interval = forecasts[0].interval;
-    if (!(forecasts[i].loss < interval.lo || forecasts[i].loss > interval.hi)) continue;
+    if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi) ||
+        !(forecasts[i].loss < interval.lo || forecasts[i].loss > interval.hi))
+      continue;
     std::string text =
         fmt::format("at {} {} forecasts {:.4f}, outside the interval {:.4f} .. {:.4f} of {}",
                     core::FormatFlops(flops), forecasts[i].law, forecasts[i].loss, interval.lo,

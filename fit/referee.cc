@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "ceres/ceres.h"
+#include "glog/logging.h"
 
 namespace fit {
 namespace {
@@ -102,6 +103,7 @@ RefereeResult CeresReferee(const Equation& law, const std::vector<Coordinate>& b
   options.gradient_tolerance = 1e-14;
   options.parameter_tolerance = 1e-12;
   options.logging_type = ceres::SILENT;
+  FLAGS_minloglevel = google::GLOG_FATAL;  // why a solve stopped is logged even so
   ceres::Solver::Summary summary;
   ceres::Solve(options, &problem, &summary);
   result.iterations = static_cast<int>(summary.iterations.size());
