@@ -14,7 +14,7 @@
 #include "fit/fit.h"
 #include "fit/overtrain.h"
 #include "fit/stats.h"
-#include "fit/two_step.h"
+#include "fit/two_step_run.h"
 #include "tests/fit/test_data.h"
 
 namespace fit {
@@ -182,7 +182,7 @@ struct Ladder {
   std::vector<Observation> rows;
   std::vector<RunRows> runs;
   Inputs x7{}, x13{};
-  double hard7 = 0, hard13 = 0;
+  double soft7 = 0, soft13 = 0, hard7 = 0, hard13 = 0;
 };
 
 Ladder LoadLadder(const Table& table, const std::map<std::string, double>& parts) {
@@ -194,15 +194,15 @@ Ladder LoadLadder(const Table& table, const std::map<std::string, double>& parts
   Ladder ladder;
   const std::set<std::string> sizes = {"190M", "370M", "760M", "1B"};
   const std::set<std::string> multiples = {"1xC", "2xC", "5xC", "10xC"};
-  std::vector<double> last13;
+  std::vector<double> last13, last_soft13;
   for (size_t i = 0; i < table.rows(); ++i) {
     const std::string& run = table.Text(i, "run");
     if (run == "peteish7_eval_anneal") {
       ladder.x7 = RunPoint(table.Number(i, "params"), 3945065873408, 1).x;
-      ladder.hard7 = mean_of(i, "acc_");
+      ladder.soft7 = mean_of(i, "bpb_"), ladder.hard7 = mean_of(i, "acc_");
     } else if (run == "peteish13_eval_final") {
       ladder.x13 = RunPoint(table.Number(i, "params"), 5000088518656, 1).x;
-      last13.push_back(mean_of(i, "acc_"));
+      last13.push_back(mean_of(i, "acc_")), last_soft13.push_back(mean_of(i, "bpb_"));
     }
     if (sizes.count(table.Text(i, "size")) == 0 || multiples.count(table.Text(i, "mult")) == 0 ||
         run.find("rerun") != std::string::npos)
@@ -216,6 +216,7 @@ Ladder LoadLadder(const Table& table, const std::map<std::string, double>& parts
   }
   // As the soft metric: the mean of the last five checkpoints.
   ladder.hard13 = Mean({last13.end() - 5, last13.end()});
+  ladder.soft13 = Mean({last_soft13.end() - 5, last_soft13.end()});
   ladder.runs = *GroupRuns(ladder.rows, true);
   return ladder;
 }
@@ -276,6 +277,49 @@ TEST(PublishedTest, OlmoLadderChainedErrorsOfEightTasks) {
   EXPECT_NEAR(mean7, 3.82, .05);
   EXPECT_NEAR(mean13, 4.17, .05);
   EXPECT_LE(abstained, 2);
+}
+
+// Every task as the report runs it, two models at 75 and 177 times the compute of the largest run.
+TEST(PublishedTest, OlmoLadderIntervalsOfElevenTasksHoldBothTargets) {
+  SKIP_WITHOUT("olmo_ladder.csv");
+  const Table table("olmo_ladder.csv");
+  int soft = 0, hard = 0, forecasts = 0, abstained = 0;
+  for (const char* task :
+       {"hellaswag_val", "arc_challenge_test", "arc_easy_test", "piqa_val", "csqa_val",
+        "socialiqa_val", "openbookqa_test", "mmlu_stem_test", "mmlu_humanities_test",
+        "mmlu_social_sciences_test", "mmlu_other_test"}) {
+    const Ladder ladder = LoadLadder(table, {{task, 1}});
+    TwoStepOptions options;
+    options.bootstrap.resamples = 200;
+    const auto summary = RunTwoStep(ladder.rows, ladder.runs, {}, options, ProportionalFlops(6),
+                                    {{0, std::exp(ladder.x7[0]), std::exp(ladder.x7[1])},
+                                     {0, std::exp(ladder.x13[0]), std::exp(ladder.x13[1])}});
+    ASSERT_TRUE(summary.ok()) << task << ": " << summary.status();
+    ASSERT_EQ(summary->forecasts.size(), 2u);
+    for (size_t i = 0; i < 2; ++i) {
+      const HardForecast& at = summary->forecasts[i].at;
+      const double came_soft = i == 0 ? ladder.soft7 : ladder.soft13;
+      const double came_hard = i == 0 ? ladder.hard7 : ladder.hard13;
+      std::printf(
+          "ladder %-26s reach %5.1f soft %.4f in %.4f .. %.4f, hard %.4f in %.4f .. %.4f %s\n",
+          task, summary->forecasts[i].reach, came_soft, at.soft_interval.lo, at.soft_interval.hi,
+          came_hard, at.interval.lo, at.interval.hi, at.abstains.c_str());
+      ++forecasts;
+      soft += at.soft_interval.lo <= came_soft && came_soft <= at.soft_interval.hi;
+      if (!at.abstains.empty()) {
+        ++abstained;
+        continue;
+      }
+      hard += at.interval.lo <= came_hard && came_hard <= at.interval.hi;
+      EXPECT_LT(at.interval.hi - at.interval.lo, .5) << task;
+    }
+  }
+  std::printf("ladder: soft %d of %d, hard %d of %d inside, %d abstain\n", soft, forecasts, hard,
+              forecasts - abstained, abstained);
+  EXPECT_EQ(forecasts, 22);
+  EXPECT_LE(abstained, 6);
+  EXPECT_GE(soft, 20);
+  EXPECT_GE(hard, (forecasts - abstained) * 9 / 10);
 }
 
 }  // namespace

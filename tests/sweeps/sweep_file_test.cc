@@ -10,6 +10,7 @@
 namespace sweeps {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
@@ -194,6 +195,14 @@ TEST(SweepFileTest, ATokenizerModelSaysItsVocabulary) {
 TEST(SweepFileTest, AForecastOfAMeasuredBudgetIsRefused) {
   EXPECT_THAT(ErrorOf(std::string(kHead) + "budgets: [1e13, 3e13]\nforecast: {at: [1e15, 3e13]}\n"),
               HasSubstr("s.yaml:4:23: 3e+13 is one of the budgets"));
+}
+
+TEST(SweepFileTest, AForecastWithinTheBudgetsIsNotRegistered) {
+  const std::string file = std::string(kHead) + "budgets: [1e13, 3e13]\n";
+  EXPECT_THAT(ErrorOf(file + "forecast: {at: [1e15, 2e13], register: true}\n"),
+              AllOf(HasSubstr("s.yaml:4:23: 2e+13 lies below the largest budget, 3e+13"),
+                    HasSubstr("register: false")));
+  EXPECT_EQ(Parsed(file + "forecast: {at: [2e13], register: false}\n").forecast_at.size(), 1u);
 }
 
 TEST(SweepFileTest, TheResolvedSpecIgnoresLayoutAndSeesMeaning) {

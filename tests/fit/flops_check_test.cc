@@ -1,0 +1,52 @@
+// Columns that cannot mean what they are called.
+#include "fit/flops_check.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace fit {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+std::vector<Observation> Runs(double flops_per_param_token) {
+  std::vector<Observation> runs;
+  for (const double params : {1e7, 3e7, 1e8}) {
+    Observation o;
+    o.params = params, o.tokens = 20 * params;
+    o.flops = flops_per_param_token * o.params * o.tokens;
+    o.loss = 3;
+    runs.push_back(o);
+  }
+  return runs;
+}
+
+TEST(FlopsCheckTest, WhatRecipesCountIsNotDoubted) {
+  for (const double k : {1.01, 4.0, 6.0, 9.0, 99.0}) EXPECT_EQ(FlopsDoubt(Runs(k)), "") << k;
+}
+
+TEST(FlopsCheckTest, AColumnInAnotherUnitIsDoubtedWithTheRange) {
+  EXPECT_THAT(FlopsDoubt(Runs(6e-9)), AllOf(HasSubstr("6e-09 .. 6e-09"), HasSubstr("GFLOPs")));
+  EXPECT_THAT(FlopsDoubt(Runs(6e6)), HasSubstr("6e+06 .. 6e+06"));
+  // One row is enough.
+  std::vector<Observation> runs = Runs(6);
+  runs[1].flops *= 1e3;
+  EXPECT_THAT(FlopsDoubt(runs), HasSubstr("6 .. 6e+03"));
+}
+
+TEST(FlopsCheckTest, WhatIsDeclaredAs6ndMustBeThat) {
+  std::vector<Observation> runs = Runs(6);
+  for (Observation& o : runs) o.cohort["flop_convention"] = "6nd";
+  EXPECT_EQ(FlopsDoubt(runs), "");
+  runs[2].flops *= 1.009;
+  EXPECT_EQ(FlopsDoubt(runs), "");
+  runs[2].flops *= 1.02;
+  EXPECT_THAT(FlopsDoubt(runs), AllOf(HasSubstr("1 of 3 runs"), HasSubstr("+2.92 %")));
+  // The same runs under a convention of their own are fine.
+  for (Observation& o : runs) o.cohort["flop_convention"] = "given";
+  EXPECT_EQ(FlopsDoubt(runs), "");
+}
+
+}  // namespace
+}  // namespace fit
