@@ -12,6 +12,18 @@
 namespace fit {
 namespace {
 
+// What to do about it.
+std::string Remedy(const FrontierEstimate& estimate) {
+  const bool one_each =
+      std::all_of(estimate.groups.begin(), estimate.groups.end(),
+                  [](const IsoflopGroup& group) { return group.points.size() == 1; });
+  return one_each ? "with one run a budget, say --optima if the rows are optima, or fit a surface "
+                    "(--law chinchilla)"
+                  : "add budgets, or to a refused one sizes on both sides of its best (`sweepctl "
+                    "plan --next` names them), or fit a surface (--law chinchilla), which needs no "
+                    "minima";
+}
+
 // The first few reasons; a data set that is no IsoFLOP design has one for every run.
 std::string Refusals(const FrontierEstimate& estimate) {
   constexpr int kShown = 3;
@@ -33,9 +45,9 @@ absl::Status CheckLaws(const FrontierEstimate& estimate) {
                     "needed; add sizes",
                     good, wanted));
   if (good < wanted)
-    return absl::FailedPreconditionError(
-        fmt::format("{}: {} of {} budgets have a usable minimum, {} are needed{}",
-                    Text(estimate.kind), good, estimate.groups.size(), wanted, Refusals(estimate)));
+    return absl::FailedPreconditionError(fmt::format(
+        "{}: {} of {} budgets have a usable minimum, {} are needed{}. {}", Text(estimate.kind),
+        good, estimate.groups.size(), wanted, Refusals(estimate), Remedy(estimate)));
   const std::vector<double>& losses = estimate.laws.losses;
   if (estimate.with_loss() && !estimate.laws.loss_law.has_value())
     return absl::FailedPreconditionError(fmt::format(
