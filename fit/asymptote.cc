@@ -31,17 +31,25 @@ void UniteWithAsymptote(double loss, double loss_at_E_lo, double loss_at_E_hi,
   prediction->method = mean->method + " + residuals";
 }
 
-std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast) {
+std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast, const Interval& unwidened) {
   if (!forecast.asymptote.has_value()) return std::nullopt;
   const AsymptoteSpan& span = *forecast.asymptote;
   const double spread = std::fabs(span.loss_at_E_hi - span.loss_at_E_lo);
-  if (spread <= 0.5 * (forecast.interval.hi - forecast.interval.lo)) return std::nullopt;
+  if (spread <= 0.5 * (unwidened.hi - unwidened.lo)) return std::nullopt;
+  const std::string against =
+      !std::isfinite(unwidened.lo) ? "; it has no interval"
+      : unwidened.lo == forecast.interval.lo && unwidened.hi == forecast.interval.hi
+          ? ", more than half of its interval"
+          : fmt::format(
+                ", more than half of its {:.10g} % {} interval before that was widened for "
+                "reach, {:.4f} .. {:.4f}",
+                100 * unwidened.level, Name(unwidened.kind), unwidened.lo, unwidened.hi);
   return Warn(
       kAsymptoteUnidentified,
-      fmt::format("E between {:.4g} and {:.4g} is not ruled out and moves the forecast at {} "
-                  "from {:.4f} to {:.4f}",
-                  span.E.lo, span.E.hi, core::FormatFlops(forecast.flops), span.loss_at_E_lo,
-                  span.loss_at_E_hi));
+      fmt::format("E between {:.4g} and {:.4g} ({:.10g} %) is not ruled out and moves the forecast "
+                  "at {} from {:.4f} to {:.4f}{}",
+                  span.E.lo, span.E.hi, 100 * span.E.level, core::FormatFlops(forecast.flops),
+                  span.loss_at_E_lo, span.loss_at_E_hi, against));
 }
 
 void VaryPinnedAsymptote(double pinned_E, const Forecast& free, Forecast* forecast) {

@@ -38,6 +38,12 @@ Calibration Calibration::OfAverages(std::string_view law, const std::vector<Roll
   return calibration;
 }
 
+Calibration Calibration::WithoutGrowth(const std::vector<RollingForecasts>& cuts, double level) {
+  Calibration calibration;
+  calibration.Learn(cuts, level);
+  return calibration;
+}
+
 void Calibration::Learn(const std::vector<RollingForecasts>& cuts, double level) {
   std::vector<std::pair<double, double>> scores;  // with weight
   constexpr int kPriorPoints = 40;

@@ -39,6 +39,9 @@ class Calibration {
   static Calibration OfAverages(std::string_view law, const std::vector<RollingForecasts>& cuts,
                                 double level);
 
+  // By own experience alone: a = 1, b = 0.
+  static Calibration WithoutGrowth(const std::vector<RollingForecasts>& cuts, double level);
+
   // Of one side of an interval; profile averages need its half-width in ln L.
   double Factor(double reach, double half_width = 1) const;
   int forecasts() const { return forecasts_; }  // that it learned from

@@ -39,18 +39,48 @@ std::vector<StartCell> LevelCells(const std::vector<FitPoint>& points,
   return cells;
 }
 
-class Sigmoid final : public FromTemplate<Sigmoid, 4, Equation> {
+// Shares of the way from the level at small x to the one at large x: rising from 0 to 1 with z.
+struct Logistic {
+  static constexpr std::string_view kName = "sigmoid";
+  static constexpr std::string_view kEquation = "y = a / (1 + exp(-k (x - x0))) + b";
+  // 1 / (1 + e^-z) = e^-softplus(-z): no overflow on either side.
+  template <typename T>
+  static T At(const T& z) {
+    return Exp(-Softplus(-z));
+  }
+};
+struct EarlyGompertz {
+  static constexpr std::string_view kName = "gompertz";
+  static constexpr std::string_view kEquation = "y = a exp(-exp(-k (x - x0))) + b";
+  template <typename T>
+  static T At(const T& z) {
+    constexpr double kNothing = -6;  // e^-e^6 < 1e-175
+    return ValueOf(z) < kNothing ? T(0.0) : Exp(-Exp(-z));
+  }
+};
+struct LateGompertz {
+  static constexpr std::string_view kName = "reversed gompertz";
+  static constexpr std::string_view kEquation = "y = a (1 - exp(-exp(k (x - x0)))) + b";
+  template <typename T>
+  static T At(const T& z) {
+    constexpr double kAll = 6;
+    return ValueOf(z) > kAll ? T(1.0) : 1.0 - Exp(-Exp(z));
+  }
+};
+
+// Between the levels b (small x) and floor (large x).
+template <typename Share>
+class LevelCurve final : public FromTemplate<LevelCurve<Share>, 4, Equation> {
  public:
   enum { kFloor, kX0, kLnK, kB };
   template <typename T>
   static T At(const T* theta, const Inputs& x) {
-    // 1 / (1 + e^-z) = e^-softplus(-z): no overflow on either side.
     const T z = Exp(theta[kLnK]) * (x[0] - theta[kX0]);
-    return theta[kB] + (theta[kFloor] - theta[kB]) * Exp(-Softplus(-z));
+    return theta[kB] + (theta[kFloor] - theta[kB]) * Share::At(z);
   }
 
-  std::string_view name() const override { return "sigmoid"; }
-  std::string_view equation() const override { return "y = a / (1 + exp(-k (x - x0))) + b"; }
+  std::string_view name() const override { return Share::kName; }
+  std::string_view equation() const override { return Share::kEquation; }
   const std::vector<Coordinate>& coordinates() const override {
     static const auto* const list =
         new std::vector<Coordinate>{{"floor", 0, 1, ""},
@@ -67,7 +97,7 @@ class Sigmoid final : public FromTemplate<Sigmoid, 4, Equation> {
     std::vector<std::vector<double>> columns(2, std::vector<double>(points.size()));
     auto cells = LevelCells(points, weights, [&](double x0, double k) {
       for (size_t i = 0; i < points.size(); ++i) {
-        columns[0][i] = 1 / (1 + std::exp(-k * (points[i].x[0] - x0)));
+        columns[0][i] = Share::At(k * (points[i].x[0] - x0));
         columns[1][i] = 1 - columns[0][i];
       }
       const NonNegativeFit fit = NonNegativeLeastSquares(columns, y, weights);
@@ -253,7 +283,15 @@ class ExponentialError final : public FromTemplate<ExponentialError, 3, Equation
 }  // namespace
 
 const Equation& SigmoidCurve() {
-  static const auto* const curve = new Sigmoid;
+  static const auto* const curve = new LevelCurve<Logistic>;
+  return *curve;
+}
+const Equation& GompertzCurve() {
+  static const auto* const curve = new LevelCurve<EarlyGompertz>;
+  return *curve;
+}
+const Equation& ReversedGompertzCurve() {
+  static const auto* const curve = new LevelCurve<LateGompertz>;
   return *curve;
 }
 const Equation& LogSigmoidCurve() {

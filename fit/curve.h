@@ -14,6 +14,15 @@ namespace fit {
 // **Source:** Bhagia et al. 2024 (arXiv:2412.04403), eq. 3.
 const Equation& SigmoidCurve();
 
+// The same between the same levels, bent more on one side than on the other:
+//   gompertz            y = a exp(-exp(-k (x - x0))) + b         steep below x0, slow above
+//   reversed gompertz   y = a (1 - exp(-exp(k (x - x0)))) + b    the other way round
+// Constants and theta as of the sigmoid, but x0 is where the share of a is 1/e and 1 - 1/e.
+// **Source:** the log-log and complementary log-log links of McCullagh and Nelder 1989, section
+// 4.3.
+const Equation& GompertzCurve();
+const Equation& ReversedGompertzCurve();
+
 // y = max(floor, 1 - a ln(1 - 1/(1 + exp(-k (x - x0))))),   a <= 0
 // a      points lost per e-fold beyond x0: the curve falls from 1 and then goes on falling linearly
 // floor  chance, in [0, 1]; 0 unless it is held, because the published curve has none

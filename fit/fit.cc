@@ -378,7 +378,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   targets.insert(targets.end(), options.predict_runs.begin(), options.predict_runs.end());
   for (const RunTarget& target : targets) {
     std::vector<Forecast> forecasts = ForecastsOf(summary, target);
-    if (forecasts.empty())
+    // Two steps alone forecast elsewhere.
+    if (forecasts.empty() && !fitted.empty())
       summary.warnings.push_back(
           Warn(kNoForecast,
                fmt::format("no law here can say anything about {} FLOPs: the losses do not fall "

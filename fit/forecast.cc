@@ -168,7 +168,8 @@ Forecast AsMember(const Forecast& own, const std::vector<BacktestRow>& backtest)
   if (!own.averaged.has_value()) return own;
   Forecast member = own;
   member.loss = own.averaged->loss;
-  member.interval = own.averaged->interval, member.mean_interval = own.averaged->mean_interval;
+  member.interval = member.unwidened = own.averaged->interval;
+  member.mean_interval = own.averaged->mean_interval;
   member.asymptote = own.averaged->asymptote;
   const Calibration calibration = CalibrationOf(
       own.law, true, ProfileAverages(KnownAt(backtest, own.law, kInfinity)), own.interval.level);
@@ -226,6 +227,10 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
       [](const Forecast& f) -> const Interval& { return f.mean_interval; }, &unused,
       &average.mean_interval);
   Mix(
+      members, weights, [](const Forecast& f) { return f.loss; },
+      [](const Forecast& f) -> const Interval& { return f.unwidened; }, &unused,
+      &average.unwidened);
+  Mix(
       members, weights, [](const Forecast& f) { return f.params; },
       [](const Forecast& f) -> const Interval& { return f.params_interval; }, &average.params,
       &average.params_interval);
@@ -250,8 +255,11 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
     ends.lo = std::min(span.loss_at_E_lo, span.loss_at_E_hi);
     ends.hi = std::max(span.loss_at_E_lo, span.loss_at_E_hi);
   }
+  Interval mean = average.mean_interval;
+  CoverAsymptote(average.loss, ends, &mean, &average.unwidened);
   CoverAsymptote(average.loss, ends, &average.mean_interval, &average.interval);
-  if (auto warning = UnidentifiedAsymptote(average)) average.warnings.push_back(*warning);
+  if (auto warning = UnidentifiedAsymptote(average, average.unwidened))
+    average.warnings.push_back(*warning);
   for (const Forecast* member : members)
     for (const Warning& warning : member->warnings)
       if (!Has(average.warnings, warning.code) && warning.code != kAsymptoteUnidentified &&
@@ -358,8 +366,11 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
     const Calibration calibration(
         forecast->law, KnownAt(backtest, forecast->law, std::numeric_limits<double>::infinity()),
         forecast->interval.level);
+    forecast->unwidened = forecast->interval;
     calibration.Apply(forecast->loss, forecast->reach, &forecast->interval);
     calibration.Apply(forecast->loss, forecast->reach, &forecast->mean_interval);
+    if (auto warning = UnidentifiedAsymptote(*forecast, forecast->unwidened))
+      forecast->warnings.push_back(*std::move(warning));
     if (forecast->reach > 1 + 1e-9)
       forecast->warnings.push_back(Warn(
           kOutsideRange,

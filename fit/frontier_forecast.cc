@@ -102,8 +102,6 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
         (options.observations_are_optima && options.bootstrap.resamples > 0))
       UniteWithAsymptote(forecast.loss, at_lo, at_hi, noise, &forecast.mean_interval,
                          &forecast.interval);
-    if (auto warning = UnidentifiedAsymptote(forecast))
-      forecast.warnings.push_back(*std::move(warning));
   }
   return forecast;
 }

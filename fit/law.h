@@ -146,6 +146,7 @@ struct Forecast {
   double loss = 0;
   Interval interval;       // kind prediction: wider than the mean's by the scatter of single runs
   Interval mean_interval;  // kind mean
+  Interval unwidened;      // `interval` before it was widened for reach; set by ForecastAt
   double params = 0, tokens = 0;
   Interval params_interval, tokens_interval;
   // Surfaces: C / (N D) at the optimum (flops_relation.h), and N* over the largest model that was

@@ -165,6 +165,7 @@ Json ForecastJson(const Forecast& f) {
           {"loss", Number(f.loss)},
           {"interval", WithEstimate(f.interval, f.loss)},
           {"mean_interval", WithEstimate(f.mean_interval, f.loss)},
+          {"unwidened_interval", WithEstimate(f.unwidened, f.loss)},
           {"params", f.params > 0 ? Number(f.params) : Json(nullptr)},
           {"tokens", f.tokens > 0 ? Number(f.tokens) : Json(nullptr)},
           {"params_interval", WithEstimate(f.params_interval, f.params)},

@@ -185,8 +185,6 @@ std::optional<Forecast> ForecastOf(const SurfaceFit& fit, const RunTarget& targe
       if (std::isfinite(forecast.mean_interval.lo))
         UniteWithAsymptote(forecast.loss, at_lo, at_hi, NoiseAt(fit, flops),
                            &forecast.mean_interval, &forecast.interval);
-      if (auto warning = UnidentifiedAsymptote(forecast))
-        forecast.warnings.push_back(*std::move(warning));
     }
   }
   return forecast;

@@ -24,13 +24,6 @@ std::vector<FitPoint> WithKnown(const TwoStepData& data) {
   return points;
 }
 
-std::vector<Coordinate> CurveBox(const Equation& curve, std::optional<double> chance) {
-  std::vector<Coordinate> box = curve.coordinates();
-  for (Coordinate& c : box)
-    if (c.name == "floor" && chance.has_value()) c.lower = c.upper = *chance;
-  return box;
-}
-
 std::optional<double> Named(const NamedValues& values, std::string_view name) {
   for (const auto& [key, value] : values)
     if (key == name) return value;
@@ -91,6 +84,7 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
         curve.coordinates().size(), curve.name()));
   TwoStep fit(law, curve);
   fit.bootstrap_ = options.bootstrap;
+  fit.beyond_middle_ = options.beyond_middle;
   const std::vector<FitPoint> pairs = WithKnown(data);
   const std::vector<Coordinate> box = CurveBox(curve, options.chance);
   const std::vector<double> soft_ones(data.soft.size(), 1), pair_ones(pairs.size(), 1);
@@ -101,6 +95,7 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
   if (fit.soft_.theta.empty() || fit.hard_.theta.empty())
     return absl::FailedPreconditionError(
         "two-step: no start gave a finite objective; check the data for extreme values");
+  fit.family_ = CurveFamily::Fit(curve, fit.hard_, pairs, options.chance);
   fit.lowest_ = fit.highest_ = data.pairs[0].x[0];
   for (const FitPoint& p : data.pairs) {
     fit.lowest_ = std::min(fit.lowest_, p.x[0]);
@@ -210,7 +205,14 @@ TwoStep::Drawn TwoStep::DrawSoft(const Inputs& x) const {
   return drawn;
 }
 
-HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* widening) const {
+TestPoint TwoStep::TestSoft(const Inputs& x, double flops, double actual) const {
+  const Interval raw = PercentileInterval(DrawSoft(x).values, draws_.drawn, bootstrap_.level,
+                                          IntervalKind::kPrediction, "");
+  return {flops, actual, law_->Value(soft_.theta.data(), x), raw.lo, raw.hi};
+}
+
+HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* soft_widening,
+                         const Calibration* hard_widening) const {
   HardForecast forecast;
   const auto curve_at = [&](double soft) { return curve_->Value(hard_.theta.data(), {soft}); };
   forecast.soft = law_->Value(soft_.theta.data(), x);
@@ -220,17 +222,23 @@ HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* widen
                                const char* method) {
     return PercentileInterval(values, draws_.drawn, bootstrap_.level, kind, method);
   };
-  Interval mean = interval_of(drawn.means, IntervalKind::kMean, "bootstrap of runs");
   const Interval raw =
       interval_of(drawn.values, IntervalKind::kPrediction, "bootstrap of runs + residuals");
-  forecast.soft_interval = raw;
+  const Interval mean = interval_of(drawn.means, IntervalKind::kMean, "bootstrap of runs");
+  forecast.soft_interval = forecast.soft_unwidened = raw;
+  // E's range is no lack of fit, so it is not widened.
+  if (soft_widening != nullptr) soft_widening->Apply(forecast.soft, reach, &forecast.soft_interval);
   if (asymptote_.has_value()) {
     const double lo = law_->Value(theta_E_lo_.data(), x), hi = law_->Value(theta_E_hi_.data(), x);
     forecast.asymptote = AsymptoteSpan{*asymptote_, lo, hi};
     forecast.hard_at_E_lo = curve_at(lo), forecast.hard_at_E_hi = curve_at(hi);
-    UniteWithAsymptote(forecast.soft, lo, hi, soft_noise_, &mean, &forecast.soft_interval);
+    for (Interval* interval : {&forecast.soft_interval, &forecast.soft_unwidened}) {
+      const std::string how = interval->method;
+      Interval of_mean = mean;
+      UniteWithAsymptote(forecast.soft, lo, hi, soft_noise_, &of_mean, interval);
+      interval->method = how + ", united with the range of E";
+    }
   }
-  if (widening != nullptr) widening->Apply(forecast.soft, reach, &forecast.soft_interval);
 
   // Each side of the resamples reaches as far as the interval does.
   const auto stretch = [&](double end, double had) {
@@ -252,42 +260,88 @@ HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* widen
   forecast.interval = interval_of(values, IntervalKind::kPrediction,
                                   "the soft interval through resampled curves + residuals");
   // Where the resamples lie to one side of the fit, they do not reach the soft interval's other
-  // end.
-  for (const double end : {forecast.soft_interval.lo, forecast.soft_interval.hi}) {
-    const double hard = std::clamp(curve_at(end), 0.0, 1.0);
-    if (!std::isfinite(forecast.interval.lo) || !std::isfinite(hard)) continue;
-    forecast.interval.lo = std::min(forecast.interval.lo, hard);
-    forecast.interval.hi = std::max(forecast.interval.hi, hard);
+  // end; and other curves that the pairs allow make something else of both.
+  if (std::isfinite(forecast.interval.lo)) {
+    const auto cover = [&](double hard) {
+      if (!std::isfinite(hard)) return;
+      forecast.interval.lo = std::min(forecast.interval.lo, hard);
+      forecast.interval.hi = std::max(forecast.interval.hi, hard);
+    };
+    for (const double end : {forecast.soft_interval.lo, forecast.soft_interval.hi}) {
+      cover(std::clamp(curve_at(end), 0.0, 1.0));
+      if (const auto others = family_.At(end)) cover(others->lo), cover(others->hi);
+    }
+    for (const std::string& name : family_.names())
+      forecast.interval.method += (name == family_.names()[0] ? ", united with " : " and ") + name;
   }
-  forecast.abstains = WhyNot(forecast);
+  if (hard_widening != nullptr) {
+    Interval grown = forecast.interval;
+    grown.lo = std::exp(grown.lo), grown.hi = std::exp(grown.hi);
+    hard_widening->Apply(std::exp(forecast.hard), reach, &grown);
+    forecast.interval.lo = std::max(std::log(grown.lo), 0.0);
+    forecast.interval.hi = std::min(std::log(grown.hi), 1.0);
+    forecast.interval.method = grown.method;
+  }
+  Judge(forecast);
   return forecast;
 }
 
-std::string TwoStep::WhyNot(const HardForecast& forecast) const {
-  const NamedValues constants = curve_->Report(hard_.theta);
-  const std::optional<double> floor = Named(constants, "floor"), middle = Named(constants, "x0");
-  if (!floor.has_value() || !middle.has_value()) return "";
+std::optional<double> TwoStep::Middle(double floor) const {
+  const auto value = [&](double soft) { return curve_->Value(hard_.theta.data(), {soft}); };
+  double near = std::min(0.0, lowest_), far = std::max(highest_, lowest_);
+  const double half = 0.5 * (value(near) + floor);
+  const bool falls = value(near) > floor;
+  const auto beyond = [&](double soft) { return (value(soft) < half) == falls; };
+  constexpr int kDoublings = 10;
+  for (int i = 0; i < kDoublings && !beyond(far); ++i) far += std::max(far - near, 1e-6);
+  if (!beyond(far)) return std::nullopt;
+  constexpr int kHalvings = 60;
+  for (int i = 0; i < kHalvings; ++i) {
+    const double soft = 0.5 * (near + far);
+    (beyond(soft) ? far : near) = soft;
+  }
+  return far;
+}
+
+std::string TwoStep::NoRise(double floor) const {
   const double best = curve_->Value(hard_.theta.data(), {lowest_});
-  if (std::fabs(best - *floor) < kScattersAboveFloor * scatter())
-    return fmt::format(
-        "the best run's {:.4g} is less than {:g} times the scatter {:.2g} away from the floor "
-        "{:.4g}: "
-        "no run shows the curve's rise",
-        best, kScattersAboveFloor, scatter(), *floor);
-  if (*middle < lowest_ && forecast.soft < *middle)
-    return fmt::format(
-        "the curve's middle {:.4g} lies beyond the runs ({:.4g} .. {:.4g}) and the forecast {:.4g} "
-        "beyond the middle: no run has seen that side",
-        *middle, lowest_, highest_, forecast.soft);
+  if (std::fabs(best - floor) >= kScattersAboveFloor * scatter()) return "";
+  return fmt::format(
+      "the best run's {:.4g} is less than {:g} times the scatter {:.2g} away from the floor "
+      "{:.4g}: "
+      "no run shows the curve's rise",
+      best, kScattersAboveFloor, scatter(), floor);
+}
+
+std::string TwoStep::BeyondMiddle(double floor, double soft) const {
+  // A forecast at the pool's edge lies within it or a little beyond by accident.
+  constexpr double kScatters = 2;
+  const double edge = lowest_ * std::exp(-kScatters * RootMeanSquare(soft_noise_));
+  const std::optional<double> middle = Middle(floor);
+  if (!middle.has_value() || *middle >= lowest_ || soft >= edge) return "";
+  return fmt::format(
+      "the curve's middle {:.4g} lies beyond the runs ({:.4g} .. {:.4g}), and so does the forecast "
+      "{:.4g}: no run has seen how the rise ends",
+      *middle, lowest_, highest_, soft);
+}
+
+std::string TwoStep::TooWide(double floor, const Interval& interval) const {
   const double far = curve_->Value(hard_.theta.data(), {std::min(0.0, lowest_)});
-  const double width = forecast.interval.hi - forecast.interval.lo;
-  if (width > kWidestShare * std::fabs(far - *floor))
-    return fmt::format(
-        "the {:.10g} % interval {:.4g} .. {:.4g} is wider than half of the way from the floor "
-        "{:.4g} to "
-        "{:.4g}",
-        100 * bootstrap_.level, forecast.interval.lo, forecast.interval.hi, *floor, far);
-  return "";
+  if (!(interval.hi - interval.lo > kWidestShare * std::fabs(far - floor))) return "";
+  return fmt::format(
+      "the {:.10g} % interval {:.4g} .. {:.4g} is wider than half of the way from the floor {:.4g} "
+      "to {:.4g}",
+      100 * bootstrap_.level, interval.lo, interval.hi, floor, far);
+}
+
+void TwoStep::Judge(HardForecast& forecast) const {
+  const std::optional<double> floor = Named(curve_->Report(hard_.theta), "floor");
+  if (!floor.has_value()) return;
+  const std::string beyond = BeyondMiddle(*floor, forecast.soft);
+  if (beyond_middle_) forecast.assumes = beyond;
+  for (const std::string& why :
+       {NoRise(*floor), beyond_middle_ ? "" : beyond, TooWide(*floor, forecast.interval)})
+    if (forecast.abstains.empty()) forecast.abstains = why;
 }
 
 }  // namespace fit

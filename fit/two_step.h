@@ -3,9 +3,10 @@
 //   per byte hard metric = curve(soft)        accuracy or error, by a curve of curve.h
 // Both are refitted in every bootstrap resample of whole runs, and the scatter of single runs about
 // each is added, so that an error of the first step goes through the second. The first step's
-// interval is that of any law: united with what the range of its E does to it, and widened for
-// reach by what past forecasts needed (calibration.h); the resamples are stretched to it before
-// they go through the curve.
+// interval is widened for reach by what past forecasts needed (calibration.h) and united with what
+// the range of its E does to it; the resamples are stretched to it before they go through the
+// curve. The hard interval then covers what the other curves that the pairs do not rule out make of
+// the soft one (curve_family.h), and is widened by what past forecasts of the hard metric needed.
 // A forecast abstains where the runs do not identify it; HardForecast::abstains states the rule.
 // **Source:** Bhagia et al. 2024 (arXiv:2412.04403), sections 3 and 4; the abstention is ours.
 #pragma once
@@ -18,6 +19,7 @@
 #include "fit/bootstrap.h"
 #include "fit/calibration.h"
 #include "fit/checkpoints.h"
+#include "fit/curve_family.h"
 #include "fit/equation_fit.h"
 
 namespace fit {
@@ -51,6 +53,8 @@ struct TwoStepOptions {
   LossSpec soft;                 // of the first step; the second is least squares
   int starts = 32;               // of each
   std::optional<double> chance;  // holds the curve's floor
+  // Forecasts also where no run has passed the curve's middle (HardForecast::assumes).
+  bool beyond_middle = false;
   BootstrapOptions bootstrap;
 };
 
@@ -61,11 +65,18 @@ struct HardForecast {
   // The range of the law's E with the soft metric at its ends, and the hard one there.
   std::optional<AsymptoteSpan> asymptote;
   double hard_at_E_lo = 0, hard_at_E_hi = 0;
+  // The soft interval before it was widened for reach: what E's range is held against.
+  Interval soft_unwidened;
   // Why the hard number must not be used; empty when it may. The first of:
   //   no run lies above the curve's floor by 3 times the scatter about the curve
-  //   the curve's middle lies beyond the best run, and the forecast beyond the middle
+  //   the curve's middle, halfway from its floor to its value for a perfect model, lies beyond the
+  //     best run, and so does the forecast, by more than 2 times the scatter of the soft metric:
+  //     no run has seen how the rise ends. (A pool that lies beyond the middle has seen the end
+  //     that larger models go to, so nothing abstains for want of its start.)
   //   the interval is wider than half of the way from the floor to the curve's other end
   std::string abstains;
+  // The reason that `beyond_middle` overruled; empty where there was none.
+  std::string assumes;
 };
 
 class TwoStep {
@@ -75,9 +86,14 @@ class TwoStep {
   static absl::StatusOr<TwoStep> Fit(const Equation& law, const Equation& curve,
                                      const TwoStepData& data, const TwoStepOptions& options);
 
-  // reach: C over the largest fitted run's, for `widening`; without it the soft interval is that of
-  // the resamples and of E.
-  HardForecast At(const Inputs& x, double reach = 1, const Calibration* widening = nullptr) const;
+  // reach: C over the largest fitted run's, for what widens the soft and the hard interval (the
+  // latter in the hard metric's own unit: TestPoints of exp(hard)); null: they stay as they are.
+  HardForecast At(const Inputs& x, double reach = 1, const Calibration* soft = nullptr,
+                  const Calibration* hard = nullptr) const;
+  // The soft metric's forecast of a run by the resamples alone, which is what its widening learns
+  // from.
+  TestPoint TestSoft(const Inputs& x, double flops, double actual) const;
+  const CurveFamily& family() const { return family_; }
   const EquationFit& soft() const { return soft_; }
   const EquationFit& hard() const { return hard_; }
   // The soft metric over the runs that the curve was fitted to.
@@ -99,7 +115,12 @@ class TwoStep {
     std::vector<double> means, values;  // one a resample; values with the noise of a run
   };
   Drawn DrawSoft(const Inputs& x) const;
-  std::string WhyNot(const HardForecast& forecast) const;
+  void Judge(HardForecast& forecast) const;  // sets abstains, assumes
+  std::string NoRise(double floor) const;
+  std::string BeyondMiddle(double floor, double soft) const;
+  std::string TooWide(double floor, const Interval& interval) const;
+  // Halfway from the floor to the value at soft 0; nullopt where the curve does not get there.
+  std::optional<double> Middle(double floor) const;
   std::vector<std::pair<std::string, Interval>> Intervals(const Equation& equation,
                                                           const EquationFit& step,
                                                           size_t offset) const;
@@ -107,6 +128,7 @@ class TwoStep {
   const Equation* law_;
   const Equation* curve_;
   EquationFit soft_, hard_;
+  CurveFamily family_;
   BootstrapDraws draws_;            // theta of the law, then of the curve
   std::vector<double> soft_noise_;  // ln soft - ln law
   std::vector<double> hard_noise_;  // hard - curve
@@ -115,6 +137,7 @@ class TwoStep {
   // The range of E and the law refitted at its ends; empty without any.
   std::optional<Interval> asymptote_;
   std::vector<double> theta_E_lo_, theta_E_hi_;
+  bool beyond_middle_ = false;
 };
 
 }  // namespace fit

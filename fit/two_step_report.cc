@@ -87,8 +87,9 @@ Json TwoStepJson(const TwoStepSummary& summary) {
          {"reach", f.reach},
          {"soft", Number(f.at.soft)},
          {"soft_interval", IntervalJson(f.at.soft_interval)},
+         {"soft_unwidened_interval", IntervalJson(f.at.soft_unwidened)},
          {"asymptote", AsymptoteJson(f.at)},
-         {"determined", f.at.abstains.empty()},
+         {"determined", f.at.abstains.empty() && std::isfinite(f.at.interval.lo)},
          {"hard", f.at.abstains.empty() ? Number(f.at.hard) : Json(nullptr)},
          {"interval", f.at.abstains.empty() ? IntervalJson(f.at.interval) : Json(nullptr)},
          {"abstains", f.at.abstains.empty() ? Json(nullptr) : Json(f.at.abstains)},
@@ -143,8 +144,11 @@ std::string TwoStepText(const TwoStepSummary& summary) {
       out += fmt::format("    hard: not determined, {}\n", f.at.abstains);
     if (f.at.asymptote.has_value()) {
       const AsymptoteSpan& span = *f.at.asymptote;
-      out += fmt::format("    E of step 1 {:.4f} .. {:.4f} moves soft from {:.4f} to {:.4f}",
-                         span.E.lo, span.E.hi, span.loss_at_E_lo, span.loss_at_E_hi);
+      out += fmt::format(
+          "    E of step 1, {:.10g} % {} interval {:.4f} .. {:.4f}, moves soft from {:.4f} to "
+          "{:.4f}",
+          100 * span.E.level, Name(span.E.kind), span.E.lo, span.E.hi, span.loss_at_E_lo,
+          span.loss_at_E_hi);
       out += f.at.abstains.empty() ? fmt::format(", hard from {:.4f} to {:.4f}\n",
                                                  f.at.hard_at_E_lo, f.at.hard_at_E_hi)
                                    : "\n";

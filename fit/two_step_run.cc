@@ -100,7 +100,16 @@ double LargestFlops(const std::vector<Observation>& observations,
 
 struct Rolled {
   std::vector<TwoStepBacktestRow> table;
-  std::vector<RollingForecasts> soft;  // of the soft metric, one list a cut
+  // One list a cut: of the soft metric, and exp of the hard one where it did not abstain.
+  std::vector<RollingForecasts> soft, hard;
+};
+
+// What past forecasts needed.
+struct Widening {
+  Calibration soft, hard;
+  Widening(const Equation& law, const std::vector<RollingForecasts>& soft_known,
+           const std::vector<RollingForecasts>& hard_known, double level)
+      : soft(law.name(), soft_known, level), hard(Calibration::WithoutGrowth(hard_known, level)) {}
 };
 
 // What was known at `cut` of earlier forecasts.
@@ -134,9 +143,9 @@ Rolled TwoStepBacktest(const std::vector<Observation>& observations,
     row.cut_flops = cut;
     row.n_train = before.size();
     const double largest = LargestFlops(observations, before);
-    const Calibration widening(chain->law->name(), KnownBy(backtest.soft, cut),
-                               options.bootstrap.level);
-    RollingForecasts soft;
+    const Widening widening(*chain->law, KnownBy(backtest.soft, cut), KnownBy(backtest.hard, cut),
+                            options.bootstrap.level);
+    RollingForecasts soft, hard;
     std::vector<double> errors;
     size_t inside = 0;
     bool intervals = true;
@@ -145,24 +154,27 @@ Rolled TwoStepBacktest(const std::vector<Observation>& observations,
           MakeTwoStepData(observations, {rows}, request.by_flops, request.checkpoints);
       const Inputs& x = truth.soft[0].x;
       const double flops = observations[rows.back()].flops, reach = flops / largest;
-      const HardForecast own = fit->At(x);
-      soft.push_back(
-          {flops, truth.soft[0].y, own.soft, own.soft_interval.lo, own.soft_interval.hi, reach});
+      soft.push_back(fit->TestSoft(x, flops, truth.soft[0].y));
+      soft.back().reach = reach;
       if (truth.pairs.empty()) continue;
       ++row.n_test;
       row.reach = std::max(row.reach, reach);
-      const HardForecast forecast = fit->At(x, reach, &widening);
+      const HardForecast own = fit->At(x, reach, &widening.soft);
+      const HardForecast forecast = fit->At(x, reach, &widening.soft, &widening.hard);
       if (!forecast.abstains.empty()) {
         ++row.abstained;
         continue;
       }
       const double actual = truth.pairs.back().y;
       errors.push_back(forecast.hard - actual);
+      hard.push_back({flops, std::exp(actual), std::exp(own.hard), std::exp(own.interval.lo),
+                      std::exp(own.interval.hi), reach});
       row.max = std::max(row.max, std::fabs(errors.back()));
       inside += forecast.interval.lo <= actual && actual <= forecast.interval.hi;
       intervals = intervals && std::isfinite(forecast.interval.lo);
     }
     backtest.soft.push_back(std::move(soft));
+    backtest.hard.push_back(std::move(hard));
     if (row.n_test == 0) continue;
     if (errors.empty()) {
       row.rms = row.max = row.bias = row.coverage = kNone;
@@ -210,6 +222,20 @@ void RemarkOnStep(const Equation& equation, const EquationFit& fit, const TwoSte
                    "{}: the {:.10g} % interval of E, {:.4g} .. {:.4g}, reaches 0: the data do not "
                    "show where the soft metric levels off",
                    step.name, 100 * interval.level, interval.lo, interval.hi)));
+}
+
+// Of the summary and of every forecast: the number printed is that of the curve asked for.
+void RemarkOnCurve(const Equation& curve, const CurveFamily& family, TwoStepSummary& summary) {
+  constexpr double kNotable = 1.2;
+  if (family.worse() <= kNotable) return;
+  const Warning warning =
+      Warn(kCurveMisfit,
+           fmt::format(
+               "the pairs lie {:.3g} times as far from the {} as from the {} curve: the interval "
+               "covers what that makes of the soft metric, the number does not follow it",
+               family.worse(), curve.name(), family.best()));
+  summary.warnings.push_back(warning);
+  for (TwoStepForecast& forecast : summary.forecasts) forecast.warnings.push_back(warning);
 }
 
 // Rows that nobody grouped and that cannot all be runs; TwoStepSummary states the rule.
@@ -274,7 +300,7 @@ void RemarkOnRange(const TwoStep& fit, double largest,
   Forecast first;
   first.flops = forecast.target.flops;
   first.interval = forecast.at.soft_interval, first.asymptote = forecast.at.asymptote;
-  if (std::optional<Warning> warning = UnidentifiedAsymptote(first))
+  if (std::optional<Warning> warning = UnidentifiedAsymptote(first, forecast.at.soft_unwidened))
     forecast.warnings.push_back(Warn(warning->code, "soft metric: " + warning->text));
   const double soft = forecast.at.soft;
   if (soft < fit.lowest() || soft > fit.highest())
@@ -292,7 +318,7 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
                                           const TwoStepOptions& options, const FlopsRelation& flops,
                                           const std::vector<TwoStepTarget>& targets) {
   TwoStepOptions chosen = options;
-  chosen.chance = request.chance;
+  chosen.chance = request.chance, chosen.beyond_middle = request.beyond_middle;
   if (request.chance.has_value() && !(*request.chance >= 0 && *request.chance <= 1))
     return absl::InvalidArgumentError(
         fmt::format("chance is {}, must lie between 0 and 1", *request.chance));
@@ -310,7 +336,7 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   summary.resamples_failed = fit.draws().failed;
   Rolled backtest = TwoStepBacktest(observations, runs, request, chosen);
   summary.backtest = std::move(backtest.table);
-  const Calibration widening(chain.law->name(), backtest.soft, options.bootstrap.level);
+  const Widening widening(*chain.law, backtest.soft, backtest.hard, options.bootstrap.level);
   const double largest = LargestFlops(observations, runs);
   for (const TwoStepTarget& given : targets) {
     TwoStepTarget target = given;
@@ -331,8 +357,11 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
     if (request.by_flops) target.params = target.tokens = 0;
     forecast.target = target;
     forecast.reach = target.flops / largest;
-    forecast.at = fit.At(InputsOf(target, request.by_flops), forecast.reach, &widening);
+    forecast.at =
+        fit.At(InputsOf(target, request.by_flops), forecast.reach, &widening.soft, &widening.hard);
     RemarkOnRange(fit, largest, summary.backtest, forecast);
+    if (!forecast.at.assumes.empty())
+      forecast.warnings.push_back(Warn(kCurveAssumed, forecast.at.assumes));
     if (!forecast.at.abstains.empty())
       summary.warnings.push_back(
           Warn(kAbstains, fmt::format("at {:.4g} FLOPs: {}", target.flops, forecast.at.abstains)));
@@ -340,6 +369,7 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   }
   RemarkOnStep(*chain.law, fit.soft(), summary.soft, summary);
   RemarkOnStep(*chain.curve, fit.hard(), summary.hard, summary);
+  RemarkOnCurve(*chain.curve, fit.family(), summary);
   RemarkOnCheckpoints(observations, runs, summary);
   for (Warning& warning : WarningsOfResamples(fit.draws()))
     summary.warnings.push_back(std::move(warning));

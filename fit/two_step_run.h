@@ -22,6 +22,7 @@ struct TwoStepRequest {
   // an error. The published procedure adds it for the sigmoid; the log-sigmoid is 1 there by
   // itself.
   bool perfect_model = true;
+  bool beyond_middle = false;  // TwoStepOptions
   CheckpointPolicy checkpoints;
   // The last so many of: the FLOPs of every run but the largest; where more than 20 differ, the 50,
   // 60, ..., 90 % quantiles of the runs' FLOPs, as in backtest.h. 0: none.
@@ -42,7 +43,8 @@ struct TwoStepForecast {
   // metric outside of the pairs'. asymptote-unidentified: the range of E moves the soft forecast by
   // more than half of its interval.
   // flop-convention: C was derived from N and D, or N* from C beyond the largest model counted.
-  // backtest-undercoverage, as the summary's.
+  // backtest-undercoverage and curve-misfit, as the summary's. curve-assumed: beyond_middle made
+  // a forecast that would have abstained.
   std::vector<Warning> warnings;
 };
 
@@ -76,7 +78,8 @@ struct TwoStepSummary {
   std::vector<TwoStepForecast> forecasts;
   std::vector<TwoStepBacktestRow> backtest;
   // Of both steps: parameter-at-bound, asymptote-at-bound, asymptote-unidentified (the range of
-  // E reaches 0), what resamples failed; abstains, one a forecast; backtest-undercoverage (at least
+  // E reaches 0), curve-misfit (another curve of curve_family.h lies 1.2 times nearer to the
+  // pairs), what resamples failed; abstains, one a forecast; backtest-undercoverage (at least
   // 5 tests, 15 points below the level); checkpoints: rows that nobody grouped and that repeat an
   // id and N with other D or, without ids, are 20 or more for each different N.
   std::vector<Warning> warnings;

@@ -52,6 +52,10 @@ inline constexpr std::string_view kFlopConvention = "flop-convention";
 inline constexpr std::string_view kTargetsIncluded = "targets-included";
 inline constexpr std::string_view kNotDetermined = "not-determined";
 inline constexpr std::string_view kAbstains = "abstains";
+// Another curve describes the pairs of a two-step forecast better than the one asked for.
+inline constexpr std::string_view kCurveMisfit = "curve-misfit";
+// A two-step forecast beyond the curve's middle, asked for, that no run has seen.
+inline constexpr std::string_view kCurveAssumed = "curve-assumed";
 inline constexpr std::string_view kCheckpoints = "checkpoints";
 inline constexpr std::string_view kEstimateOutside = "estimate-outside-interval";
 inline constexpr std::string_view kMixedColumns = "mixed-columns";

@@ -44,7 +44,8 @@ absl::Status TwoStepOptionsOf(const FitArgs& args, fit::FitOptions& options) {
   };
   const bool two_step =
       !args.hard.empty() || is_named(args.laws, "two-step") || is_named(args.laws, "all");
-  for (const char* option : {"--model", "--chance", "--soft-by", "--curve", "--no-perfect-model"})
+  for (const char* option :
+       {"--model", "--chance", "--soft-by", "--curve", "--no-perfect-model", "--beyond-middle"})
     if (!two_step && is_named(args.given, option))
       return UsageError(
           fmt::format("{} is of a benchmark's two steps: name its column with --hard", option));
@@ -52,6 +53,7 @@ absl::Status TwoStepOptionsOf(const FitArgs& args, fit::FitOptions& options) {
   options.two_step.curve = args.curve;
   options.two_step.by_flops = args.soft_by == "flops";
   options.two_step.perfect_model = !args.no_perfect_model;
+  options.two_step.beyond_middle = args.beyond_middle;
   if (!args.chance.empty()) {
     ASSIGN_OR_RETURN(options.two_step.chance, NumberOf(args.chance, "--chance"));
   }
@@ -117,6 +119,9 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
       ->type_name("SHARE");
   verb->add_flag("--no-perfect-model", args->no_perfect_model,
                  "two-step: without the pair (loss 0, score 1)");
+  verb->add_flag("--beyond-middle", args->beyond_middle,
+                 "two-step: forecast the score also where no run has passed the middle of the "
+                 "curve's rise");
   verb->add_option("--model", args->models, "two-step: a model to forecast; repeatable")
       ->type_name("PARAMS:TOKENS[:FLOPS]");
   verb->add_flag("--checkpoints", args->checkpoints, "rows of one id are checkpoints of one run");

@@ -21,7 +21,8 @@ struct FitArgs {
   std::string loss = "huber", residual = "log", delta, pinned_E, level, unique_tokens;
   std::string input, experiment, soft, hard, curve = "sigmoid", chance, soft_by = "params-tokens";
   std::vector<std::string> models;
-  bool checkpoints = false, optima = false, no_perfect_model = false, weigh_budgets = false;
+  bool checkpoints = false, optima = false, no_perfect_model = false, beyond_middle = false,
+       weigh_budgets = false;
   std::string isoflop_curve = "parabola";
   int isoflop_window = 0;
   std::string asymmetry, within;

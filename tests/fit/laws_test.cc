@@ -85,6 +85,9 @@ TEST(LawsTest, DerivativesMatchCentralDifferences) {
   }
   ExpectDerivatives(SigmoidCurve(), {.25, .62, std::log(4.8), .99}, {1.1});
   ExpectDerivatives(SigmoidCurve(), {.25, .62, std::log(4.8), .99}, {.3});
+  for (const double x : {-.2, .3, 1.1})
+    for (const Equation* curve : {&GompertzCurve(), &ReversedGompertzCurve()})
+      ExpectDerivatives(*curve, {.25, .62, std::log(4.8), .99}, {x});
   ExpectDerivatives(LogSigmoidCurve(), {.1, .9, std::log(3.), -.2}, {1.4});
   ExpectDerivatives(ComputeCurve(), {1.7, std::log(500.), .12}, {45});
   ExpectDerivatives(BnslLaw(), {.4, std::log(2.3), .055, 2.6, 6.4, std::log(.2)}, {6.1});
@@ -145,6 +148,8 @@ TEST(LawsTest, NoiseFreeCurvesGiveThePlantedTruthBack) {
     double low, high;
   };
   for (const Case& c : {Case{&SigmoidCurve(), {.26, .75, std::log(9.), .98}, .4, 1.4},
+                        Case{&GompertzCurve(), {.26, .75, std::log(9.), .98}, .4, 1.4},
+                        Case{&ReversedGompertzCurve(), {.26, .75, std::log(9.), .98}, .4, 1.4},
                         Case{&LogSigmoidCurve(), {0, .9, std::log(6.), -.1}, .4, 1.6},
                         Case{&ComputeCurve(), {1.7, std::log(500.), .12}, 40, 50},
                         Case{&BnslLaw(), {.4, std::log(2.3), .055, 2.6, 6.4, std::log(.2)}, 4, 9},
