@@ -281,9 +281,10 @@ class Comparer {
     m.equivalent_flops = m.value * flops;
     m.interval = draws_.IntervalOf(draws_.LnMultipliers(x), Level());
     if (std::isnan(m.interval.lo))
-      m.warnings.push_back(
-          Warn(kNoInterval,
-               "fewer than half of the resamples, or than 20, say anything here: no interval"));
+      m.warnings.push_back(Warn(
+          kNoInterval,
+          "fewer than 20 of the resamples, or less than half of their weight, say anything here: "
+          "no interval"));
     m.reach_a = m.equivalent_flops / out_.fit_a.largest_flops;
     m.reach_b = flops / out_.fit_b.largest_flops;
     const auto outside = [&](const std::string& name, double c, const FitSummary& fit) {

@@ -68,8 +68,8 @@ struct Trend {
 struct Crossing {
   double flops = 0;
   bool extrapolated = false;  // it lies outside the range of the trend
-  // Of the resamples: how many have a crossing the same way that is nearer to this one than to the
-  // fit's others.
+  // Of the resamples, weighed as the laws: those with a crossing the same way that is nearer to
+  // this one than to the fit's others.
   double share = 0;
   std::string better_below, better_above;  // names of cohorts: beside it, up to the next one
 };
@@ -81,7 +81,8 @@ struct Crossover {
   bool extrapolated = false;    // it lies outside the range of the trend
   // Of the crossing the same way, kind mean; 0 or infinity: not on this side of hi.
   Interval interval;
-  double share_in_range = 0;          // of the resamples, with a crossing in the range of the trend
+  // Of the resamples, weighed as the laws: those with a crossing in the range of the trend.
+  double share_in_range = 0;
   double lo_flops = 0, hi_flops = 0;  // looked at: one decade below that range, two above
   // Names of cohorts on both sides of the crossing; without one both name the better at the end of
   // the range of the trend.

@@ -94,9 +94,10 @@ std::string NotComparableText(const Comparison& c) {
 
 std::string CrossoverText(const Comparison& comparison) {
   const Crossover& c = comparison.crossover;
-  const std::string share = fmt::format(
-      "{:.0f} % of the resamples cross between {} and {}", 100 * c.share_in_range,
-      core::FormatFlops(comparison.trend.lo_flops), core::FormatFlops(comparison.trend.hi_flops));
+  const std::string share =
+      fmt::format("{:.0f} % of the resamples, weighed as the laws, cross between {} and {}",
+                  100 * c.share_in_range, core::FormatFlops(comparison.trend.lo_flops),
+                  core::FormatFlops(comparison.trend.hi_flops));
   if (!c.flops.has_value())
     return fmt::format("crossover: none between {} and {}; {} is better all along; {}\n",
                        core::FormatFlops(c.lo_flops), core::FormatFlops(c.hi_flops), c.better_above,
@@ -111,7 +112,7 @@ std::string CrossoverText(const Comparison& comparison) {
   for (const Crossing& each : c.all)
     text += fmt::format(
         "    at {}{}: {} is better up to it, {} from there; so in {:.0f} % of the "
-        "resamples\n",
+        "resamples, weighed as the laws\n",
         Flops(each.flops), each.extrapolated ? ", extrapolated" : "", each.better_below,
         each.better_above, 100 * each.share);
   return text;

@@ -6,8 +6,10 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "fit/compare_report.h"
+#include "fit/crossover.h"
 #include "fit/forecast.h"
 #include "fit/multiplier_draws.h"
 #include "gmock/gmock.h"
@@ -118,6 +120,40 @@ TEST(CompareTest, CohortsThatCrossTwiceNameBothCrossings) {
     EXPECT_GT(crossing.share, 0.3);
     EXPECT_LT(crossing.share, 1);
   }
+}
+
+// Two laws with as many resamples each: what one sees in more of them must count by its weight.
+TEST(CompareTest, SharesOfResamplesWeighAsTheLaws) {
+  PlantedPair pair;
+  pair.cross_at = 1.5e18;  // near the end of the range: the laws see it in it at different rates
+  pair.noise = 3e-3;
+  const Comparison c = ComparePair(pair, Quick(), 3);
+  const auto crossover = [&](double frontier, double chinchilla) {
+    std::vector<LawPair> laws;
+    for (const auto& [name, weight] :
+         {std::pair{"frontier", frontier}, std::pair{"chinchilla", chinchilla}}) {
+      if (weight == 0) continue;
+      const auto of = [name = std::string(name)](const FitSummary& fit) {
+        for (const auto& law : fit.laws)
+          if (law->fit().law == name) return std::make_unique<FrontierCurve>(fit, *law);
+        return std::unique_ptr<FrontierCurve>();
+      };
+      laws.push_back({of(c.fit_a), of(c.fit_b), weight});
+    }
+    return FindCrossover(MultiplierDraws(std::move(laws)), std::log(1e18), std::log(3e20),
+                         {"A", "B"}, 0.9);
+  };
+  const Crossover frontier = crossover(1, 0), chinchilla = crossover(0, 1);
+  const double apart = std::fabs(frontier.share_in_range - chinchilla.share_in_range);
+  ASSERT_GT(apart, 0.05) << frontier.share_in_range;
+  EXPECT_NEAR(crossover(0.9, 0.1).share_in_range,
+              0.9 * frontier.share_in_range + 0.1 * chinchilla.share_in_range, 1e-9);
+  const Crossover almost = crossover(1 - 1e-9, 1e-9);
+  ASSERT_FALSE(frontier.all.empty());
+  ASSERT_EQ(almost.all.size(), frontier.all.size());
+  for (size_t k = 0; k < almost.all.size(); ++k)
+    EXPECT_NEAR(almost.all[k].share, frontier.all[k].share, 1e-6);
+  EXPECT_THAT(CompareText(c), HasSubstr("% of the resamples, weighed as the laws, cross between"));
 }
 
 TEST(CompareTest, ACrossingIsAChangeOfSign) {
