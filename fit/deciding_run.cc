@@ -50,7 +50,7 @@ double Scatter(const MultiplierDraws& draws, bool of_a, double ln_flops) {
   return scatter;
 }
 
-// The compute-optimal model at a run's budget, by the first law.
+// The compute-optimal model at a run's budget, by the first law, without its known bias.
 void Describe(const MultiplierDraws& draws, const Candidate& candidate, DecidingRun& run) {
   const LawPair& pair = draws.laws()[0];
   const FrontierCurve& curve = candidate.of_a ? *pair.a : *pair.b;
@@ -58,8 +58,8 @@ void Describe(const MultiplierDraws& draws, const Candidate& candidate, Deciding
   run.runs = candidate.runs;
   run.half_width_after = candidate.after;
   if (const auto optimum = curve.Optimum(candidate.ln_flops)) {
-    run.params = optimum->params;
-    run.tokens = optimum->tokens;
+    run.params = optimum->params / optimum->params_ratio;
+    run.tokens = optimum->tokens / optimum->tokens_ratio;
   }
 }
 

@@ -107,13 +107,14 @@ void WarnOfBias(LawFit& out) {
     if (worst == nullptr || std::fabs(b.params_bias) > std::fabs(worst->params_bias)) worst = &b;
   }
   if (worst == nullptr) return;
-  out.warnings.push_back(
-      Warn(kCurveBias,
-           fmt::format("at {} of {} budgets the curve's known bias of N* is larger than its "
-                       "interval, which does not hold it: at {} {:+.1f} % of N*, {:+.2f} % of L*, "
-                       "by a surface through the same runs; forecasts of N* and D* cover it",
-                       beyond, known, core::FormatFlops(worst->minimum.budget_flops),
-                       100 * worst->params_bias, 100 * worst->loss_bias)));
+  out.warnings.push_back(Warn(
+      kCurveBias,
+      fmt::format("at {} of {} budgets the curve's known bias of N* is larger than its "
+                  "interval, which does not hold it: at {} {:+.1f} % of N*, {:+.2f} % of L*, "
+                  "by a surface through the same runs; intervals of N* and D* cover it, and an "
+                  "average takes both without it",
+                  beyond, known, core::FormatFlops(worst->minimum.budget_flops),
+                  100 * worst->params_bias, 100 * worst->loss_bias)));
 }
 
 void WarnOfLossLaw(const AsymptoticLaw& law, LawFit& out) {

@@ -24,11 +24,17 @@ double RelativeCurvature(const FrontierEstimate& estimate) {
   return last.empty() ? 0 : Quantile(last, 0.5);
 }
 
+// The curve's known bias at `flops` as a ratio; 1 where it is not worth saying.
+double BiasAt(const PowerLaw& ratio, double flops) {
+  constexpr double kNotWorthSaying = 1e-3;
+  const double at = ratio.At(flops);
+  return std::fabs(std::log(at)) > kNotWorthSaying ? at : 1;
+}
+
 // The resamples have the curve's bias too: an optimum may lie where they do, and where they would
 // without it.
 void UniteWithBias(double ratio, Interval* interval) {
-  constexpr double kNotWorthSaying = 1e-3;
-  if (!std::isfinite(interval->lo) || !(std::fabs(std::log(ratio)) > kNotWorthSaying)) return;
+  if (!std::isfinite(interval->lo) || ratio == 1) return;
   interval->lo = std::min(interval->lo, interval->lo / ratio);
   interval->hi = std::max(interval->hi, interval->hi / ratio);
   interval->method += ", united with the curve's bias";
@@ -88,8 +94,10 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   forecast.params_interval = PercentileInterval(params, tried, level, IntervalKind::kMean, method);
   forecast.tokens_interval = PercentileInterval(tokens, tried, level, IntervalKind::kMean, method);
   if (estimate.bias.has_value()) {
-    UniteWithBias(estimate.bias->params_ratio.At(flops), &forecast.params_interval);
-    UniteWithBias(estimate.bias->tokens_ratio.At(flops), &forecast.tokens_interval);
+    forecast.params_ratio = BiasAt(estimate.bias->params_ratio, flops);
+    forecast.tokens_ratio = BiasAt(estimate.bias->tokens_ratio, flops);
+    UniteWithBias(forecast.params_ratio, &forecast.params_interval);
+    UniteWithBias(forecast.tokens_ratio, &forecast.tokens_interval);
   }
   forecast.joint = JointRegionOf(params, tokens, best, tried, level, method);
   if (estimate.profile.has_value()) {
