@@ -93,16 +93,15 @@ void WarnOfBudgets(const FrontierEstimate& estimate, LawFit& out) {
     warn(kFewDegreesOfFreedom, fmt::format("{} budgets for {} constants", good, constants));
 }
 
-// Where the curve's bias is more than the resamples make of N* to either side.
+// Where the resamples' interval of N* does not reach to what it would be without the curve's bias.
 void WarnOfBias(LawFit& out) {
   const BudgetOptimum* worst = nullptr;
   size_t beyond = 0, known = 0;
   for (const BudgetOptimum& b : out.budgets) {
     if (!std::isfinite(b.params_bias) || !std::isfinite(b.params.lo)) continue;
     ++known;
-    const double half =
-        b.params_bias > 0 ? b.minimum.params / b.params.lo - 1 : b.params.hi / b.minimum.params - 1;
-    if (std::fabs(b.params_bias) <= half) continue;
+    const double without = b.minimum.params / (1 + b.params_bias);
+    if (b.params_bias > 0 ? without >= b.params.lo : without <= b.params.hi) continue;
     ++beyond;
     if (worst == nullptr || std::fabs(b.params_bias) > std::fabs(worst->params_bias)) worst = &b;
   }
