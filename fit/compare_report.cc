@@ -66,6 +66,9 @@ Json DecidingJson(const DecidingRun& run) {
   json["runs"] = run.runs;
   json["half_width_ln"] = run.half_width;
   json["half_width_ln_after"] = run.half_width_after;
+  json["level"] = run.level;
+  json["kind"] = std::string(Name(IntervalKind::kMean));
+  json["margin"] = kDecidingMargin;
   json["method"] = "linear-Gaussian update of the resamples, estimate kept";
   return json;
 }
@@ -131,7 +134,9 @@ std::string DecidingText(const Comparison& comparison) {
       core::FormatCount(run.params), core::FormatCount(run.tokens),
       core::FormatFlops(run.runs * run.run_flops));
   const std::string width =
-      fmt::format("half-width of ln CM {:.3g} -> {:.3g}", run.half_width, run.half_width_after);
+      fmt::format("half-width of ln CM ({:.10g} % {}) {:.3g} -> {:.3g}{}", 100 * run.level,
+                  Name(IntervalKind::kMean), run.half_width, run.half_width_after,
+                  run.found ? ", which leaves 1 out by a tenth of the estimate or more" : "");
   return fmt::format(
       "what would decide at {}: {}{}; {}; linear-Gaussian estimate, if the multiplier "
       "stays where it is and the laws are right\n",

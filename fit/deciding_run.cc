@@ -69,6 +69,7 @@ DecidingRun FindDecidingRun(const MultiplierDraws& draws, double flops,
                             const std::pair<std::string, std::string>& names, double level) {
   DecidingRun run;
   run.flops = flops;
+  run.level = level;
   const double x = std::log(flops), estimate = draws.LnMultiplier(x);
   const std::vector<double> q = draws.LnMultipliers(x);
   const auto [lo, hi] = draws.Percentiles(q, level);
@@ -94,7 +95,7 @@ DecidingRun FindDecidingRun(const MultiplierDraws& draws, double flops,
       for (const int runs : {1, 2, 4, 8}) {
         const Candidate candidate{of_a, at, runs, update.After(y, scatter, runs)};
         if (runs == 1 && candidate.after < telling.after) telling = candidate;
-        if (candidate.after < std::fabs(estimate) &&
+        if (candidate.after <= kDecidingMargin * std::fabs(estimate) &&
             (!run.found || candidate.Cost() < cheapest.Cost())) {
           run.found = true;
           cheapest = candidate;
