@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 #include "fit/asymptote.h"
 #include "fit/frontier_bootstrap.h"
@@ -24,11 +26,16 @@ double RelativeCurvature(const FrontierEstimate& estimate) {
   return last.empty() ? 0 : Quantile(last, 0.5);
 }
 
-// The curve's known bias at `flops` as a ratio; 1 where it is not worth saying.
-double BiasAt(const PowerLaw& ratio, double flops) {
+// The curve's known bias at `flops`, as ratios of N* and of D*; 1 where it is not worth saying.
+// What N* is moved by moves D* to the tokens that the budget buys then: the budgets' own ratios of
+// tokens follow their runs, whose C / (N D) may bend otherwise than it does out there.
+std::pair<double, double> BiasAt(const FrontierEstimate& estimate, double flops) {
   constexpr double kNotWorthSaying = 1e-3;
-  const double at = ratio.At(flops);
-  return std::fabs(std::log(at)) > kNotWorthSaying ? at : 1;
+  const double ratio = estimate.bias->params_ratio.At(flops);
+  if (!(std::fabs(std::log(ratio)) > kNotWorthSaying)) return {1, 1};
+  const FlopsRelation& relation = estimate.laws.relation;
+  const double params = estimate.laws.ParamsAt(flops);
+  return {ratio, relation.PerParamToken(params / ratio) / relation.PerParamToken(params) / ratio};
 }
 
 // The resamples have the curve's bias too: an optimum may lie where they do, and where they would
@@ -94,8 +101,7 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   forecast.params_interval = PercentileInterval(params, tried, level, IntervalKind::kMean, method);
   forecast.tokens_interval = PercentileInterval(tokens, tried, level, IntervalKind::kMean, method);
   if (estimate.bias.has_value()) {
-    forecast.params_ratio = BiasAt(estimate.bias->params_ratio, flops);
-    forecast.tokens_ratio = BiasAt(estimate.bias->tokens_ratio, flops);
+    std::tie(forecast.params_ratio, forecast.tokens_ratio) = BiasAt(estimate, flops);
     UniteWithBias(forecast.params_ratio, &forecast.params_interval);
     UniteWithBias(forecast.tokens_ratio, &forecast.tokens_interval);
   }

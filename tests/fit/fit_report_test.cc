@@ -82,6 +82,31 @@ TEST(ReportTest, AveragesTakeOptimaWithoutTheCurvesKnownBiasAndSaySo) {
   }
 }
 
+TEST(ReportTest, OptimaWithoutTheKnownBiasStillSpendTheirBudget) {
+  FlopsRelation spent = ProportionalFlops(6.7);
+  spent.slope = -6.7 * 6000., spent.gamma = 0.5;
+  Planted planted;
+  planted.theta = {std::log(2e4), std::log(60.), 1.8, .55, .2};
+  planted.width = 4.2;
+  auto runs = planted.Draw();
+  for (Observation& o : runs) {
+    o.tokens = std::exp(spent.LogTokens(std::log(o.params), o.flops));
+    o.loss = planted.Loss(o.params, o.tokens);
+  }
+  FitOptions options = Quick();
+  options.predict = {1e20, 1e23};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  for (const Forecast& f : summary->predictions) {
+    if (f.law != "average") continue;
+    const Optimum truth = ChinchillaLaw().ComputeOptimalUnder(planted.theta, f.flops, spent);
+    EXPECT_GT(f.members.at(0).params_ratio, 1.1);
+    EXPECT_NEAR(spent.PerParamToken(f.params) * f.params * f.tokens / f.flops, 1, 5e-3);
+    EXPECT_NEAR(f.params / truth.params, 1, 0.07);
+    EXPECT_NEAR(f.tokens / truth.tokens, 1, 0.07);
+  }
+}
+
 TEST(ReportTest, ConstantTokensPerParameterIsCalledCollinear) {
   Planted planted;
   planted.points = 1;
