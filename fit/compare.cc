@@ -23,6 +23,7 @@ namespace {
 const double kInfinity = std::numeric_limits<double>::infinity();
 const double kDecade = std::log(10);
 constexpr int kTrendPoints = 7;
+constexpr double kFarReach = 10;
 constexpr uint64_t kSeedOfB = 0x9e3779b97f4a7c15;  // B's resamples must not be A's
 
 std::vector<const FittedLaw*> Views(const FitSummary& summary) {
@@ -281,9 +282,10 @@ class Comparer {
     m.equivalent_flops = m.value * flops;
     m.interval = draws_.IntervalOf(draws_.LnMultipliers(x), Level());
     if (std::isnan(m.interval.lo))
-      m.warnings.push_back(
-          Warn(kNoInterval,
-               "fewer than half of the resamples, or than 20, say anything here: no interval"));
+      m.warnings.push_back(Warn(
+          kNoInterval,
+          "fewer than 20 of the resamples, or less than half of their weight, say anything here: "
+          "no interval"));
     m.reach_a = m.equivalent_flops / out_.fit_a.largest_flops;
     m.reach_b = flops / out_.fit_b.largest_flops;
     const auto outside = [&](const std::string& name, double c, const FitSummary& fit) {
@@ -297,6 +299,13 @@ class Comparer {
     };
     outside(out_.b, flops, out_.fit_b);
     outside(out_.a, m.equivalent_flops, out_.fit_a);
+    if (std::isfinite(m.interval.lo) && (m.reach_a > kFarReach || m.reach_b > kFarReach))
+      m.warnings.push_back(
+          Warn(kOutsideRange,
+               fmt::format("reach above {:g}: each cohort's own error out of range is counted in "
+                           "full: what both share does not cancel here, so the interval errs on "
+                           "the wide side",
+                           kFarReach)));
     WarnOfDisagreement(out_.fit_a, out_.fit_b, &m);
     return m;
   }

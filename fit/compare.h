@@ -13,6 +13,12 @@
 // wide. One set of weights for all C: with others at every C the trend would be that of the weights
 // too, which no resample has, and it is where the runs are that both cohorts' laws can be judged.
 // A law's frontier is its own fit's, not its average over the profile, which has no resamples.
+//
+// Far beyond the runs the interval of CM is wider than estimates scatter: each cohort's forecast is
+// widened there by its range of E and by what laws of its form have missed (calibration.h), and the
+// draws of both are stretched to that independently, though an error of the form that both share
+// moves both frontiers alike and cancels in CM. How much they share is not known; the interval
+// counts both in full and errs on the wide side, and says so where either reach is above 10.
 // **Source:** effective-compute comparisons as in Hoffmann et al. 2022 (figure 3) and marin issue
 // 8096, which asks for an interval; pooling as in fit/average.h.
 #pragma once
@@ -68,8 +74,8 @@ struct Trend {
 struct Crossing {
   double flops = 0;
   bool extrapolated = false;  // it lies outside the range of the trend
-  // Of the resamples: how many have a crossing the same way that is nearer to this one than to the
-  // fit's others.
+  // Of the resamples, weighed as the laws: those with a crossing the same way that is nearer to
+  // this one than to the fit's others.
   double share = 0;
   std::string better_below, better_above;  // names of cohorts: beside it, up to the next one
 };
@@ -81,7 +87,8 @@ struct Crossover {
   bool extrapolated = false;    // it lies outside the range of the trend
   // Of the crossing the same way, kind mean; 0 or infinity: not on this side of hi.
   Interval interval;
-  double share_in_range = 0;          // of the resamples, with a crossing in the range of the trend
+  // Of the resamples, weighed as the laws: those with a crossing in the range of the trend.
+  double share_in_range = 0;
   double lo_flops = 0, hi_flops = 0;  // looked at: one decade below that range, two above
   // Names of cohorts on both sides of the crossing; without one both name the better at the end of
   // the range of the trend.
@@ -90,10 +97,16 @@ struct Crossover {
 };
 
 // The cheapest single run, or the fewest repetitions of it, after which CM's interval at `flops`
-// would leave 1 out, if the estimate stays where it is. A linear-Gaussian update of the resamples:
+// would leave 1 out with a tenth to spare, if the estimate stays where it is: half_width_after is
+// at most kDecidingMargin times the estimate's distance from 1, both in ln CM. Without the margin
+// the cheapest run sits on its threshold, and the smallest miss of the promise leaves the question
+// open. A linear-Gaussian update of the resamples:
 //   Var(q | run) = Var(q) - Cov(q, y)^2 / (Var(y) + s^2 / n)
 // q = ln CM, y = ln L of the cohort's frontier at the run's compute, s the scatter of single runs,
-// n repetitions. The run is compute-optimal. It knows nothing of a law that is wrong.
+// n repetitions. The run is compute-optimal by the first of Comparison::laws, without the known
+// bias of approach 2 (curve_bias.h). It knows nothing of a law that is wrong.
+constexpr double kDecidingMargin = 0.9;
+
 struct DecidingRun {
   double flops = 0;      // of the question: the first of CompareOptions::at that is open
   bool decided = false;  // the interval leaves 1 out already; nothing else is set
@@ -102,7 +115,8 @@ struct DecidingRun {
   std::string cohort;
   double run_flops = 0, params = 0, tokens = 0;
   int runs = 0;
-  double half_width = 0, half_width_after = 0;  // of ln CM, on the side of 1
+  // Of the interval of ln CM (kind mean) at `level`, on the side of 1.
+  double half_width = 0, half_width_after = 0, level = 0.9;
 };
 
 struct Comparison {

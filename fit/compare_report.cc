@@ -66,6 +66,9 @@ Json DecidingJson(const DecidingRun& run) {
   json["runs"] = run.runs;
   json["half_width_ln"] = run.half_width;
   json["half_width_ln_after"] = run.half_width_after;
+  json["level"] = run.level;
+  json["kind"] = std::string(Name(IntervalKind::kMean));
+  json["margin"] = kDecidingMargin;
   json["method"] = "linear-Gaussian update of the resamples, estimate kept";
   return json;
 }
@@ -94,9 +97,10 @@ std::string NotComparableText(const Comparison& c) {
 
 std::string CrossoverText(const Comparison& comparison) {
   const Crossover& c = comparison.crossover;
-  const std::string share = fmt::format(
-      "{:.0f} % of the resamples cross between {} and {}", 100 * c.share_in_range,
-      core::FormatFlops(comparison.trend.lo_flops), core::FormatFlops(comparison.trend.hi_flops));
+  const std::string share =
+      fmt::format("{:.0f} % of the resamples, weighed as the laws, cross between {} and {}",
+                  100 * c.share_in_range, core::FormatFlops(comparison.trend.lo_flops),
+                  core::FormatFlops(comparison.trend.hi_flops));
   if (!c.flops.has_value())
     return fmt::format("crossover: none between {} and {}; {} is better all along; {}\n",
                        core::FormatFlops(c.lo_flops), core::FormatFlops(c.hi_flops), c.better_above,
@@ -111,7 +115,7 @@ std::string CrossoverText(const Comparison& comparison) {
   for (const Crossing& each : c.all)
     text += fmt::format(
         "    at {}{}: {} is better up to it, {} from there; so in {:.0f} % of the "
-        "resamples\n",
+        "resamples, weighed as the laws\n",
         Flops(each.flops), each.extrapolated ? ", extrapolated" : "", each.better_below,
         each.better_above, 100 * each.share);
   return text;
@@ -130,7 +134,9 @@ std::string DecidingText(const Comparison& comparison) {
       core::FormatCount(run.params), core::FormatCount(run.tokens),
       core::FormatFlops(run.runs * run.run_flops));
   const std::string width =
-      fmt::format("half-width of ln CM {:.3g} -> {:.3g}", run.half_width, run.half_width_after);
+      fmt::format("half-width of ln CM ({:.10g} % {}) {:.3g} -> {:.3g}{}", 100 * run.level,
+                  Name(IntervalKind::kMean), run.half_width, run.half_width_after,
+                  run.found ? ", which leaves 1 out by a tenth of the estimate or more" : "");
   return fmt::format(
       "what would decide at {}: {}{}; {}; linear-Gaussian estimate, if the multiplier "
       "stays where it is and the laws are right\n",

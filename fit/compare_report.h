@@ -14,7 +14,9 @@ namespace fit {
 // "crossovers":[{"flops","extrapolated","share","better_below","better_above"}],"deciding_run",
 // "warnings"}. "crossover" is the one to name first, "crossovers" are all. Intervals as in `fit
 // --json`; an end at infinity, and a number that is missing, is null, and "open_hi" or "open_lo"
-// says that it is the former.
+// says that it is the former. Half-widths in "deciding_run" are of ln CM, at its "level" and of its
+// "kind"; where it is found, half_width_ln_after is at most "margin" times the distance of ln CM
+// from 0.
 core::Json CompareJson(const Comparison& comparison);
 
 // For a terminal. Ends with a line end.

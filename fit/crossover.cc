@@ -76,24 +76,21 @@ Crossover FindCrossover(const MultiplierDraws& draws, double lo, double hi,
     return best;
   };
   std::vector<double> crossings;
+  std::vector<bool> in_range(draws.size(), false);
+  std::vector<std::vector<bool>> seen(all.size(), in_range);  // by the fit's crossing, then by draw
   for (size_t d = 0; d < draws.size(); ++d) {
     const auto gap = [&](double x) { return draws.Gap(x, d); };
     const std::vector<SignChange> own = AllOf(gap, search);
-    std::vector<bool> seen(all.size(), false);
     for (const SignChange& change : own)
-      if (!all.empty() && all[nearest(change)].rises == change.rises) seen[nearest(change)] = true;
-    for (size_t k = 0; k < all.size(); ++k)
-      if (seen[k]) crossover.all[k].share += 1;
-    if (std::any_of(own.begin(), own.end(),
-                    [&](const SignChange& c) { return search.Inside(c.x); }))
-      crossover.share_in_range += 1;
+      if (!all.empty() && all[nearest(change)].rises == change.rises)
+        seen[nearest(change)][d] = true;
+    in_range[d] = std::any_of(own.begin(), own.end(),
+                              [&](const SignChange& c) { return search.Inside(c.x); });
     if (foremost != nullptr)
       crossings.push_back(CrossingLike(*foremost, own, gap(search.last()) > 0, search));
   }
-  if (draws.size() > 0) {  // counts until here
-    crossover.share_in_range /= static_cast<double>(draws.size());
-    for (Crossing& crossing : crossover.all) crossing.share /= static_cast<double>(draws.size());
-  }
+  crossover.share_in_range = draws.Share(in_range);
+  for (size_t k = 0; k < all.size(); ++k) crossover.all[k].share = draws.Share(seen[k]);
   if (foremost == nullptr) {
     crossover.better_below = crossover.better_above = better(multiplier(hi) > 0);
     return crossover;

@@ -68,7 +68,7 @@ std::optional<CurveBias> BiasOfCurve(const std::vector<IsoflopGroup>& groups,
 
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   CurveBias bias;
-  std::vector<double> flops, params, tokens;
+  std::vector<double> flops, params;
   for (size_t g = 0; g < groups.size(); ++g) {
     bias.budgets.push_back({kNone, kNone, kNone});
     if (!used[g]) continue;
@@ -80,12 +80,12 @@ std::optional<CurveBias> BiasOfCurve(const std::vector<IsoflopGroup>& groups,
     const Bottom bottom = BottomOf(theta, sampled);
     flops.push_back(groups[g].budget_flops);
     params.push_back(curve.params / std::exp(bottom.log_params));
-    tokens.push_back(curve.tokens / std::exp(bottom.log_tokens));
-    bias.budgets.back() = {params.back() - 1, tokens.back() - 1, curve.loss / bottom.loss - 1};
+    bias.budgets.back() = {params.back() - 1, curve.tokens / std::exp(bottom.log_tokens) - 1,
+                           curve.loss / bottom.loss - 1};
   }
-  const auto params_ratio = FitPowerLaw(flops, params), tokens_ratio = FitPowerLaw(flops, tokens);
-  if (!params_ratio.has_value() || !tokens_ratio.has_value()) return std::nullopt;
-  bias.params_ratio = *params_ratio, bias.tokens_ratio = *tokens_ratio;
+  const auto params_ratio = FitPowerLaw(flops, params);
+  if (!params_ratio.has_value()) return std::nullopt;
+  bias.params_ratio = *params_ratio;
   return bias;
 }
 

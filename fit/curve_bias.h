@@ -20,8 +20,8 @@ struct CurveBias {
     double params = 0, tokens = 0, loss = 0;
   };
   std::vector<AtBudget> budgets;
-  // The laws' N* and D* over the surface's: a power of C through the budgets' ratios.
-  PowerLaw params_ratio, tokens_ratio;
+  // The law's N* over the surface's: a power of C through the budgets' ratios.
+  PowerLaw params_ratio;
 };
 
 // nullopt where fewer than two of the budgets in `used` have both optima, or no surface fits.

@@ -50,7 +50,7 @@ double Scatter(const MultiplierDraws& draws, bool of_a, double ln_flops) {
   return scatter;
 }
 
-// The compute-optimal model at a run's budget, by the first law.
+// The compute-optimal model at a run's budget, by the first law, without its known bias.
 void Describe(const MultiplierDraws& draws, const Candidate& candidate, DecidingRun& run) {
   const LawPair& pair = draws.laws()[0];
   const FrontierCurve& curve = candidate.of_a ? *pair.a : *pair.b;
@@ -58,8 +58,8 @@ void Describe(const MultiplierDraws& draws, const Candidate& candidate, Deciding
   run.runs = candidate.runs;
   run.half_width_after = candidate.after;
   if (const auto optimum = curve.Optimum(candidate.ln_flops)) {
-    run.params = optimum->params;
-    run.tokens = optimum->tokens;
+    run.params = optimum->params / optimum->params_ratio;
+    run.tokens = optimum->tokens / optimum->tokens_ratio;
   }
 }
 
@@ -69,6 +69,7 @@ DecidingRun FindDecidingRun(const MultiplierDraws& draws, double flops,
                             const std::pair<std::string, std::string>& names, double level) {
   DecidingRun run;
   run.flops = flops;
+  run.level = level;
   const double x = std::log(flops), estimate = draws.LnMultiplier(x);
   const std::vector<double> q = draws.LnMultipliers(x);
   const auto [lo, hi] = draws.Percentiles(q, level);
@@ -94,7 +95,7 @@ DecidingRun FindDecidingRun(const MultiplierDraws& draws, double flops,
       for (const int runs : {1, 2, 4, 8}) {
         const Candidate candidate{of_a, at, runs, update.After(y, scatter, runs)};
         if (runs == 1 && candidate.after < telling.after) telling = candidate;
-        if (candidate.after < std::fabs(estimate) &&
+        if (candidate.after <= kDecidingMargin * std::fabs(estimate) &&
             (!run.found || candidate.Cost() < cheapest.Cost())) {
           run.found = true;
           cheapest = candidate;

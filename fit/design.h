@@ -54,15 +54,17 @@ struct ChooseOptions {
 };
 
 struct ChosenRun {
-  size_t candidate = 0;        // index among the candidates; again: another seed
-  double half_width = 0;       // linear, mean over targets, with this run and those before it
+  size_t candidate = 0;  // index among the candidates; again: another seed
+  // Linear, with this run and those before it: of the prediction interval at ChooseOptions::level,
+  // relative to the loss, geometric mean over targets and draws.
+  double half_width = 0;
   double log_det_gain = 0;     // of M, by this run after those before it
   double shrink_per_flop = 0;  // fall of ln(half-width) by this run, over its FLOPs
 };
 
 struct RunChoice {
   std::vector<ChosenRun> runs;  // by falling shrink_per_flop, each after those before it
-  double half_width_before = 0, half_width_after = 0;  // linear, mean over targets
+  double half_width_before = 0, half_width_after = 0;  // as in ChosenRun
   double flops = 0;
   int exchanges = 0;  // swaps that improved on the greedy choice
 };

@@ -162,11 +162,12 @@ void AverageFlatSizes(const std::vector<const Forecast*>& members,
 
 const double kInfinity = std::numeric_limits<double>::infinity();
 
-// A law's forecast as the average takes it: averaged over its profile, where the law does that,
-// with the interval widened by what such averages taught.
+// A law's forecast as the average takes it: without the known bias of N* and D*, and averaged over
+// its profile, where the law does that, with the interval widened by what such averages taught.
 Forecast AsMember(const Forecast& own, const std::vector<BacktestRow>& backtest) {
-  if (!own.averaged.has_value()) return own;
   Forecast member = own;
+  member.params /= own.params_ratio, member.tokens /= own.tokens_ratio;
+  if (!own.averaged.has_value()) return member;
   member.loss = own.averaged->loss;
   member.interval = member.unwidened = own.averaged->interval;
   member.mean_interval = own.averaged->mean_interval;
@@ -212,11 +213,13 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
   average.joint.reset();
   average.averaged.reset();
   average.flops_per_param_token = average.flops_extrapolated = 0;
+  average.params_ratio = average.tokens_ratio = 1;
   const std::vector<double> weights = WeightsOf(members, backtest, beside);
   const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   for (size_t i = 0; i < members.size(); ++i)
     average.members.push_back({members[i]->law, weights[i] / total, members[i]->loss,
-                               members[i]->interval, members[i]->mean_interval});
+                               members[i]->interval, members[i]->mean_interval,
+                               members[i]->params_ratio, members[i]->tokens_ratio});
   Mix(
       members, weights, [](const Forecast& f) { return f.loss; },
       [](const Forecast& f) -> const Interval& { return f.interval; }, &average.loss,

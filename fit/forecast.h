@@ -4,8 +4,10 @@
 // freedom), or one that averages over its profile is, of several that were asked for (who names one
 // law wants that one); else `frontier` when it rests on at least 3 good budgets; else the first law
 // that forecasts at all. The single laws stand beside it; where one lies outside the primary
-// interval, both say so. The rule knows neither the forecasts nor the target. Surfaces that compete
-// are selected first (SelectLaws of average.h).
+// interval, both say so. N* and D* of approach 2 join the average without their curve's known bias
+// (curve_bias.h), with its own intervals, which hold them either way; the law's own forecast keeps
+// the bias, as published fits have it. The rule knows neither the forecasts nor the target.
+// Surfaces that compete are selected first (SelectLaws of average.h).
 #pragma once
 
 #include <string>

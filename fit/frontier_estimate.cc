@@ -247,8 +247,7 @@ absl::StatusOr<FrontierEstimate> EstimateFrontier(FrontierKind kind, const LawOp
   }
   ResampleFrontier(estimate);
   WidenProfile(estimate);
-  if (!estimate.groups.empty() && !options.observations_are_optima &&
-      options.bootstrap.resamples > 0) {
+  if (!estimate.groups.empty() && !options.observations_are_optima) {
     std::vector<bool> used;
     for (const IsoflopMinimum& m : estimate.laws.minima) used.push_back(m.ok());
     estimate.bias = BiasOfCurve(estimate.groups, used, options.isoflop);

@@ -42,7 +42,7 @@ struct FrontierEstimate {
   // Of ln N* and of ln D*, by budget, where budgets do not weigh alike; empty: all alike.
   std::array<std::map<double, double>, 2> budget_weights;
   std::optional<AsymptoteProfile> profile;  // united with the resamples'
-  // Of minima of budgets, where there are resamples to hold it against.
+  // Of minima of budgets.
   std::optional<CurveBias> bias;
   std::vector<double> pool;   // relative residuals of the parabolas
   std::vector<double> noise;  // of single runs around the forecast, as ln L - ln Lhat

@@ -93,27 +93,27 @@ void WarnOfBudgets(const FrontierEstimate& estimate, LawFit& out) {
     warn(kFewDegreesOfFreedom, fmt::format("{} budgets for {} constants", good, constants));
 }
 
-// Where the curve's bias is more than the resamples make of N* to either side.
+// Where the resamples' interval of N* does not reach to what it would be without the curve's bias.
 void WarnOfBias(LawFit& out) {
   const BudgetOptimum* worst = nullptr;
   size_t beyond = 0, known = 0;
   for (const BudgetOptimum& b : out.budgets) {
     if (!std::isfinite(b.params_bias) || !std::isfinite(b.params.lo)) continue;
     ++known;
-    const double half =
-        b.params_bias > 0 ? b.minimum.params / b.params.lo - 1 : b.params.hi / b.minimum.params - 1;
-    if (std::fabs(b.params_bias) <= half) continue;
+    const double without = b.minimum.params / (1 + b.params_bias);
+    if (b.params_bias > 0 ? without >= b.params.lo : without <= b.params.hi) continue;
     ++beyond;
     if (worst == nullptr || std::fabs(b.params_bias) > std::fabs(worst->params_bias)) worst = &b;
   }
   if (worst == nullptr) return;
-  out.warnings.push_back(
-      Warn(kCurveBias,
-           fmt::format("at {} of {} budgets the curve's known bias of N* is larger than its "
-                       "interval, which does not hold it: at {} {:+.1f} % of N*, {:+.2f} % of L*, "
-                       "by a surface through the same runs; forecasts of N* and D* cover it",
-                       beyond, known, core::FormatFlops(worst->minimum.budget_flops),
-                       100 * worst->params_bias, 100 * worst->loss_bias)));
+  out.warnings.push_back(Warn(
+      kCurveBias,
+      fmt::format("at {} of {} budgets the curve's known bias of N* is larger than its "
+                  "interval, which does not hold it: at {} {:+.1f} % of N*, {:+.2f} % of L*, "
+                  "by a surface through the same runs; intervals of N* and D* cover it, and an "
+                  "average takes both without it",
+                  beyond, known, core::FormatFlops(worst->minimum.budget_flops),
+                  100 * worst->params_bias, 100 * worst->loss_bias)));
 }
 
 void WarnOfLossLaw(const AsymptoticLaw& law, LawFit& out) {

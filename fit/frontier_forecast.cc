@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 #include "fit/asymptote.h"
 #include "fit/frontier_bootstrap.h"
@@ -24,11 +26,22 @@ double RelativeCurvature(const FrontierEstimate& estimate) {
   return last.empty() ? 0 : Quantile(last, 0.5);
 }
 
+// The curve's known bias at `flops`, as ratios of N* and of D*; 1 where it is not worth saying.
+// What N* is moved by moves D* to the tokens that the budget buys then: the budgets' own ratios of
+// tokens follow their runs, whose C / (N D) may bend otherwise than it does out there.
+std::pair<double, double> BiasAt(const FrontierEstimate& estimate, double flops) {
+  constexpr double kNotWorthSaying = 1e-3;
+  const double ratio = estimate.bias->params_ratio.At(flops);
+  if (!(std::fabs(std::log(ratio)) > kNotWorthSaying)) return {1, 1};
+  const FlopsRelation& relation = estimate.laws.relation;
+  const double params = estimate.laws.ParamsAt(flops);
+  return {ratio, relation.PerParamToken(params / ratio) / relation.PerParamToken(params) / ratio};
+}
+
 // The resamples have the curve's bias too: an optimum may lie where they do, and where they would
 // without it.
 void UniteWithBias(double ratio, Interval* interval) {
-  constexpr double kNotWorthSaying = 1e-3;
-  if (!std::isfinite(interval->lo) || !(std::fabs(std::log(ratio)) > kNotWorthSaying)) return;
+  if (!std::isfinite(interval->lo) || ratio == 1) return;
   interval->lo = std::min(interval->lo, interval->lo / ratio);
   interval->hi = std::max(interval->hi, interval->hi / ratio);
   interval->method += ", united with the curve's bias";
@@ -88,8 +101,9 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   forecast.params_interval = PercentileInterval(params, tried, level, IntervalKind::kMean, method);
   forecast.tokens_interval = PercentileInterval(tokens, tried, level, IntervalKind::kMean, method);
   if (estimate.bias.has_value()) {
-    UniteWithBias(estimate.bias->params_ratio.At(flops), &forecast.params_interval);
-    UniteWithBias(estimate.bias->tokens_ratio.At(flops), &forecast.tokens_interval);
+    std::tie(forecast.params_ratio, forecast.tokens_ratio) = BiasAt(estimate, flops);
+    UniteWithBias(forecast.params_ratio, &forecast.params_interval);
+    UniteWithBias(forecast.tokens_ratio, &forecast.tokens_interval);
   }
   forecast.joint = JointRegionOf(params, tokens, best, tried, level, method);
   if (estimate.profile.has_value()) {

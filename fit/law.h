@@ -127,12 +127,14 @@ struct ProfileAverage {
   std::optional<AsymptoteSpan> asymptote;
 };
 
-// A law as an average takes it: averaged over its profile, where it is, and calibrated.
+// A law as an average takes it: averaged over its profile, where it is, and calibrated; its N* and
+// D* divided by the ratios, which are those of Forecast.
 struct AverageMember {
   std::string law;
   double weight = 0;  // those of an average sum to 1
   double loss = 0;
   Interval interval, mean_interval;
+  double params_ratio = 1, tokens_ratio = 1;
 };
 
 struct Forecast {
@@ -149,6 +151,10 @@ struct Forecast {
   Interval unwidened;      // `interval` before it was widened for reach; set by ForecastAt
   double params = 0, tokens = 0;
   Interval params_interval, tokens_interval;
+  // Approach 2: N* and D* over what they would be without the curve's known bias (curve_bias.h); 1:
+  // none. A law prints them as its curves give them, and its intervals hold either; an average
+  // takes them divided by the ratios, which leave k(N*) N* D* as it is (flops_relation.h).
+  double params_ratio = 1, tokens_ratio = 1;
   // Surfaces: C / (N D) at the optimum (flops_relation.h), and N* over the largest model that was
   // counted where N* lies beyond it, else 0.
   double flops_per_param_token = 0, flops_extrapolated = 0;

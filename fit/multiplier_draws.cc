@@ -33,6 +33,15 @@ MultiplierDraws::MultiplierDraws(std::vector<LawPair> laws) : laws_(std::move(la
   }
 }
 
+double MultiplierDraws::Share(const std::vector<bool>& has) const {
+  double share = 0, total = 0;
+  for (size_t i = 0; i < draws_.size(); ++i) {
+    total += draws_[i].weight;
+    if (has[i]) share += draws_[i].weight;
+  }
+  return total > 0 ? share / total : 0;
+}
+
 double MultiplierDraws::LnMultiplier(double ln_flops) const {
   double sum = 0;
   for (const LawPair& pair : laws_)

@@ -26,6 +26,9 @@ class MultiplierDraws {
 
   const std::vector<LawPair>& laws() const { return laws_; }
   size_t size() const { return draws_.size(); }
+  // The weight of those draws that `has` names, of all that there are: the draws of a law weigh as
+  // much as the law, however many they are. 0 without draws. REQUIRES: one value a draw.
+  double Share(const std::vector<bool>& has) const;
 
   // Of the fits: the weighted mean over laws.
   double LnMultiplier(double ln_flops) const;

@@ -143,11 +143,14 @@ Json ForecastJson(const Forecast& f) {
   Json weights = Json::object(), members = Json::array();
   for (const AverageMember& m : f.members) {
     weights[m.law] = m.weight;
-    members.push_back({{"law", m.law},
-                       {"weight", m.weight},
-                       {"loss", Number(m.loss)},
-                       {"interval", WithEstimate(m.interval, m.loss)},
-                       {"mean_interval", WithEstimate(m.mean_interval, m.loss)}});
+    members.push_back(
+        {{"law", m.law},
+         {"weight", m.weight},
+         {"loss", Number(m.loss)},
+         {"interval", WithEstimate(m.interval, m.loss)},
+         {"mean_interval", WithEstimate(m.mean_interval, m.loss)},
+         {"known_bias",
+          {{"params", Number(m.params_ratio - 1)}, {"tokens", Number(m.tokens_ratio - 1)}}}});
   }
   Json left_out = Json::array();
   for (const auto& [law, why] : f.left_out) left_out.push_back({{"law", law}, {"why", why}});

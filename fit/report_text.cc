@@ -217,6 +217,12 @@ void AppendForecast(const Forecast& f, const std::string& input, std::string& ou
     out += fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),
                        Described(f.params_interval, core::FormatCount), core::FormatCount(f.tokens),
                        Described(f.tokens_interval, core::FormatCount), f.params_interval.method);
+  for (const AverageMember& m : f.members)
+    if (m.params_ratio != 1 || m.tokens_ratio != 1)
+      out += fmt::format(
+          "    of {} without its curve's known bias: N* divided by {:.3f}, D* by {:.3f}; "
+          "its own intervals of both hold either\n",
+          m.law, m.params_ratio, m.tokens_ratio);
   if (f.flops_per_param_token > 0)
     out += fmt::format(
         "  C / (N D) there {:.3g}{}\n", f.flops_per_param_token,

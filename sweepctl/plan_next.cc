@@ -132,7 +132,8 @@ absl::Status NothingHelps(const std::vector<Candidate>& candidates, double max_f
                   core::FormatFlops(max_flops), core::FormatFlops(cheapest->run.flops)));
 }
 
-// Geometric mean over targets; infinity where a target has no interval.
+// Geometric mean over targets, so that it falls by as much as each target's does; infinity where a
+// target has no interval.
 double HalfWidthOf(const fit::Power& power) {
   double sum = 0;
   for (const fit::TargetPower& target : power.targets) {
@@ -314,11 +315,13 @@ absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
 
 std::string NextText(const NextAnswer& answer, const NextOptions& options) {
   const NextChoice& best = answer.choices.front();
+  const double level = 100 * options.power.level;
   std::string text = fmt::format(
       "runs to add to sweep {} ({} finished runs), {}-optimal among {}, {} FLOPs of {};\n"
-      "by what each shrinks the interval for its FLOPs in linear theory ({} before)\n\n",
+      "by what each shrinks the {:.10g} % prediction interval for its FLOPs in linear theory "
+      "(half-width {} before, geometric mean over targets)\n\n",
       answer.sweep, answer.known, CriterionName(best.criterion), PoolName(best.near),
-      core::FormatFlops(best.choice.flops), core::FormatFlops(options.max_flops),
+      core::FormatFlops(best.choice.flops), core::FormatFlops(options.max_flops), level,
       LinearPercent(best.choice.half_width_before));
   Table table({{"budget", "budget"},
                {"hidden", "width"},
@@ -327,7 +330,7 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
                {"seed", "seed"},
                {"flops", "FLOPs"},
                {"shrink", "shrink per 1 % of the FLOPs"},
-               {"half_width", "linear half-width then"},
+               {"half_width", fmt::format("linear half-width then ({:.10g} % prediction)", level)},
                {"log_det", "ln det gain"}});
   for (const NextRun& run : best.runs)
     table.AddRow({{run.run.budget, core::FormatFlops(run.run.budget)},
@@ -360,10 +363,12 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
     return text;
   }
   text += fmt::format(
-      "\nsimulated half-widths, mean over targets: what `fit` would print. Linear theory "
-      "above ranks runs; it knows one law and any E, `fit` averages laws with E at least "
-      "0 and widens for their errors\n  {:5.2f} %  without new runs\n",
-      100 * answer.half_width_before);
+      "\nsimulated half-widths of {:.10g} % prediction intervals, geometric mean over targets: "
+      "what "
+      "`fit` would print. Linear theory above ranks runs; it knows one law and any E, `fit` "
+      "averages laws with E at least 0 and widens for their errors\n  {:5.2f} %  without new "
+      "runs\n",
+      level, 100 * answer.half_width_before);
   for (const NextChoice& choice : answer.choices)
     text += fmt::format("  {:5.2f} %  for {} FLOPs: {} runs, {}-optimal among {} within {}{}\n",
                         100 * choice.half_width, core::FormatFlops(choice.choice.flops),
@@ -379,6 +384,7 @@ std::string NextText(const NextAnswer& answer, const NextOptions& options) {
 
 Json NextJson(const NextAnswer& answer, const NextOptions& options) {
   const NextChoice& best = answer.choices.front();
+  const std::string kind(fit::Name(fit::IntervalKind::kPrediction));
   Json runs = Json::array(), choices = Json::array();
   for (const NextRun& run : best.runs)
     runs.push_back({{"budget_flops", run.run.budget},
@@ -389,6 +395,8 @@ Json NextJson(const NextAnswer& answer, const NextOptions& options) {
                     {"flops", run.planned.flops},
                     {"shrink_per_flop", run.chosen.shrink_per_flop},
                     {"half_width", run.chosen.half_width},
+                    {"level", options.power.level},
+                    {"kind", kind},
                     {"log_det_gain", run.chosen.log_det_gain}});
   const bool simulated = !best.power.targets.empty();
   for (const NextChoice& choice : answer.choices)
@@ -399,7 +407,9 @@ Json NextJson(const NextAnswer& answer, const NextOptions& options) {
                        {"flops", choice.choice.flops},
                        {"linear_half_width", choice.choice.half_width_after},
                        {"exchanges", choice.choice.exchanges},
-                       {"half_width", simulated ? Json(choice.half_width) : Json()}});
+                       {"half_width", simulated ? Json(choice.half_width) : Json()},
+                       {"level", options.power.level},
+                       {"kind", kind}});
   return {
       {"sweep", answer.sweep},
       {"known", answer.known},
@@ -411,6 +421,9 @@ Json NextJson(const NextAnswer& answer, const NextOptions& options) {
       {"choices", choices},
       {"linear_half_width_before", best.choice.half_width_before},
       {"half_width_before", simulated ? Json(answer.half_width_before) : Json()},
+      {"level", options.power.level},
+      {"kind", kind},
+      {"half_widths", "geometric mean over targets"},
       {"before", simulated ? PowerJson(answer.prior, answer.before, options.power, {}) : Json()},
       {"after", simulated ? PowerJson(answer.prior, best.power, options.power, {}) : Json()}};
 }

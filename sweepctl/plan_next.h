@@ -36,8 +36,10 @@ struct NextChoice {
   double limit = 0;   // FLOPs that it was allowed
   std::vector<NextRun> runs;
   fit::RunChoice choice;
-  fit::Power power;       // simulated; empty without simulations
-  double half_width = 0;  // of `power`, mean over targets; NaN without
+  fit::Power power;  // simulated; empty without simulations
+  // Of `power`: the geometric mean over targets of half the width of their prediction intervals at
+  // PowerOptions::level; NaN without.
+  double half_width = 0;
 };
 
 struct NextAnswer {
@@ -46,7 +48,7 @@ struct NextAnswer {
   fit::Prior prior;
   std::vector<NextChoice> choices;  // those tried, the best first
   fit::Power before;                // simulated; empty without simulations
-  double half_width_before = 0;
+  double half_width_before = 0;     // as in NextChoice
   sweeps::SweepFile file;  // the sweep's own, with the best choice's runs, under another name
   SweepFlops file_flops;   // what that file is allowed to cost, finished trials included
   std::vector<double> outcomes_known;  // forecast.at whose target is finished: no longer forecast
@@ -70,6 +72,10 @@ absl::StatusOr<NextAnswer> NextRuns(orchestrator::Reader& reader,
 
 // The table, with what it rests on; ends with a line end.
 std::string NextText(const NextAnswer& answer, const NextOptions& options);
+// {"sweep","known","unfinished","runs","flops","target_flops","limit_flops","choices",
+// "linear_half_width_before","half_width_before","level","kind","half_widths","before","after"}.
+// Half-widths are shares of the loss, of prediction intervals at "level", over the targets as
+// "half_widths" says; those of "runs" and "linear_" ones by linear theory, others simulated.
 core::Json NextJson(const NextAnswer& answer, const NextOptions& options);
 
 }  // namespace sweepctl

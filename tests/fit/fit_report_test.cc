@@ -37,6 +37,76 @@ TEST(ReportTest, EdgeMinimaAreLeftOutAndNamed) {
       testing::AllOf(HasSubstr("1 of 7 budgets"), HasSubstr("1e+21; the largest it keeps is")));
 }
 
+// The parabola's N* is some 20 % off and knows it.
+TEST(ReportTest, AveragesTakeOptimaWithoutTheCurvesKnownBiasAndSaySo) {
+  Planted planted;
+  planted.theta = {std::log(2e4), std::log(60.), 1.8, .55, .2};
+  planted.width = 4.2;
+  planted.noise = 3e-4;
+  for (const int resamples : {0, 60}) {
+    FitOptions options = Quick();
+    options.law.bootstrap.resamples = resamples;
+    options.predict = {1e20, 1e22};
+    const auto summary = RunFit(planted.Draw(3), options);
+    ASSERT_TRUE(summary.ok()) << summary.status();
+    for (const double flops : options.predict) {
+      const Optimum truth = planted.Best(flops);
+      const Forecast *average = nullptr, *frontier = nullptr;
+      for (const Forecast& f : summary->predictions) {
+        if (f.flops == flops && f.law == "average") average = &f;
+        if (f.flops == flops && f.law == "frontier") frontier = &f;
+      }
+      ASSERT_TRUE(average != nullptr && frontier != nullptr);
+      EXPECT_GT(frontier->params / truth.params, 1.15) << "printed as its parabolas have it";
+      EXPECT_NEAR(frontier->params / frontier->params_ratio / truth.params, 1, 0.03);
+      EXPECT_NEAR(average->params / truth.params, 1, 0.03);
+      EXPECT_NEAR(average->tokens / truth.tokens, 1, 0.03);
+      EXPECT_NEAR(6 * average->params * average->tokens / flops, 1, 1e-3);
+      EXPECT_EQ(average->params_ratio, 1) << "nothing is divided twice";
+      if (resamples == 0) continue;
+      EXPECT_LT(frontier->params_interval.lo, truth.params);
+      EXPECT_GT(frontier->params_interval.hi, frontier->params) << "both are covered";
+      EXPECT_LT(average->params_interval.lo, truth.params);
+      EXPECT_GT(average->params_interval.hi, truth.params);
+      const AverageMember& member = average->members.at(0);
+      ASSERT_EQ(member.law, "frontier");
+      EXPECT_THAT(FitText(*summary),
+                  HasSubstr(fmt::format("of frontier without its curve's known bias: N* divided "
+                                        "by {:.3f}, D* by {:.3f}",
+                                        member.params_ratio, member.tokens_ratio)));
+      for (const core::Json& prediction : FitJson(*summary)["predictions"]) {
+        if (prediction["law"] != "average" || prediction["budget_flops"] != flops) continue;
+        EXPECT_EQ(prediction["members"][0]["known_bias"]["params"], member.params_ratio - 1);
+      }
+    }
+  }
+}
+
+TEST(ReportTest, OptimaWithoutTheKnownBiasStillSpendTheirBudget) {
+  FlopsRelation spent = ProportionalFlops(6.7);
+  spent.slope = -6.7 * 6000., spent.gamma = 0.5;
+  Planted planted;
+  planted.theta = {std::log(2e4), std::log(60.), 1.8, .55, .2};
+  planted.width = 4.2;
+  auto runs = planted.Draw();
+  for (Observation& o : runs) {
+    o.tokens = std::exp(spent.LogTokens(std::log(o.params), o.flops));
+    o.loss = planted.Loss(o.params, o.tokens);
+  }
+  FitOptions options = Quick();
+  options.predict = {1e20, 1e23};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  for (const Forecast& f : summary->predictions) {
+    if (f.law != "average") continue;
+    const Optimum truth = ChinchillaLaw().ComputeOptimalUnder(planted.theta, f.flops, spent);
+    EXPECT_GT(f.members.at(0).params_ratio, 1.1);
+    EXPECT_NEAR(spent.PerParamToken(f.params) * f.params * f.tokens / f.flops, 1, 5e-3);
+    EXPECT_NEAR(f.params / truth.params, 1, 0.07);
+    EXPECT_NEAR(f.tokens / truth.tokens, 1, 0.07);
+  }
+}
+
 TEST(ReportTest, ConstantTokensPerParameterIsCalledCollinear) {
   Planted planted;
   planted.points = 1;

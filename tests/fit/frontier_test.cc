@@ -8,8 +8,10 @@
 
 #include "fit/chinchilla.h"
 #include "fit/frontier_model.h"
+#include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "tests/fit/planted.h"
+#include "tests/fit/quick_fit.h"
 #include "tests/fit/test_data.h"
 
 namespace fit {
@@ -310,6 +312,39 @@ TEST(CurveBiasTest, TheParabolasBiasIsFoundAndCovered) {
   ASSERT_TRUE(fair.ok()) << fair.status();
   for (const BudgetOptimum& b : (*fair)->fit().budgets) EXPECT_NEAR(b.params_bias, 0, 0.01);
   EXPECT_FALSE(Has((*fair)->fit().warnings, kCurveBias));
+}
+
+// Negative biases: without 20 % too little N* would be 25 % more, which an interval that ends 22 %
+// above does not hold.
+TEST(CurveBiasTest, ABiasBeyondTheIntervalIsSaidOnEitherSide) {
+  bool apart = false;
+  for (int mirrored = 0; mirrored < 2; ++mirrored)
+    for (const double noise : {4e-3, 8e-3, 1.2e-2, 1.6e-2})
+      for (uint64_t seed = 1; seed <= 4; ++seed) {
+        Planted planted;
+        planted.theta = {std::log(2e4), std::log(60.), 1.8, .55, .2};
+        if (mirrored == 1) planted.theta = {std::log(60.), std::log(2e4), 1.8, .2, .55};
+        planted.width = 4.5;
+        planted.noise = noise;
+        LawOptions options;
+        options.bootstrap.resamples = 60;
+        const auto fit = MakeFrontierModel()->Fit(planted.Draw(seed), options);
+        ASSERT_TRUE(fit.ok()) << fit.status();
+        int outside = 0, smaller = 0;
+        for (const BudgetOptimum& b : (*fit)->fit().budgets) {
+          const double n = b.minimum.params, bias = b.params_bias;
+          EXPECT_EQ(bias > 0, mirrored == 0);
+          outside += bias > 0 ? n / (1 + bias) < b.params.lo : n / (1 + bias) > b.params.hi;
+          smaller += bias > 0 ? bias > n / b.params.lo - 1 : -bias > b.params.hi / n - 1;
+        }
+        apart = apart || outside != smaller;
+        const std::vector<Warning>& warnings = (*fit)->fit().warnings;
+        EXPECT_EQ(Has(warnings, kCurveBias), outside > 0);
+        EXPECT_EQ(TextOf(warnings, kCurveBias).rfind(fmt::format("at {} of", outside), 0) == 0,
+                  outside > 0)
+            << TextOf(warnings, kCurveBias);
+      }
+  EXPECT_TRUE(apart);
 }
 
 TEST(FrontierTest, ReproducesThePorianExponents) {

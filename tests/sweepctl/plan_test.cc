@@ -244,6 +244,12 @@ TEST_F(PlanNextTest, NextRunsStayWithinTheFlopsAndMakeAFileThatSharesTheFinished
   ASSERT_FALSE(answer["runs"].empty());
   EXPECT_LT(answer["runs"].back()["half_width"].get<double>(),
             answer["linear_half_width_before"].get<double>());
+  EXPECT_EQ(answer["half_widths"], "geometric mean over targets");
+  for (const char* list : {"runs", "choices"})
+    for (const Json& row : answer[list]) {
+      EXPECT_EQ(row["level"], 0.9) << list;
+      EXPECT_EQ(row["kind"], "prediction") << list;
+    }
   // A tenth of the money was looked at too, and no choice costs more for as wide an interval.
   std::set<double> limits;
   for (const Json& choice : answer["choices"]) {
@@ -287,11 +293,17 @@ TEST_F(PlanNextTest, NextRunsStayWithinTheFlopsAndMakeAFileThatSharesTheFinished
 
 TEST_F(PlanNextTest, WidthsBeyondLinearTheoryAreNoNumbersAndTheGapToSimulationsIsExplained) {
   const Result far = Sweepctl(
-      "plan --next --max-flops 1e13 --simulations 1 --criterion v --noise 3% --predict 1e18 --db " +
+      "plan --next --max-flops 1e13 --simulations 1 --criterion v --noise 3% --predict 1e18 "
+      "--level 80% --db " +
       Db());
   ASSERT_EQ(far.code, 0) << far.err;
-  EXPECT_THAT(far.out, AllOf(HasSubstr("linear half-width then"), HasSubstr("(over 50 % before)"),
-                             HasSubstr("Linear theory above ranks runs")));
+  EXPECT_THAT(far.out,
+              AllOf(HasSubstr("linear half-width then (80 % prediction)"),
+                    HasSubstr("shrinks the 80 % prediction interval"),
+                    HasSubstr("(half-width over 50 % before, geometric mean over targets)"),
+                    HasSubstr("simulated half-widths of 80 % prediction intervals, "
+                              "geometric mean over targets"),
+                    HasSubstr("Linear theory above ranks runs")));
 }
 
 TEST_F(PlanNextTest, WhatFitPrintsAsJsonIsAPriorAndNoiseOverridesIts) {
