@@ -59,8 +59,7 @@ absl::Status WalkChain(const std::vector<ForecastRow>& rows,
                            (registration != rows.end() && registration->id <= verdict->first);
     if (registers) {
       const ForecastRow& row = *registration++;
-      const bool observed = row.observations_hash == core::Sha256Hex(row.observations_json) &&
-                            row.record_json.find(row.observations_hash) != std::string::npos;
+      const bool observed = row.observations_hash == core::Sha256Hex(row.observations_json);
       if (row.previous_hash != previous || !row.repeats_record || !observed ||
           row.record_hash != ChainHash(previous, row.record_json)) {
         return absl::DataLossError(fmt::format(
