@@ -8,9 +8,7 @@
 
 namespace fit {
 
-// Why not, for people; empty when they can. C / (N D) lies near 6 for dense models and above for
-// recipes that count attention and the head: outside 1 to 100 a column stands in another unit. Runs
-// declared as 6nd must have C = 6 N D within 1 %.
+// Why not, for people; empty when they can: core/flops_doubt.h of each run's flop_convention.
 std::string FlopsDoubt(const std::vector<Observation>& observations);
 
 }  // namespace fit

@@ -249,7 +249,7 @@ class Applier {
     };
     if (holds(map_.schedule.cooled)) return std::string("cooled");
     if (holds(map_.schedule.mid_run)) return std::string("mid-run");
-    if (cell.empty()) return std::string(kUnknown);
+    if (LabelOf(cell) == kUnknown) return std::string(kUnknown);
     return Error(row, fmt::format("column '{}' holds '{}', which the map's schedule calls neither "
                                   "cooled nor mid_run",
                                   map_.schedule.column, fit::ShownCell(cell)));
@@ -274,7 +274,7 @@ class Applier {
       ASSIGN_OR_RETURN(std::string label, TextOf(key, row));
       const auto given = map_.values.find(key);
       if (given != map_.values.end()) label = given->second;
-      run.labels[key] = label.empty() ? kUnknown : label;
+      run.labels[key] = LabelOf(label);
     }
     ASSIGN_OR_RETURN(run.schedule, StateOf(row));
     ASSIGN_OR_RETURN(const bool target, MeetsAll(map_.targets, row));

@@ -1,6 +1,7 @@
 #include "maps/map_file.h"
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 
 #include "core/did_you_mean.h"
@@ -104,7 +105,7 @@ absl::StatusOr<std::vector<Metric>> ReadMetrics(const Value& list, const std::st
     Metric metric;
     metric.name = item.Find("name")->text;
     metric.unit = item.Find("unit")->text;
-    metric.eval = item.Find("eval") != nullptr ? item.Find("eval")->text : default_eval;
+    metric.eval = item.Find("eval") != nullptr ? LabelOf(item.Find("eval")->text) : default_eval;
     metric.optional = item.Find("optional") != nullptr && item.Find("optional")->text == "true";
     ASSIGN_OR_RETURN(metric.sources, ReadSources(*item.Find("column"), file));
     if (!names.insert(metric.name).second)
@@ -197,7 +198,7 @@ absl::StatusOr<MapFile> ParseMap(std::string_view text, const std::string& file)
       if (map.columns.count(key) > 0)
         return ErrorAt(file, value.position,
                        fmt::format("{} is given among the columns already", key));
-      map.values[key] = value.text;
+      map.values[key] = LabelOf(value.text);
     }
   }
   const auto eval = map.values.find("eval");
@@ -298,7 +299,20 @@ void AddWhere(MapFile& map, const std::vector<fit::Where>& given) {
   }
 }
 
-absl::Status SetValue(MapFile& map, const std::string& key, const std::string& value) {
+std::string LabelOf(std::string_view text) {
+  static const std::set<std::string> kNothing = {"",     "nan", "none", "n/a",   "na",
+                                                 "null", "?",   "-",    kUnknown};
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const size_t first = text.find_first_not_of(kBlanks);
+  if (first == std::string_view::npos) return kUnknown;
+  std::string label(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
+  std::string lower = label;
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return kNothing.count(lower) > 0 ? kUnknown : label;
+}
+
+absl::Status SetValue(MapFile& map, const std::string& key, const std::string& text) {
+  const std::string value = text.empty() ? text : LabelOf(text);
   if (key == "schedule" && (value == "cooled" || value == "mid-run" || value == kUnknown)) {
     map.schedule = Schedule();
     map.schedule.state = value;

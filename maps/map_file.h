@@ -20,6 +20,10 @@ namespace maps {
 // The word for what nobody has said.
 inline constexpr char kUnknown[] = "unknown";
 
+// A label without the blanks around it; kUnknown for what spreadsheets and programs write where
+// they know nothing: nothing, nan, None, N/A, NA, null, ?, - in any case.
+std::string LabelOf(std::string_view text);
+
 // Where a value stands: one column, or the product of several; times `scale`.
 struct Source {
   std::vector<std::string> columns;  // at least one

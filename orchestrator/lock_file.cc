@@ -8,7 +8,9 @@
 
 #include "core/canonical_json.h"
 #include "core/file.h"
+#include "core/status_macros.h"
 #include "fmt/format.h"
+#include "orchestrator/store/sqlite.h"
 
 namespace orchestrator {
 namespace {
@@ -50,6 +52,7 @@ std::optional<CoordinatorAddress> FindCoordinator(const std::string& db_path) {
 }
 
 absl::StatusOr<std::unique_ptr<DatabaseLock>> DatabaseLock::Take(const std::string& db_path) {
+  RETURN_IF_ERROR(CheckDatabasePlace(db_path));
   const std::string path = LockPath(db_path);
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) return core::ErrnoStatus(errno, "opening lock file", path);

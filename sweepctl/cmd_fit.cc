@@ -218,10 +218,15 @@ void NoteRegistered(const std::vector<ImportForecast>& registered, const std::st
         entry.forecast.loss, 100 * entry.forecast.interval.level, entry.forecast.interval.lo,
         entry.forecast.interval.hi, entry.forecast.law, entry.record_hash.substr(0, 12),
         entry.status == "void" ? "; void: a run at this budget was imported already" : ""));
-  Note(
-      fmt::format("its outcome is a run within 1 % of the FLOPs and 25 % of the params in a later "
-                  "import of this cohort, whatever its name. next: {}",
-                  CommandLine(global, "forecasts --sweep " + import)));
+  const bool waits = std::any_of(registered.begin(), registered.end(),
+                                 [](const auto& entry) { return entry.status == "open"; });
+  Note(fmt::format(
+      "{}next: {}",
+      waits ? "its outcome is a run within 1 % of the budget (the run's nominal one where it names "
+              "one, else its FLOPs) and 25 % of the params in a later import of this cohort, from "
+              "a file that nobody imported before, whatever its name. "
+            : "",
+      CommandLine(global, "forecasts --sweep " + import)));
 }
 
 absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global) {
@@ -263,8 +268,9 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
   const auto plans = PlansOf(summary, input);
   std::vector<ImportForecast> registered;
   if (args.do_register) {
-    ASSIGN_OR_RETURN(registered, RegisterImportForecasts(global.db, input.sweep, input.observations,
-                                                         options, summary));
+    ASSIGN_OR_RETURN(registered,
+                     RegisterImportForecasts(global.db, input.sweep, input.observations,
+                                             {args.where, input.excluded}, options, summary));
   }
   if (global.Format() == OutputFormat::kJson) {
     fit::FitSummary told = summary;

@@ -49,7 +49,8 @@ struct Record {
 
 absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::string& sweep) {
   Record record;
-  ASSIGN_OR_RETURN(record.forecasts, ReadForecasts(reader, sweep));
+  ASSIGN_OR_RETURN(record.audit, reader.AuditForecasts());
+  ASSIGN_OR_RETURN(record.forecasts, ReadForecasts(reader, sweep, record.audit));
   for (const Json& f : record.forecasts) {
     ++record.counts[f["status"]];
     if (f["status"] != "scored" || !f["primary"].get<bool>() || f["inside"].is_null() ||
@@ -64,7 +65,6 @@ absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::strin
     for (Coverage& c : record.by_reach)
       if (reach > c.from && reach <= c.to) c.Add(f);
   }
-  ASSIGN_OR_RETURN(record.audit, reader.AuditForecasts());
   if (!record.audit.hashes.empty()) record.head = record.audit.hashes.back();
   return record;
 }
@@ -124,13 +124,16 @@ Table RecordTable(const Record& record) {
          {law, f["primary"].get<bool>() ? law : law + " (beside)"},
          {f["primary"], ""},
          {f["target_trial_id"], ""},
-         {f["budget_flops"], core::FormatFlops(f["budget_flops"])},
+         {f["budget_flops"],
+          f["budget_flops"].is_null() ? "-" : core::FormatFlops(f["budget_flops"])},
          {f["reach"], f["reach"].is_null() ? "-" : fmt::format("{:.3g}", f["reach"].get<double>())},
          {f["metric"], ""},
          {f["loss"], Number(f["loss"], 4)},
          {interval["lo"], Number(interval["lo"], 4)},
          {interval["hi"], Number(interval["hi"], 4)},
-         {interval["level"], fmt::format("{:.0f} %", 100 * interval["level"].get<double>())},
+         {interval["level"], interval["level"].is_null()
+                                 ? "-"
+                                 : fmt::format("{:.0f} %", 100 * interval["level"].get<double>())},
          {interval["kind"], ""},
          {interval["method"], ""},
          {f["outcome_loss"], Number(f["outcome_loss"], 4)},
@@ -147,6 +150,20 @@ Table RecordTable(const Record& record) {
   return table;
 }
 
+// Which runs the fit was made from, where it was not all of them; "" where it was.
+std::string SelectionText(const Json& forecast) {
+  const Json& selection = forecast["selection"];
+  if (!selection.is_object() || !selection.contains("where") || !selection["where"].is_array())
+    return "";
+  std::string conditions;
+  for (const Json& where : selection["where"])
+    if (where.is_string())
+      conditions += (conditions.empty() ? "" : ", ") + where.get<std::string>();
+  if (conditions.empty()) return "";
+  return fmt::format("  {} is made from the runs where {}\n", forecast["name"].get<std::string>(),
+                     conditions);
+}
+
 std::string RecordText(const Record& record, bool color) {
   std::string text = CountsText(record) + "\n";
   if (record.forecasts.empty()) return text;
@@ -160,6 +177,7 @@ std::string RecordText(const Record& record, bool color) {
   for (const Json& f : record.forecasts)
     for (const orchestrator::ForecastRemark& remark : record.audit.remarks)
       if (f["name"] == remark.name) text += fmt::format("  {}: {}\n", remark.name, remark.text);
+  for (const Json& f : record.forecasts) text += SelectionText(f);
   text += "\n";
   for (const Json& f : record.forecasts)
     text += f["name"].get<std::string>() + "\n" + WarningLines(f["warnings"]);
@@ -202,10 +220,11 @@ absl::StatusOr<int64_t> Extends(const Record& record, const std::string& expecte
                   expected));
 }
 
-absl::StatusOr<int> RunForecasts(const std::string& sweep, const std::string& expected,
-                                 const GlobalOptions& options) {
-  if (!expected.empty() && (expected.size() != kHashDigits ||
-                            expected.find_first_not_of("0123456789abcdef") != std::string::npos))
+// `expects`: --expect was given, be it empty.
+absl::StatusOr<int> RunForecasts(const std::string& sweep, bool expects,
+                                 const std::string& expected, const GlobalOptions& options) {
+  if (expects && (expected.size() != kHashDigits ||
+                  expected.find_first_not_of("0123456789abcdef") != std::string::npos))
     return UsageError(
         "--expect takes a head as `forecasts` prints it: 64 digits, 0 to 9 and a to f");
   ASSIGN_OR_RETURN(const auto reader, OpenDatabase(options));
@@ -216,7 +235,7 @@ absl::StatusOr<int> RunForecasts(const std::string& sweep, const std::string& ex
       RETURN_IF_ERROR(reader->Sweep(sweep).status());
   }
   ASSIGN_OR_RETURN(const Record record, ReadRecord(*reader, sweep));
-  const absl::StatusOr<int64_t> extends = expected.empty() ? 0 : Extends(record, expected);
+  const absl::StatusOr<int64_t> extends = expects ? Extends(record, expected) : 0;
   if (options.Format() == OutputFormat::kJson) {
     Json coverage = Json::array();
     for (const Coverage& c : record.by_reach) coverage.push_back(c.ToJson());
@@ -230,21 +249,22 @@ absl::StatusOr<int> RunForecasts(const std::string& sweep, const std::string& ex
          {"chain",
           {{"intact", record.audit.agreement.ok()},
            {"links", record.audit.hashes.size()},
-           {"extends_expected_by", expected.empty() || !extends.ok() ? Json() : Json(*extends)},
+           {"extends_expected_by", !expects || !extends.ok() ? Json() : Json(*extends)},
+           {"expect_error", extends.ok() ? Json() : Json(std::string(extends.status().message()))},
            {"head", record.head.empty() ? Json() : Json(record.head)},
            {"error", record.audit.agreement.ok()
                          ? Json()
                          : Json(std::string(record.audit.agreement.message()))}}}}));
   } else if (options.Format() == OutputFormat::kTable) {
     RETURN_IF_ERROR(Print(RecordText(record, options.Color())));
-    if (record.forecasts.empty())
+    if (record.forecasts.empty() && record.audit.agreement.ok())
       Note("a sweep file with forecast: {at: [...]} registers them: sweepctl launch SWEEP.yaml");
   } else {
     RETURN_IF_ERROR(RecordTable(record).Print(options));
   }
   RETURN_IF_ERROR(AgreementError(record.audit.agreement));
   RETURN_IF_ERROR(extends.status());
-  if (!expected.empty())
+  if (expects)
     Note(*extends == 0 ? "the head is the expected one"
                        : "the chain extends the expected head by " + Counted(*extends, "record"));
   return kDone;
@@ -258,9 +278,11 @@ void AddForecastsVerb(CLI::App& app, Session& session) {
   CLI::App* verb = app.add_subcommand(
       "forecasts", "every registered forecast: open, scored, abandoned and void");
   verb->add_option("--sweep", *sweep, "only those of this sweep or import")->type_name("NAME");
-  verb->add_option("--expect", *expected,
-                   "a head of the chain that was kept elsewhere: exits 65 unless it is still in it")
-      ->type_name("HEAD");
+  const CLI::Option* expect =
+      verb->add_option(
+              "--expect", *expected,
+              "a head of the chain that was kept elsewhere: exits 65 unless it is still in it")
+          ->type_name("HEAD");
   verb->footer(
       "Examples:  sweepctl forecasts\n"
       "           sweepctl forecasts --json | jq '.forecasts[] | select(.status==\"scored\")'\n"
@@ -269,9 +291,9 @@ void AddForecastsVerb(CLI::App& app, Session& session) {
       "verified over the whole database, whatever --sweep selects, and every score is computed "
       "again\n"
       "from the evaluation or the imported rows it came from; what disagrees exits 65.");
-  verb->callback([sweep, expected, &session] {
-    session.action = [sweep, expected, &session] {
-      return RunForecasts(*sweep, *expected, session.options);
+  verb->callback([sweep, expected, expect, &session] {
+    session.action = [sweep, expected, expects = expect->count() > 0, &session] {
+      return RunForecasts(*sweep, expects, *expected, session.options);
     };
   });
 }

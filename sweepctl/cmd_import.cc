@@ -1,6 +1,7 @@
 // sweepctl import: runs that were trained elsewhere, from CSV or JSON Lines through a map, into the
 // database, all or none.
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <tuple>
@@ -287,6 +288,13 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   }
   if (args.file.empty() || args.map.empty())
     return UsageError("import needs a FILE and --map NAME|FILE; --list-maps lists the ready ones");
+  std::error_code ignored;
+  if (std::filesystem::exists(args.file, ignored) &&
+      !std::filesystem::is_regular_file(args.file, ignored))
+    return absl::InvalidArgumentError(fmt::format(
+        "{} is no regular file, and is read twice, for its hash and for its rows; write it to a "
+        "file and import that",
+        args.file));
   ASSIGN_OR_RETURN(const maps::MapFile map, MapOf(args));
   ASSIGN_OR_RETURN(const std::string source_hash, core::Sha256HexOfFile(args.file));
   ASSIGN_OR_RETURN(const fit::CsvTable table, fit::ReadTable(args.file, map.format));
@@ -300,7 +308,8 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
                   {"unknown", imported.unknown},
                   {"stored", false},
                   {"already_present", false},
-                  {"forecasts_scored", 0}};
+                  {"forecasts_scored", 0},
+                  {"notes", Json::array()}};
   summary["excluded"] = Json::array();
   for (const fit::Exclusion& e : imported.excluded)
     summary["excluded"].push_back({{"reason", e.reason}, {"count", e.count}});
@@ -323,6 +332,7 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
     summary["stored"] = true;
     summary["already_present"] = response.already_present();
     summary["forecasts_scored"] = response.forecasts_scored();
+    for (const std::string& note : response.notes()) summary["notes"].push_back(note);
   }
   if (options.Format() == OutputFormat::kJson) {
     if (args.dry_run) summary["rows"] = RunTable(imported).Rows();
@@ -351,6 +361,7 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
         "! unknown: {}. Such runs can be fitted and looked at; a forecast from them "
         "cannot be registered. Say what you know with --value {}=...{}",
         fmt::join(imported.unknown, ", "), imported.unknown[0], args.dry_run ? "" : " --replace"));
+  for (const Json& note : summary["notes"]) Note("! " + note.get<std::string>());
   if (args.dry_run) return kDone;
   if (summary["forecasts_scored"] > 0) {
     Note(fmt::format("outcome of {} found; next: {}",

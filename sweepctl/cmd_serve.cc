@@ -23,6 +23,10 @@ absl::StatusOr<int> RunServe(const ServeArgs& args, const GlobalOptions& global)
   RETURN_IF_ERROR(BringUpToDate(global));
   if (args.migrate_only) {
     ASSIGN_OR_RETURN(const int64_t version, orchestrator::SchemaVersionOf(global.db));
+    if (version == 0)
+      return absl::FailedPreconditionError(
+          fmt::format("{} is not a sweepctl database, and is left as it is; name another with --db",
+                      global.db));
     if (version != orchestrator::kSchemaVersion) {
       return absl::FailedPreconditionError(
           fmt::format("database {} has schema version {}, this sweepctl knows versions up to {}",

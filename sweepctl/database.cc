@@ -11,7 +11,7 @@ absl::StatusOr<std::unique_ptr<orchestrator::Reader>> OpenDatabase(const GlobalO
   auto reader = orchestrator::Reader::Open(options.db);
   if (absl::IsFailedPrecondition(reader.status())) {
     const auto version = orchestrator::SchemaVersionOf(options.db);
-    if (version.ok() && *version < orchestrator::kSchemaVersion)
+    if (version.ok() && *version > 0 && *version < orchestrator::kSchemaVersion)
       return absl::FailedPreconditionError(fmt::format(
           "database {} has schema version {}, this sweepctl reads {}; bring it up to date, which "
           "keeps a copy, with: {}",

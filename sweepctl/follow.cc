@@ -367,8 +367,9 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
       const int64_t failed = FailedTrials(status);
       NoteFailures(status, display.told());
       Json stored;  // the newest forecast's
+      ASSIGN_OR_RETURN(const orchestrator::ForecastAudit audit, reader->AuditForecasts());
       ASSIGN_OR_RETURN(const std::vector<Json> record,
-                       ReadForecasts(*reader, options.sweep, &stored));
+                       ReadForecasts(*reader, options.sweep, audit, &stored));
       if (global.Format() == OutputFormat::kJson) {
         Json out = {{"sweep", options.sweep},
                     {"counts", status.counts},
@@ -389,7 +390,7 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
         const Next next = NextOf(status, true, true, forecasts, global);
         Note(fmt::format("{}; next: {}", next.why, next.command));
       }
-      RETURN_IF_ERROR(CheckRecord(*reader));
+      RETURN_IF_ERROR(AgreementError(audit.agreement));
       return failed > 0 ? kFailedTrials : kDone;
     }
     if (options.advance && now - last_look_ms > 5'000) {

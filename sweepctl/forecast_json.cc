@@ -9,6 +9,34 @@ namespace sweepctl {
 
 using core::Json;
 
+namespace {
+
+// Under which conditions runs were chosen for the fit: an object, null where nothing is promised
+// about it.
+Json SelectionOf(const Json& row) {
+  if (!row["record_json"].is_string()) return Json();
+  const auto record = core::ParseJson(row["record_json"].get<std::string>(), "registration");
+  const Json::json_pointer path("/options/selection");
+  return record.ok() && record->contains(path) ? record->at(path) : Json();
+}
+
+// By place in the chain; without verdicts where their table is gone.
+absl::StatusOr<std::vector<Json>> RecordRows(orchestrator::Reader& reader, const std::string& sweep,
+                                             const absl::Status& agreement) {
+  const std::string choice = " WHERE ?1='' OR sweep=?1 ORDER BY forecast_id";
+  auto rows = reader.Rows("SELECT * FROM v_forecasts" + choice, sweep);
+  if (rows.ok() || agreement.ok()) return rows;
+  rows = reader.Rows(
+      "SELECT f.*, f.primary_law AS \"primary\", t.trial_id AS target_trial_id, t.state AS "
+      "target_state, NULL AS reach, NULL AS verdict_json FROM forecasts f LEFT JOIN trials t ON "
+      "t.trial_key=f.target_key" +
+          choice,
+      sweep);
+  return rows.ok() ? rows : std::vector<Json>();
+}
+
+}  // namespace
+
 Json ForecastJson(const Json& row, const Json& warnings) {
   Json from, decided;
   if (row["verdict_json"].is_string()) {
@@ -47,6 +75,7 @@ Json ForecastJson(const Json& row, const Json& warnings) {
           {"outcome_from", from},
           {"decided_at", decided},
           {"reach", row["reach"]},
+          {"selection", SelectionOf(row)},
           {"warnings", warnings}};
 }
 
@@ -64,11 +93,10 @@ absl::Status CheckRecord(orchestrator::Reader& reader) {
 }
 
 absl::StatusOr<std::vector<Json>> ReadForecasts(orchestrator::Reader& reader,
-                                                const std::string& sweep, Json* stored_fit) {
-  ASSIGN_OR_RETURN(
-      const std::vector<Json> rows,
-      reader.Rows("SELECT * FROM v_forecasts WHERE ?1='' OR sweep=?1 ORDER BY forecast_id", sweep));
-  ASSIGN_OR_RETURN(const orchestrator::ForecastAudit audit, reader.AuditForecasts());
+                                                const std::string& sweep,
+                                                const orchestrator::ForecastAudit& audit,
+                                                Json* stored_fit) {
+  ASSIGN_OR_RETURN(const std::vector<Json> rows, RecordRows(reader, sweep, audit.agreement));
   std::vector<Json> forecasts;
   for (const Json& row : rows) {
     ASSIGN_OR_RETURN(Json fit, StoredFit(reader, row));

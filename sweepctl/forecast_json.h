@@ -18,10 +18,12 @@ absl::Status AgreementError(const absl::Status& agreement);
 // The same of the whole database, for who prints a count or a score beside other things.
 absl::Status CheckRecord(orchestrator::Reader& reader);
 
-// Of one sweep, or of all when it is empty, by place in the chain. `stored_fit`, if given: the fit
-// behind the newest one, null when none is stored.
+// Of one sweep, or of all when it is empty, by place in the chain, with the remarks of `audit`.
+// `stored_fit`, if given: the fit behind the newest one, null when none is stored. What is damaged
+// is null where it stood; of a file whose damage `audit` knows, what can be read.
 absl::StatusOr<std::vector<core::Json>> ReadForecasts(orchestrator::Reader& reader,
                                                       const std::string& sweep,
+                                                      const orchestrator::ForecastAudit& audit,
                                                       core::Json* stored_fit = nullptr);
 
 }  // namespace sweepctl

@@ -16,8 +16,15 @@ Json List(const Json& object, const char* key) {
   return object[key];
 }
 
+// The text under `key`, or "" for any other shape.
+std::string Text(const Json& object, const char* key) {
+  return object.is_object() && object.contains(key) && object[key].is_string()
+             ? object[key].get<std::string>()
+             : "";
+}
+
 bool Promises(const Json& prediction, const Json& forecast) {
-  return prediction.value("law", Json()) == forecast.at("law") &&
+  return prediction.is_object() && prediction.value("law", Json()) == forecast.at("law") &&
          prediction.value("budget_flops", Json()) == forecast.at("budget_flops");
 }
 
@@ -25,16 +32,20 @@ bool Promises(const Json& prediction, const Json& forecast) {
 
 absl::StatusOr<Json> StoredFit(orchestrator::Reader& reader, const Json& forecast) {
   ASSIGN_OR_RETURN(const std::vector<Json> rows,
-                   reader.Rows("SELECT sweep, fit_json FROM fits WHERE observations_hash=?1 "
-                               "ORDER BY fit_id DESC",
+                   reader.Rows("SELECT sweep, fit_json, fit_hash FROM fits WHERE "
+                               "observations_hash=?1 ORDER BY fit_id DESC",
                                forecast.at("observations_hash").get<std::string>()));
+  const auto record = core::ParseJson(Text(forecast, "record_json"), "registration");
+  const std::string promised = record.ok() ? Text(*record, "fit_hash") : "";
   // The same observations may have been fitted for other targets, before and since.
   for (const Json& row : rows) {
     if (row["sweep"] != forecast.at("sweep")) continue;
-    ASSIGN_OR_RETURN(Json fit, core::ParseJson(row["fit_json"].get<std::string>(), "a stored fit"));
-    for (const Json& prediction : List(fit, "predictions"))
+    if (!promised.empty() && row["fit_hash"] != promised) continue;
+    auto fit = core::ParseJson(Text(row, "fit_json"), "a stored fit");
+    if (!fit.ok()) continue;
+    for (const Json& prediction : List(*fit, "predictions"))
       if (Promises(prediction, forecast) && prediction.value("loss", Json()) == forecast.at("loss"))
-        return fit;
+        return *std::move(fit);
   }
   return Json();
 }
@@ -44,13 +55,14 @@ Json WarningsOf(const Json& fit, const Json& forecast) {
   Json warnings = Json::array();
   const auto add = [&](const Json& of) {
     for (const Json& warning : List(of, "warnings"))
-      if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end())
+      if (!Text(warning, "code").empty() &&
+          std::find(warnings.begin(), warnings.end(), warning) == warnings.end())
         warnings.push_back(warning);
   };
   for (const Json& prediction : List(fit, "predictions"))
     if (Promises(prediction, forecast)) add(prediction);
   for (const Json& law : List(fit, "fits"))
-    if (law.value("law", Json()) == forecast.at("law")) add(law);
+    if (law.is_object() && law.value("law", Json()) == forecast.at("law")) add(law);
   add(fit);
   return warnings;
 }

@@ -9,8 +9,8 @@
 
 namespace sweepctl {
 
-// The stored fit that registered `forecast`, a row of v_forecasts with sweep and observations_hash:
-// `fit --json` of that moment. Null when none is stored.
+// The stored fit that registered `forecast`, a row of v_forecasts: `fit --json` of that
+// moment, the one whose hash was promised where one was. Null when none is stored.
 absl::StatusOr<core::Json> StoredFit(orchestrator::Reader& reader, const core::Json& forecast);
 
 // [{"code","text"}] of the forecast's own prediction, of its law and of the data, each once. Null

@@ -63,6 +63,13 @@ Json OptionsJson(const fit::FitOptions& options, const fit::FitSummary& summary)
           {"spent_flops", options.spent_flops}};
 }
 
+Json SelectionJson(const Selection& selection, size_t runs) {
+  Json left_out = Json::array();
+  for (const fit::Exclusion& e : selection.left_out)
+    left_out.push_back({{"reason", e.reason}, {"count", e.count}});
+  return {{"where", selection.where}, {"runs", runs}, {"left_out", left_out}};
+}
+
 // FLOPs that the sweep has spent, failures included.
 absl::StatusOr<double> SpentFlops(orchestrator::Reader& reader, const std::string& sweep) {
   ASSIGN_OR_RETURN(const orchestrator::SweepStatus status, reader.Status(sweep));
@@ -209,6 +216,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     request.set_interval_method(entry.forecast.interval.method);
     request.set_cohort_json(Json(summary->cohort.values).dump());
     request.set_options_json(OptionsJson(exact, *summary).dump());
+    request.set_fit_hash(core::Sha256Hex(record.fit_json()));
     request.set_observations_json(observations_json);
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
     ASSIGN_OR_RETURN(const auto response, client.RegisterForecast(request));
@@ -233,8 +241,8 @@ absl::Status CheckAllKnown(const std::string& import,
 
 absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     const std::string& db_path, const std::string& import,
-    const std::vector<fit::Observation>& observations, const fit::FitOptions& options,
-    const fit::FitSummary& summary) {
+    const std::vector<fit::Observation>& observations, const Selection& selection,
+    const fit::FitOptions& options, const fit::FitSummary& summary) {
   RETURN_IF_ERROR(CheckAllKnown(import, observations));
   if (const int usual = fit::BootstrapOptions().resamples; options.law.bootstrap.resamples != usual)
     return UsageError(fmt::format(
@@ -248,8 +256,15 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
   for (const fit::Observation& o : observations) rows.push_back(ObservationJson(o));
   ASSIGN_OR_RETURN(const std::string observations_json, core::CanonicalJson(rows));
   const std::string metric = observations.front().cohort.at("metric");
+  Json promised_options = OptionsJson(options, summary);
+  promised_options["selection"] = SelectionJson(selection, observations.size());
   std::vector<ImportForecast> entries;
   sweep::v1::RegisterForecastsRequest all;
+  sweep::v1::RecordFitRequest& record = *all.mutable_fit();
+  record.set_sweep(import);
+  record.set_fit_json(fit::FitJson(summary).dump());
+  record.set_observations_hash(core::Sha256Hex(observations_json));
+  const std::string fit_hash = core::Sha256Hex(record.fit_json());
   for (const double flops : options.predict) {
     const fit::Forecast* forecast = PrimaryAt(summary, flops);
     if (forecast == nullptr || !(forecast->interval.lo < forecast->interval.hi) ||
@@ -278,15 +293,12 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     request.set_interval_kind(std::string(fit::Name(forecast->interval.kind)));
     request.set_interval_method(forecast->interval.method);
     request.set_cohort_json(Json(summary.cohort.values).dump());
-    request.set_options_json(OptionsJson(options, summary).dump());
+    request.set_options_json(promised_options.dump());
+    request.set_fit_hash(fit_hash);
     request.set_observations_json(observations_json);
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
     entries.push_back(std::move(entry));
   }
-  sweep::v1::RecordFitRequest& record = *all.mutable_fit();
-  record.set_sweep(import);
-  record.set_fit_json(fit::FitJson(summary).dump());
-  record.set_observations_hash(core::Sha256Hex(observations_json));
   ASSIGN_OR_RETURN(const auto answers, orchestrator::WriteForecasts(db_path, all));
   for (size_t i = 0; i < entries.size(); ++i) {
     const sweep::v1::RegisterForecastResponse& answer = answers.forecasts(static_cast<int>(i));

@@ -45,14 +45,21 @@ struct ImportForecast {
   bool already_registered = false;
 };
 
+// Which runs of an import were fitted: the conditions as typed, and how many each of them, and what
+// else is told of runs, left out.
+struct Selection {
+  std::vector<std::string> where;
+  std::vector<fit::Exclusion> left_out;
+};
+
 // Registers the primary forecast at each of options.predict, made from `observations` of `import`
-// by `summary`, with that fit: all or none. A later import of the cohort holding the target's run
-// scores it. FAILED_PRECONDITION: CheckAllKnown, no prediction interval, a target within the fitted
-// runs, registered before as something else. A usage error: another estimator than the default one.
-// REQUIRES: observations not empty.
+// by `summary`, with that fit and the selection on record: all or none. A later import of the
+// cohort holding the target's run scores it. FAILED_PRECONDITION: CheckAllKnown, no prediction
+// interval, a target within the fitted runs, registered before as something else. A usage error:
+// another estimator than the default one. REQUIRES: observations not empty.
 absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     const std::string& db_path, const std::string& import,
-    const std::vector<fit::Observation>& observations, const fit::FitOptions& options,
-    const fit::FitSummary& summary);
+    const std::vector<fit::Observation>& observations, const Selection& selection,
+    const fit::FitOptions& options, const fit::FitSummary& summary);
 
 }  // namespace sweepctl

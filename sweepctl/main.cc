@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "core/canonical_json.h"
 #include "core/did_you_mean.h"
 #include "core/file.h"
 #include "core/version.h"
@@ -70,7 +71,15 @@ int Main(int argc, char** argv) {
     return kUsage;
   }
   for (int i = 1; i < argc; ++i) session.options.typed += (i > 1 ? " " : "") + ShellWord(argv[i]);
-  const absl::StatusOr<int> result = session.action();
+  absl::StatusOr<int> result = kBug;
+  try {
+    result = session.action();
+  } catch (const core::Json::exception& shape) {
+    result = absl::DataLossError(
+        fmt::format("a stored text has another shape than this program writes ({}); compare the "
+                    "database with a backup",
+                    shape.what()));
+  }
   if (result.ok()) return *result;
   const int code = ExitCodeOf(result.status());
   Note(fmt::format("sweepctl: {}", std::string(result.status().message())));

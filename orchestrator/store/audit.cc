@@ -1,7 +1,6 @@
 #include "orchestrator/store/audit.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <set>
 
@@ -10,99 +9,16 @@
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
+#include "orchestrator/store/audit_scores.h"
 #include "orchestrator/store/verdicts.h"
 
 namespace orchestrator {
 namespace {
 
-// What a forecast's columns say of it.
-struct Row {
-  int64_t id = 0;
-  std::string name, record_json, previous_hash, record_hash, observations_json, observations_hash;
-  bool repeats_record = false;  // every column that the record holds too
-  std::string status, reason, metric;
-  std::optional<double> outcome, error;
-  std::optional<int64_t> inside, scored_ms, target_key;
-  double loss = 0, lo = 0, hi = 0;
-  int64_t registered_ms = 0;
-};
-
 struct Link {
   int64_t forecast_id = 0;
   std::string record_json, previous_hash, record_hash;
 };
-
-bool Same(double a, double b) {
-  return std::fabs(a - b) <= 1e-12 * std::max(std::fabs(a), std::fabs(b));
-}
-bool Same(const std::optional<double>& a, const std::optional<double>& b) {
-  return a.has_value() == b.has_value() && (!a.has_value() || Same(*a, *b));
-}
-
-std::optional<double> NumberAt(const core::Json& object, const char* key) {
-  const auto it = object.find(key);
-  return it == object.end() || !it->is_number() ? std::nullopt
-                                                : std::optional<double>(it->get<double>());
-}
-
-std::string Shown(const std::optional<double>& value) {
-  return value.has_value() ? fmt::format("{:.6g}", *value) : "none";
-}
-
-absl::Status Changed(const std::string& name, const std::string& what) {
-  return absl::DataLossError(fmt::format("forecast '{}': {}", name, what));
-}
-
-absl::StatusOr<std::vector<Row>> ReadForecasts(Database* db) {
-  ASSIGN_OR_RETURN(Statement rows,
-                   db->Prepare(R"sql(SELECT forecast_id, name, record_json, previous_hash,
-          record_hash, observations_json, observations_hash, status, status_reason, outcome_loss,
-          error_rel, inside, scored_unix_ms, target_key, loss, interval_lo, interval_hi,
-          registered_unix_ms, metric,
-          name IS record_json->>'name' AND sweep IS record_json->>'sweep'
-          AND law IS record_json->>'law' AND metric IS record_json->>'metric'
-          AND loss = record_json->>'loss'
-          AND budget_flops = CAST(record_json->>'budget_flops' AS REAL)
-          AND interval_lo = json_extract(record_json, '$.interval.lo')
-          AND interval_hi = json_extract(record_json, '$.interval.hi')
-          AND interval_level = json_extract(record_json, '$.interval.level')
-          AND interval_kind IS json_extract(record_json, '$.interval.kind')
-          AND interval_method IS json_extract(record_json, '$.interval.method')
-          AND observations_hash IS record_json->>'observations_hash'
-          AND primary_law = json_extract(record_json, '$.primary')
-          AND registered_unix_ms = json_extract(record_json, '$.registered_unix_ms')
-          AND forecast_id = json_extract(record_json, '$.sequence')
-          AND coalesce((SELECT trial_id FROM trials WHERE trial_key=target_key), '')
-              IS record_json->>'target_trial_id'
-          -- Of a trial of ours, older records do not say the size.
-          AND (target_key IS NOT NULL AND record_json->'target' IS NULL OR
-            coalesce(target_params, (SELECT params FROM trials WHERE trial_key=target_key))
-              IS CAST(json_extract(record_json, '$.target.params') AS REAL)
-            AND coalesce(target_tokens, (SELECT tokens FROM trials WHERE trial_key=target_key))
-              IS CAST(json_extract(record_json, '$.target.tokens') AS REAL))
-        FROM forecasts ORDER BY forecast_id)sql"));
-  std::vector<Row> result;
-  const auto number = [&](int column) {
-    return rows.IsNull(column) ? std::nullopt : std::optional<double>(rows.Double(column));
-  };
-  const auto integer = [&](int column) {
-    return rows.IsNull(column) ? std::nullopt : std::optional<int64_t>(rows.Int(column));
-  };
-  while (true) {
-    ASSIGN_OR_RETURN(const bool found, rows.Step());
-    if (!found) return result;
-    Row& row = result.emplace_back();
-    row.id = rows.Int(0), row.name = rows.Text(1), row.record_json = rows.Text(2);
-    row.previous_hash = rows.Text(3), row.record_hash = rows.Text(4);
-    row.observations_json = rows.Text(5), row.observations_hash = rows.Text(6);
-    row.status = rows.Text(7), row.reason = rows.Text(8);
-    row.outcome = number(9), row.error = number(10), row.inside = integer(11);
-    row.scored_ms = integer(12), row.target_key = integer(13);
-    row.loss = rows.Double(14), row.lo = rows.Double(15), row.hi = rows.Double(16);
-    row.registered_ms = rows.Int(17), row.metric = rows.Text(18);
-    row.repeats_record = rows.Int(19) != 0;
-  }
-}
 
 absl::StatusOr<std::map<int64_t, Link>> ReadVerdicts(Database* db) {
   ASSIGN_OR_RETURN(Statement rows,
@@ -116,11 +32,25 @@ absl::StatusOr<std::map<int64_t, Link>> ReadVerdicts(Database* db) {
   }
 }
 
-// Both kinds of links by their places. The hashes seen, in order, are left in `hashes`.
-absl::Status WalkChain(const std::vector<Row>& rows, const std::map<int64_t, Link>& verdicts,
-                       std::vector<std::string>* hashes) {
-  std::map<int64_t, const Row*> by_id;
-  for (const Row& row : rows) by_id[row.id] = &row;
+// What a verdict must be to be read: an object that names its place, its forecast and a status.
+bool IsVerdict(const core::Json& record, int64_t place, const std::string& forecast) {
+  static const std::set<std::string> kStatuses = {"open", "scored", "abandoned", "void"};
+  return record.is_object() && IntAt(record, "sequence") == place &&
+         TextAt(record, "forecast") == forecast && kStatuses.count(TextAt(record, "status")) > 0;
+}
+
+// One link, as the audit needs it after its hash has been checked.
+struct Walked {
+  std::string name, hash;  // of its forecast; its own
+  int64_t unix_ms = 0;
+  bool adopted = false;
+};
+
+// Both kinds of links by their places, up to the first that does not hold.
+absl::Status WalkChain(const std::vector<ForecastRow>& rows,
+                       const std::map<int64_t, Link>& verdicts, std::vector<Walked>* links) {
+  std::map<int64_t, const ForecastRow*> by_id;
+  for (const ForecastRow& row : rows) by_id[row.id] = &row;
   std::string previous;
   auto registration = rows.begin();
   auto verdict = verdicts.begin();
@@ -128,9 +58,8 @@ absl::Status WalkChain(const std::vector<Row>& rows, const std::map<int64_t, Lin
     const bool registers = verdict == verdicts.end() ||
                            (registration != rows.end() && registration->id <= verdict->first);
     if (registers) {
-      const Row& row = *registration++;
-      const bool observed = row.observations_hash == core::Sha256Hex(row.observations_json) &&
-                            row.record_json.find(row.observations_hash) != std::string::npos;
+      const ForecastRow& row = *registration++;
+      const bool observed = row.observations_hash == core::Sha256Hex(row.observations_json);
       if (row.previous_hash != previous || !row.repeats_record || !observed ||
           row.record_hash != ChainHash(previous, row.record_json)) {
         return absl::DataLossError(fmt::format(
@@ -138,187 +67,136 @@ absl::Status WalkChain(const std::vector<Row>& rows, const std::map<int64_t, Lin
             row.name, !observed ? "list of observations" : "record"));
       }
       previous = row.record_hash;
+      links->push_back({row.name, previous, row.registered_ms, false});
     } else {
       const auto& [place, link] = *verdict++;
       const auto of = by_id.find(link.forecast_id);
       const auto record = core::ParseJson(link.record_json, "verdict");
       if (of == by_id.end() || !record.ok() || link.previous_hash != previous ||
           link.record_hash != ChainHash(previous, link.record_json) ||
-          record->value("sequence", int64_t{0}) != place ||
-          record->value("forecast", "") != of->second->record_hash) {
+          !IsVerdict(*record, place, of->second->record_hash)) {
         return absl::DataLossError(
             fmt::format("the verdict at place {} of the chain{} was changed after it was stored",
                         place, of == by_id.end() ? "" : ", of '" + of->second->name + "',"));
       }
       previous = link.record_hash;
+      links->push_back(
+          {of->second->name, previous, IntAt(*record, "decided_unix_ms"), IsAdopted(*record)});
     }
-    hashes->push_back(previous);
   }
   return absl::OkStatus();
 }
 
-// The columns that change, against the newest verdict; none: it is open.
-absl::Status CheckVerdict(const Row& row, const core::Json& verdict) {
-  const std::string status = verdict.value("status", "open");
-  if (row.status != status || row.reason != verdict.value("reason", ""))
-    return Changed(row.name,
-                   fmt::format("its status is {}, and the record says {}", row.status, status));
-  const std::optional<double> outcome = NumberAt(verdict, "outcome_loss");
-  if (!Same(row.outcome, outcome))
-    return Changed(row.name, fmt::format("its outcome {} is not the one on record, {}",
-                                         Shown(row.outcome), Shown(outcome)));
-  const bool adopted = verdict.contains("from") && verdict["from"].contains("adopted");
-  const std::optional<double> decided =
-      outcome.has_value() ? NumberAt(verdict, "decided_unix_ms") : std::nullopt;
-  if (!adopted && (row.scored_ms.has_value() != decided.has_value() ||
-                   (decided.has_value() && *decided != static_cast<double>(*row.scored_ms))))
-    return Changed(row.name, "the time of its score is not the one on record");
-  std::optional<double> error;
-  std::optional<int64_t> inside;
-  if (row.outcome.has_value()) {
-    error = (row.loss - *row.outcome) / *row.outcome;
-    inside = *row.outcome >= row.lo && *row.outcome <= row.hi;
-  }
-  if (!Same(row.error, error) || row.inside != inside)
-    return Changed(row.name,
-                   fmt::format("its error {} and whether the outcome is inside do not follow from "
-                               "its loss {} and its outcome {}",
-                               Shown(row.error), Shown(row.loss), Shown(row.outcome)));
-  return absl::OkStatus();
-}
-
-// Against the target's attempts and its final evaluation.
-absl::Status CheckTarget(Database* db, const Row& row, const core::Json& verdict) {
-  ASSIGN_OR_RETURN(
-      const int64_t leased,
-      db->Int(0, "SELECT coalesce(min(leased_unix_ms), 0) FROM attempts WHERE trial_key=?1",
-              *row.target_key));
-  if (leased > 0 && leased < row.registered_ms)
-    return Changed(row.name,
-                   fmt::format("its target was leased at {}, before it was registered "
-                               "at {}",
-                               core::FormatUnixMs(leased), core::FormatUnixMs(row.registered_ms)));
-  std::optional<double> outcome;
-  core::Json now;
+// Events and links name each other: an event the hash of every link that was ever made. Before the
+// first link that an event names, none did.
+absl::Status CheckEvents(Database* db, const std::vector<Walked>& links) {
+  std::set<std::string> known, named;
+  for (const Walked& link : links) known.insert(link.hash);
+  constexpr size_t kHash = 64;
   {
     ASSIGN_OR_RETURN(Statement rows,
-                     db->Prepare(R"sql(SELECT CASE ?2 WHEN 'loss' THEN sum_nats/scored_tokens
-              ELSE sum_nats/(0.69314718055994530942*scored_bytes) END,
-            eval_hash, step, epoch, sum_nats, scored_tokens, scored_bytes
-          FROM evaluations WHERE trial_key=?1 AND final=1)sql",
-                                 *row.target_key, row.metric));
-    ASSIGN_OR_RETURN(const bool found, rows.Step());
-    if (found) {
-      outcome = rows.Double(0);
-      now = {{"eval_hash", rows.Text(1)},     {"step", rows.Int(2)},
-             {"epoch", rows.Int(3)},          {"sum_nats", rows.Double(4)},
-             {"scored_tokens", rows.Int(5)},  {"scored_bytes", rows.Int(6)},
-             {"first_leased_unix_ms", leased}};
+                     db->Prepare("SELECT unix_ms, kind, detail FROM events WHERE kind LIKE "
+                                 "'forecast %' AND detail LIKE '%, record %' ORDER BY event_id"));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool found, rows.Step());
+      if (!found) break;
+      const std::string detail = rows.Text(2);
+      if (detail.size() < kHash) continue;
+      const std::string hash = detail.substr(detail.size() - kHash);
+      named.insert(hash);
+      if (known.count(hash) > 0) continue;
+      return absl::DataLossError(
+          fmt::format("the events say '{}' at {}: {}; the record holds no such link", rows.Text(1),
+                      core::FormatUnixMs(rows.Int(0)), detail));
     }
   }
-  if (!Same(row.outcome, outcome))
-    return Changed(row.name, fmt::format("its outcome {} is not what the final evaluation of its "
-                                         "target says, {}",
-                                         Shown(row.outcome), Shown(outcome)));
-  const core::Json from = verdict.value("from", core::Json());
-  if (!outcome.has_value() || !from.is_object() || from.contains("adopted"))
-    return absl::OkStatus();
-  for (const auto& [key, value] : now.items()) {
-    const core::Json stored = from.value(key, core::Json());
-    if (value != stored)
-      return Changed(row.name, fmt::format("{} of its target is {}, and was {} when it was scored",
-                                           key, value.dump(), stored.dump()));
+  bool since = false;
+  for (size_t i = 0; i < links.size(); ++i) {
+    const bool has_event = named.count(links[i].hash) > 0;
+    since = since || has_event;
+    if (since && !has_event && !links[i].adopted)
+      return Changed(links[i].name, fmt::format("link {} of the chain is about it, and no event "
+                                                "says that it was made: it was added by hand",
+                                                i + 1));
   }
   return absl::OkStatus();
 }
 
-// Against the rows of the imports. An import that was replaced since is a remark, not a change.
-absl::Status CheckRows(Database* db, const Row& row, const core::Json& verdict,
-                       std::vector<ForecastRemark>* remarks) {
-  ASSIGN_OR_RETURN(const ImportedOutcome now, OutcomeInImports(db, row.id));
-  if (!row.outcome.has_value()) {
-    if (!now.rows.empty() && row.status == "open")
-      remarks->push_back({row.name, fmt::format("import {} holds its outcome, {}, and has not "
-                                                "scored it",
-                                                now.rows[0].import, Shown(now.value))});
-    return absl::OkStatus();
+// The clock may step, and a record that was added later tells a time that is over.
+void RemarkTimes(const std::vector<Walked>& links, std::vector<ForecastRemark>* remarks) {
+  constexpr int64_t kStepMs = 60'000;
+  int64_t latest = 0;
+  for (size_t i = 0; i < links.size(); ++i) {
+    if (links[i].unix_ms < latest - kStepMs)
+      remarks->push_back(
+          {links[i].name,
+           fmt::format("link {} of the chain is of {}, and one before it of {}: a clock stepped "
+                       "back, or it was added later",
+                       i + 1, core::FormatUnixMs(links[i].unix_ms), core::FormatUnixMs(latest))});
+    latest = std::max(latest, links[i].unix_ms);
   }
-  const core::Json from = verdict.value("from", core::Json());
-  if (from.is_object() && from.contains("rows") && from["rows"].is_array()) {
-    for (const core::Json& stored : from["rows"]) {
-      const auto same = [&](const OutcomeRow& one) {
-        return one.import == stored.value("import", "") &&
-               one.content_hash == stored.value("content_hash", "") &&
-               one.source_row == stored.value("source_row", int64_t{0});
-      };
-      const auto found = std::find_if(now.rows.begin(), now.rows.end(), same);
-      if (found != now.rows.end() && Same(found->value, NumberAt(stored, "value"))) continue;
-      ASSIGN_OR_RETURN(const int64_t present,
-                       db->Int(0, "SELECT count(*) FROM imports WHERE name=?1 AND content_hash=?2",
-                               stored.value("import", ""), stored.value("content_hash", "")));
-      if (present > 0)
-        return Changed(row.name,
-                       fmt::format("row {} of import {}, which scored it with {}, was changed",
-                                   stored.value("source_row", int64_t{0}),
-                                   stored.value("import", ""), Shown(NumberAt(stored, "value"))));
-    }
-  }
-  if (now.rows.empty()) {
-    remarks->push_back({row.name, fmt::format("scored with {}, and no import holds that run now",
-                                              Shown(row.outcome))});
-  } else if (!Same(*row.outcome, now.value)) {
-    remarks->push_back(
-        {row.name,
-         fmt::format("scored with {}; the imports say {} now ({} {}, {} .. {})", Shown(row.outcome),
-                     Shown(now.value), now.rows.size(), now.rows.size() == 1 ? "row" : "rows",
-                     Shown(now.lo), Shown(now.hi))});
-  }
-  return absl::OkStatus();
 }
 
-// Events name the hash of every link that was ever made.
-absl::Status CheckEvents(Database* db, const std::vector<std::string>& hashes) {
-  const std::set<std::string> known(hashes.begin(), hashes.end());
-  ASSIGN_OR_RETURN(Statement rows,
-                   db->Prepare("SELECT unix_ms, kind, detail FROM events WHERE kind LIKE "
-                               "'forecast %' AND detail LIKE '%, record %' ORDER BY event_id"));
-  constexpr size_t kHash = 64;
+// The fits that say with which warnings it was made.
+absl::Status CheckFits(Database* db, const ForecastRow& row) {
+  const auto record = core::ParseJson(row.record_json, "registration");
+  const std::string promised = record.ok() ? TextAt(*record, "fit_hash") : "";
+  bool found_promised = promised.empty();
+  ASSIGN_OR_RETURN(Statement fits, db->Prepare("SELECT fit_json, fit_hash FROM fits WHERE sweep=?1 "
+                                               "AND observations_hash=?2",
+                                               row.sweep, row.observations_hash));
   while (true) {
-    ASSIGN_OR_RETURN(const bool found, rows.Step());
-    if (!found) return absl::OkStatus();
-    const std::string detail = rows.Text(2);
-    if (detail.size() < kHash || known.count(detail.substr(detail.size() - kHash)) > 0) continue;
-    return absl::DataLossError(
-        fmt::format("the events say '{}' at {}: {}; the record holds no such link", rows.Text(1),
-                    core::FormatUnixMs(rows.Int(0)), detail));
+    ASSIGN_OR_RETURN(const bool found, fits.Step());
+    if (!found) break;
+    if (core::Sha256Hex(fits.Text(0)) != fits.Text(1))
+      return Changed(row.name,
+                     "a fit of its observations, with its warnings, was changed after it "
+                     "was stored");
+    found_promised = found_promised || fits.Text(1) == promised;
   }
+  return found_promised ? absl::OkStatus()
+                        : Changed(row.name, "the fit it was made by, with its warnings, is gone");
 }
 
-absl::StatusOr<ForecastAudit> Audit(Database* db) {
-  ForecastAudit audit;
-  ASSIGN_OR_RETURN(const std::vector<Row> rows, ReadForecasts(db));
+bool MayPass(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
+         absl::IsResourceExhausted(status) || absl::IsPermissionDenied(status);
+}
+
+absl::Status CheckAll(Database* db, ForecastAudit* audit) {
+  ASSIGN_OR_RETURN(const std::vector<ForecastRow> rows, ReadForecastRows(db));
   ASSIGN_OR_RETURN(const auto verdicts, ReadVerdicts(db));
   std::map<int64_t, core::Json> newest;
   for (const auto& [place, link] : verdicts) {
     auto record = core::ParseJson(link.record_json, "verdict");
     newest[link.forecast_id] = record.ok() && record->is_object() ? *record : core::Json::object();
   }
-  const auto check = [&]() -> absl::Status {
-    RETURN_IF_ERROR(WalkChain(rows, verdicts, &audit.hashes));
-    for (const Row& row : rows) {
-      const auto found = newest.find(row.id);
-      const core::Json verdict = found == newest.end() ? core::Json::object() : found->second;
-      RETURN_IF_ERROR(CheckVerdict(row, verdict));
-      RETURN_IF_ERROR(row.target_key.has_value() ? CheckTarget(db, row, verdict)
-                                                 : CheckRows(db, row, verdict, &audit.remarks));
-      const core::Json from = verdict.value("from", core::Json());
-      if (row.outcome.has_value() && from.is_object() && from.contains("adopted"))
-        audit.remarks.push_back({row.name, "scored before outcomes were chained"});
-    }
-    return CheckEvents(db, audit.hashes);
-  };
-  audit.agreement = check();
-  if (!audit.agreement.ok() && !absl::IsDataLoss(audit.agreement)) return audit.agreement;
+  std::vector<Walked> links;
+  const absl::Status walked = WalkChain(rows, verdicts, &links);
+  for (const Walked& link : links) audit->hashes.push_back(link.hash);
+  RETURN_IF_ERROR(walked);
+  RemarkTimes(links, &audit->remarks);
+  for (const ForecastRow& row : rows) {
+    const auto found = newest.find(row.id);
+    const core::Json verdict = found == newest.end() ? core::Json::object() : found->second;
+    RETURN_IF_ERROR(CheckVerdict(row, verdict));
+    RETURN_IF_ERROR(row.target_key.has_value() ? CheckTarget(db, row, verdict)
+                                               : CheckRows(db, row, verdict, &audit->remarks));
+    RETURN_IF_ERROR(CheckFits(db, row));
+    if (row.outcome.has_value() && IsAdopted(verdict))
+      audit->remarks.push_back({row.name, "scored before outcomes were chained"});
+  }
+  return CheckEvents(db, links);
+}
+
+absl::StatusOr<ForecastAudit> Audit(Database* db) {
+  ForecastAudit audit;
+  audit.agreement = CheckAll(db, &audit);
+  if (MayPass(audit.agreement)) return audit.agreement;
+  // A table that is gone, or a text that is no JSON: damage, whatever SQLite calls it.
+  if (!audit.agreement.ok() && !absl::IsDataLoss(audit.agreement))
+    audit.agreement = absl::DataLossError(
+        fmt::format("the record cannot be read: {}", std::string(audit.agreement.message())));
   return audit;
 }
 

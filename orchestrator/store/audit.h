@@ -19,13 +19,14 @@ struct ForecastRemark {
 struct ForecastAudit {
   // DATA_LOSS naming the first registration or verdict whose hash does not follow from its content
   // and its predecessor, whose columns say something else, whose score is not what the evaluation
-  // of its target or the imported rows give, whose target was leased before it was registered, or
-  // that the events know and the record does not.
+  // of its target or the imported rows give, whose target was leased before it was registered,
+  // whose fit was changed, or that only one of the events and the record knows. A record that
+  // cannot be read at all is DATA_LOSS too.
   absl::Status agreement;
   std::vector<std::string> hashes;  // of the chain's links, up to the first that does not hold
   std::vector<ForecastRemark> remarks;
 };
-// Only reads; one state of the file.
+// Only reads; one state of the file. Errors: what passes (locked, no memory), never damage.
 absl::StatusOr<ForecastAudit> AuditForecasts(Database* db);
 // Its agreement.
 absl::Status VerifyForecastChain(Database* db);

@@ -1,4 +1,5 @@
 // Import: runs that were trained elsewhere.
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -6,7 +7,10 @@
 #include "core/hash.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
+#include "orchestrator/store/history.h"
+#include "orchestrator/store/outcome.h"
 #include "orchestrator/store/store.h"
+#include "orchestrator/store/verdicts.h"
 
 namespace orchestrator {
 namespace {
@@ -74,7 +78,73 @@ std::optional<double> Given(double number) {
   return number > 0 ? std::optional<double>(number) : std::nullopt;
 }
 
+struct Waiting {
+  int64_t id = 0;
+  std::string name, status, reason;
+};
+
+// Forecasts whose target is trained elsewhere and that have no outcome.
+absl::StatusOr<std::vector<Waiting>> WaitingForecasts(Database* db) {
+  std::vector<Waiting> waiting;
+  ASSIGN_OR_RETURN(Statement rows,
+                   db->Prepare("SELECT forecast_id, name, status, status_reason FROM forecasts "
+                               "WHERE target_key IS NULL AND outcome_loss IS NULL ORDER BY "
+                               "forecast_id"));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) return waiting;
+    waiting.push_back({rows.Int(0), rows.Text(1), rows.Text(2), rows.Text(3)});
+  }
+}
+
 }  // namespace
+
+absl::Status Store::ScoreImportedForecasts(const std::string& import, int64_t now_ms,
+                                           v1::ImportResponse* response) {
+  ASSIGN_OR_RETURN(const std::vector<Waiting> waiting, WaitingForecasts(db_.get()));
+  if (waiting.empty()) return absl::OkStatus();
+  const absl::Status intact = VerifyForecastChain();
+  if (!intact.ok() && !absl::IsDataLoss(intact)) return intact;
+  int64_t scored = 0;
+  for (const Waiting& forecast : waiting) {
+    const auto note = [&](const std::string& text) {
+      response->add_notes(fmt::format("forecast {}: {}", forecast.name, text));
+    };
+    ASSIGN_OR_RETURN(const ImportedOutcome outcome, OutcomeInImports(db_.get(), forecast.id));
+    if (std::none_of(outcome.rows.begin(), outcome.rows.end(),
+                     [&](const OutcomeRow& row) { return row.import == import; })) {
+      for (const NearMiss& near : outcome.near)
+        if (near.import == import && forecast.status == "open")
+          note(near.text + "; it is not scored, and waits");
+      continue;
+    }
+    if (!intact.ok()) {
+      note(
+          fmt::format("its outcome is among the runs and is not scored, as the chain of the "
+                      "record is broken: {}; compare with a backup, then import this again",
+                      std::string(intact.message())));
+      continue;
+    }
+    if (!outcome.doubt.empty()) {
+      note(
+          fmt::format("{}; it is not scored, and waits: correct the row and import it with "
+                      "--replace",
+                      outcome.doubt));
+      continue;
+    }
+    const bool was_void = forecast.status == "void";
+    const bool is_void = was_void || !outcome.seen.empty();
+    const std::string reason = was_void ? forecast.reason : outcome.seen;
+    if (is_void && !was_void) note("void: " + reason);
+    RETURN_IF_ERROR(AppendVerdict(
+        db_.get(),
+        {forecast.id, is_void ? "void" : "scored", reason, outcome.value, outcome.ToJson()},
+        now_ms));
+    ++scored;
+  }
+  response->set_forecasts_scored(scored);
+  return absl::OkStatus();
+}
 
 absl::StatusOr<v1::ImportResponse> Store::Import(const v1::ImportRequest& request, int64_t now_ms) {
   RETURN_IF_ERROR(CheckImport(request));
@@ -95,6 +165,8 @@ absl::StatusOr<v1::ImportResponse> Store::Import(const v1::ImportRequest& reques
                      db_->Text("SELECT content_hash FROM imports WHERE import_key=?1", old_key));
     if (old_hash == content_hash) {
       response.set_already_present(true);
+      RETURN_IF_ERROR(ScoreImportedForecasts(request.name(), now_ms, &response));
+      RETURN_IF_ERROR(transaction.Commit());
       return response;
     }
     if (!request.replace()) {
@@ -138,8 +210,8 @@ absl::StatusOr<v1::ImportResponse> Store::Import(const v1::ImportRequest& reques
           "INSERT INTO imported_values(import_key, source_row, metric, value) VALUES(?1,?2,?3,?4)",
           key, run.source_row(), metric, value));
   }
-  ASSIGN_OR_RETURN(const int64_t scored, ScoreImportedForecasts(request.name(), now_ms));
-  response.set_forecasts_scored(scored);
+  RETURN_IF_ERROR(RememberImport(db_.get(), key));
+  RETURN_IF_ERROR(ScoreImportedForecasts(request.name(), now_ms, &response));
   RETURN_IF_ERROR(AddEvent(now_ms, old_key != 0 ? "import replaced" : "imported", request.name(),
                            "", "",
                            fmt::format("{} runs from {}, content {}", request.runs_size(),

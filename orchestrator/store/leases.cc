@@ -154,6 +154,13 @@ absl::StatusOr<v1::AcquireResponse> Store::AcquireLeases(const v1::AcquireReques
     }
   }
   for (const PickedTrial& trial : picked) {
+    // Clocks step back, and no target is leased before it is registered.
+    ASSIGN_OR_RETURN(
+        const int64_t leased_ms,
+        db_->Int(now_ms,
+                 "SELECT max(?2, coalesce(max(registered_unix_ms), ?2)) FROM forecasts WHERE "
+                 "target_key=?1",
+                 trial.key, now_ms));
     RETURN_IF_ERROR(
         db_->Run("UPDATE trials SET state='LEASED', epoch=epoch+1, worker_id=?2, lease_sweep=?3, "
                  "lease_expires_unix_ms=?4, stop_request=NULL, step=checkpoint_step, "
@@ -165,7 +172,7 @@ absl::StatusOr<v1::AcquireResponse> Store::AcquireLeases(const v1::AcquireReques
                  "SELECT trial_key, epoch, 1+(SELECT count(*) FROM attempts a WHERE "
                  "a.trial_key=?1), ?2, ?3, 'RUNNING', ?4, ?4, checkpoint_step, checkpoint_step "
                  "FROM trials WHERE trial_key=?1",
-                 trial.key, trial.sweep, request.worker_id(), now_ms));
+                 trial.key, trial.sweep, request.worker_id(), leased_ms));
     leased.push_back(trial.key);
   }
   ASSIGN_OR_RETURN(

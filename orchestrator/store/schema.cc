@@ -8,6 +8,7 @@
 #include "core/status_macros.h"
 #include "core/version.h"
 #include "fmt/format.h"
+#include "orchestrator/store/history.h"
 #include "orchestrator/store/verdicts.h"
 
 namespace orchestrator {
@@ -324,23 +325,51 @@ CREATE TABLE forecast_verdicts(
 CREATE INDEX forecast_verdicts_forecast ON forecast_verdicts(forecast_id, place);
 )sql";
 
+// Rows are only added: one for each value of each run that any import ever held, also where the
+// import was replaced since.
+const char kImportHistorySql[] = R"sql(
+CREATE TABLE import_history(
+  history_id INTEGER PRIMARY KEY,
+  import TEXT NOT NULL,
+  source_hash TEXT NOT NULL,            -- SHA-256 of the file's bytes
+  imported_unix_ms INTEGER NOT NULL,
+  chain_links INTEGER NOT NULL,         -- of the chain of forecasts when it was imported
+  run TEXT NOT NULL,
+  flops REAL NOT NULL, budget_flops REAL, params REAL NOT NULL, tokens REAL NOT NULL,
+  recipe TEXT NOT NULL, data TEXT NOT NULL, tokenizer TEXT NOT NULL, seq_len TEXT NOT NULL,
+  numerics TEXT NOT NULL,
+  metric TEXT NOT NULL, unit TEXT NOT NULL, eval TEXT NOT NULL, value REAL NOT NULL
+) STRICT;
+CREATE INDEX import_history_source ON import_history(source_hash);
+)sql";
+
 namespace {
 
-// An older file's are replaced by today's.
+// An older file's are replaced by today's; views under other names are somebody's own.
 absl::Status DropViews(Database* db) {
-  std::vector<std::string> names;
-  {
-    ASSIGN_OR_RETURN(Statement rows,
-                     db->Prepare("SELECT name FROM sqlite_schema WHERE type='view'"));
-    while (true) {
-      ASSIGN_OR_RETURN(const bool row, rows.Step());
-      if (!row) break;
-      names.push_back(rows.Text(0));
-    }
+  constexpr std::string_view kCreate = "CREATE VIEW ";
+  const std::string_view sql = kViewsSql;
+  for (size_t at = sql.find(kCreate); at != std::string_view::npos; at = sql.find(kCreate, at)) {
+    at += kCreate.size();
+    RETURN_IF_ERROR(
+        db->Execute(fmt::format("DROP VIEW IF EXISTS {}", sql.substr(at, sql.find(' ', at) - at))));
   }
-  for (const std::string& name : names)
-    RETURN_IF_ERROR(db->Execute(fmt::format("DROP VIEW \"{}\"", name)));
   return absl::OkStatus();
+}
+
+absl::Status ForeignError(const std::string& path) {
+  return absl::FailedPreconditionError(fmt::format(
+      "{} is not a sweepctl database, and is left as it is; name another with --db", path));
+}
+
+// Whether the file holds something, and not what every version of ours has.
+absl::StatusOr<bool> IsForeign(Database* db, int64_t version) {
+  ASSIGN_OR_RETURN(const int64_t foreign,
+                   db->Int(0,
+                           "SELECT CASE ?1 WHEN 0 THEN count(*)>0 ELSE coalesce(sum(type='table' "
+                           "AND name IN ('trials','sweep_trials')), 0)<2 END FROM sqlite_schema",
+                           version));
+  return foreign != 0;
 }
 
 absl::Status NewerError(int64_t found) {
@@ -370,14 +399,23 @@ absl::StatusOr<std::string> Backup(Database* db, int64_t version) {
 
 }  // namespace
 
+absl::Status CheckOurs(Database* db) {
+  ASSIGN_OR_RETURN(const int64_t version, db->Int(0, "PRAGMA user_version"));
+  ASSIGN_OR_RETURN(const bool foreign, IsForeign(db, version));
+  return foreign ? ForeignError(db->path()) : absl::OkStatus();
+}
+
 absl::StatusOr<Migration> Migrate(Database* db) {
   Migration done;
+  RETURN_IF_ERROR(CheckOurs(db));
   ASSIGN_OR_RETURN(done.from, db->Int(0, "PRAGMA user_version"));
   if (done.from > kSchemaVersion) return NewerError(done.from);
   if (done.from == kSchemaVersion) return done;
   if (done.from > 0) {
     ASSIGN_OR_RETURN(done.backup, Backup(db, done.from));
   }
+  // A view of somebody's own may name a table that is made again.
+  RETURN_IF_ERROR(db->Execute("PRAGMA legacy_alter_table=ON"));
   Transaction transaction(db);
   RETURN_IF_ERROR(transaction.status());
   // Somebody else may have been faster.
@@ -392,13 +430,19 @@ absl::StatusOr<Migration> Migrate(Database* db) {
     RETURN_IF_ERROR(db->Execute(kVerdictsSql));
     RETURN_IF_ERROR(AdoptVerdicts(db, core::SystemClock().UnixMs()));
   }
+  if (version < 5) {
+    RETURN_IF_ERROR(db->Execute(kImportHistorySql));
+    RETURN_IF_ERROR(RememberAllImports(db));
+  }
   RETURN_IF_ERROR(db->Execute(kViewsSql));
   RETURN_IF_ERROR(db->Execute(fmt::format("PRAGMA user_version={}", kSchemaVersion)));
   RETURN_IF_ERROR(transaction.Commit());
+  RETURN_IF_ERROR(db->Execute("PRAGMA legacy_alter_table=OFF"));
   return done;
 }
 
 absl::Status CheckSchemaVersion(Database* db) {
+  RETURN_IF_ERROR(CheckOurs(db));
   ASSIGN_OR_RETURN(const int64_t version, db->Int(0, "PRAGMA user_version"));
   if (version > kSchemaVersion) return NewerError(version);
   if (version < kSchemaVersion) {

@@ -125,28 +125,45 @@ absl::Status Statement::BindAt(int index, std::string_view value) {
                     sqlite3_sql(handle_));
 }
 
-absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, Mode mode) {
+std::string ImmutableUri(const std::string& path) {
+  // An empty authority, so that a path that begins with two slashes stays one.
+  std::string uri = !path.empty() && path[0] == '/' ? "file://" : "file:";
+  for (const char c : path)
+    uri += c == '%' || c == '?' || c == '#' ? fmt::format("%{:02X}", static_cast<unsigned>(c))
+                                            : std::string(1, c);
+  return uri + "?immutable=1";
+}
+
+absl::Status CheckDatabasePlace(const std::string& path) {
   const size_t slash = path.find_last_of('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  struct stat info;
+  if (stat(folder.c_str(), &info) != 0)
+    return absl::FailedPreconditionError(fmt::format(
+        "database {}: there is no folder {}; create it, or name another place with --db", path,
+        folder));
+  if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode))
+    return absl::FailedPreconditionError(
+        fmt::format("database {}: this is a folder; name a file with --db, as {}{}sweepctl.db",
+                    path, path, path.back() == '/' ? "" : "/"));
   struct statfs fs;
-  if (statfs(folder.c_str(), &fs) == 0 && IsNetworkFilesystem(fs.f_type)) {
+  if (statfs(folder.c_str(), &fs) == 0 && IsNetworkFilesystem(fs.f_type))
     return absl::FailedPreconditionError(fmt::format(
         "opening database {}: {} is a network filesystem, where SQLite's write-ahead log loses "
         "data; "
         "put the database on a local disk (--db /local/path.db) and run the coordinator there",
         path, folder));
-  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Connect(const std::string& path,
+                                                            const std::string& name, Mode mode) {
   const bool read_only = mode == Mode::kReadOnly;
-  struct stat info;
-  if (read_only && stat(path.c_str(), &info) != 0) {
-    return absl::NotFoundError(fmt::format(
-        "database {} does not exist; name another with --db or launch a sweep first", path));
-  }
   sqlite3* handle = nullptr;
   const int flags =
       (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) |
-      SQLITE_OPEN_NOMUTEX;
-  const int code = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
+      SQLITE_OPEN_NOMUTEX | (name != path ? SQLITE_OPEN_URI : 0);
+  const int code = sqlite3_open_v2(name.c_str(), &handle, flags, nullptr);
   std::unique_ptr<Database> db(new Database(handle, path));
   if (code != SQLITE_OK) return db->Error(code, "open");
   sqlite3_extended_result_codes(handle, 1);
@@ -157,6 +174,30 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path
   if (absl::Status status = db->Execute(setup); !status.ok()) return status;
   if (read_only) sqlite3_set_authorizer(handle, &AuthorizeReadOnly, nullptr);
   return db;
+}
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, Mode mode) {
+  if (absl::Status place = CheckDatabasePlace(path); !place.ok()) return place;
+  if (mode == Mode::kReadWrite) return Connect(path, path, mode);
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) {
+    return absl::NotFoundError(fmt::format(
+        "database {} does not exist; name another with --db or launch a sweep first", path));
+  }
+  absl::StatusOr<std::unique_ptr<Database>> db = Connect(path, path, mode);
+  // The first read wants to make shared memory beside the file.
+  const absl::Status read =
+      db.ok() ? (*db)->Int(0, "SELECT count(*) FROM sqlite_schema").status() : db.status();
+  if (!absl::IsPermissionDenied(read)) {
+    if (!db.ok()) return db.status();
+    return db;
+  }
+  if (stat((path + "-wal").c_str(), &info) == 0 && info.st_size > 0)
+    return absl::PermissionDeniedError(fmt::format(
+        "database {} lies where nothing can be written, and the newest of it in {}-wal; copy both "
+        "to a folder that you may write, and name the copy with --db",
+        path, path));
+  return Connect(path, ImmutableUri(path), mode);
 }
 
 Database::~Database() {
@@ -226,8 +267,7 @@ absl::Status Database::Error(int code, std::string_view attempted) const {
     case SQLITE_FULL:
     case SQLITE_IOERR:
     case SQLITE_NOMEM:
-      return absl::ResourceExhaustedError(message +
-                                          "; free space on the disk, the coordinator goes on");
+      return absl::ResourceExhaustedError(message + "; free space on the disk");
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return absl::UnavailableError(message);

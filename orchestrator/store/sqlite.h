@@ -83,8 +83,8 @@ class Database {
     kReadWrite,  // creates the file; WAL, foreign keys on, synchronous=FULL
     kReadOnly,   // query_only, and an authorizer that lets nothing but reading pass
   };
-  // NOT_FOUND for a missing file in kReadOnly. FAILED_PRECONDITION for a path on a network
-  // filesystem (WAL needs shared memory and working locks).
+  // NOT_FOUND for a missing file in kReadOnly; FAILED_PRECONDITION as CheckDatabasePlace. A copy
+  // without a -wal can be read where nothing may be written; PERMISSION_DENIED for one with a -wal.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, Mode mode);
   ~Database();
   Database(const Database&) = delete;
@@ -153,6 +153,9 @@ class Database {
 
  private:
   friend class Statement;
+  // `name`: the path, or a URI of it.
+  static absl::StatusOr<std::unique_ptr<Database>> Connect(const std::string& path,
+                                                           const std::string& name, Mode mode);
   Database(sqlite3* handle, std::string path) : handle_(handle), path_(std::move(path)) {}
   absl::StatusOr<Statement> Compile(std::string_view sql);
   absl::Status Finish(Statement& statement);
@@ -185,6 +188,13 @@ class Transaction {
   bool open_ = false;
   absl::Status status_;
 };
+
+// FAILED_PRECONDITION, with what to do, for a path in a folder that does not exist, that is a
+// folder itself, or on a network filesystem (WAL needs shared memory and working locks).
+absl::Status CheckDatabasePlace(const std::string& path);
+
+// The file as one that nobody writes, for SQLite: special characters of a URI are escaped.
+std::string ImmutableUri(const std::string& path);
 
 // Whether statfs(2)'s f_type names a filesystem shared over a network (NFS, Lustre, GPFS, CIFS,
 // Ceph, BeeGFS, AFS). Source: linux/magic.h and the filesystems' own headers.

@@ -5,6 +5,9 @@
 namespace orchestrator {
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path, Migration* migration) {
+  // Before a byte of another program's file is changed.
+  if (const auto before = Database::Open(path, Database::Mode::kReadOnly); before.ok())
+    RETURN_IF_ERROR(CheckOurs(before->get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open(path, Database::Mode::kReadWrite));
   ASSIGN_OR_RETURN(const Migration done, Migrate(db.get()));
   if (migration != nullptr) *migration = done;

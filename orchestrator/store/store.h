@@ -64,7 +64,9 @@ class Store {
   // it, whatever its name. FAILED_PRECONDITION where the target lies within the fitted runs, or has
   // a primary forecast already: of an import one for each cohort, metric and budget.
   // FAILED_PRECONDITION, naming the keys, when something of the cohort is "unknown": a promise
-  // about nobody knows what cannot be kept.
+  // about nobody knows what cannot be kept. Of an import the target lies beyond every run of its
+  // cohort that any import ever held, and is void when one of them was at its budget. DATA_LOSS
+  // with the audit's text when the chain is broken.
   absl::StatusOr<v1::RegisterForecastResponse> RegisterForecast(
       const v1::RegisterForecastRequest& request, int64_t now_ms);
   // The fit and the forecasts made from it, all or none.
@@ -72,9 +74,12 @@ class Store {
       const v1::RegisterForecastsRequest& request, int64_t now_ms);
   absl::StatusOr<v1::RecordFitResponse> RecordFit(const v1::RecordFitRequest& request,
                                                   int64_t now_ms);
-  // Stores runs that were trained elsewhere (store/imports.cc), all or none. The same content under
-  // the same name changes nothing. FAILED_PRECONDITION when a sweep has the name, or an import of
-  // other content has it and request.replace is off.
+  // Stores runs that were trained elsewhere (store/imports.cc), all or none, and scores the
+  // forecasts that wait for them: void where the file was imported before the registration; not at
+  // all where a run's numbers cannot mean what they are called or the chain is broken, which the
+  // notes of the response say. The same content under the same name stores nothing.
+  // FAILED_PRECONDITION when a sweep has the name, or an import of other content has it and
+  // request.replace is off.
   absl::StatusOr<v1::ImportResponse> Import(const v1::ImportRequest& request, int64_t now_ms);
   absl::Status VerifyForecastChain() { return orchestrator::VerifyForecastChain(db_.get()); }
 
@@ -155,9 +160,10 @@ class Store {
   absl::Status DescribeLease(int64_t key, v1::Lease* lease);
   // forecasts.cc
   absl::Status ScoreForecasts(int64_t key, int64_t now_ms);
-  // Every forecast of an import that waits for a run of this one, whose runs have just been stored;
-  // how many.
-  absl::StatusOr<int64_t> ScoreImportedForecasts(const std::string& import, int64_t now_ms);
+  // imports.cc: every forecast of an import that waits for a run of this one, whose runs are
+  // stored; how many, and what else there is to say of those that wait.
+  absl::Status ScoreImportedForecasts(const std::string& import, int64_t now_ms,
+                                      v1::ImportResponse* response);
   absl::Status AbandonForecasts(int64_t key, std::string_view why, int64_t now_ms);
   absl::Status ReopenForecasts(int64_t key, int64_t now_ms);
   // Those of the target with status `from` are `to` from now on.

@@ -158,7 +158,8 @@ SELECT f.forecast_id, f.name, f.sweep, f.status, f.status_reason, f.law,
   f.interval_kind, f.interval_method, f.observations_hash, f.registered_unix_ms, f.record_json,
   f.previous_hash, f.record_hash, f.outcome_loss, f.error_rel, f.inside, f.scored_unix_ms,
   f.budget_flops / (SELECT max(CAST(o.value->>'flops' AS REAL))
-                    FROM json_each(f.observations_json) o) AS reach,
+                    FROM json_each(CASE WHEN json_valid(f.observations_json)
+                      THEN f.observations_json ELSE '[]' END) o) AS reach,
   (SELECT v.record_json FROM forecast_verdicts v WHERE v.forecast_id=f.forecast_id
    ORDER BY v.place DESC LIMIT 1) AS verdict_json
 FROM forecasts f LEFT JOIN trials t ON t.trial_key=f.target_key;

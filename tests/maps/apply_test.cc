@@ -51,6 +51,26 @@ std::string ErrorOf(std::string_view from, std::string_view to) {
   return std::string(imported.status().message());
 }
 
+TEST(ApplyTest, WhateverIsWrittenForNothingIsUnknown) {
+  for (const char* cell :
+       {"nan", "NaN", "None", " N/A ", "NA", "null", "?", "-", "  ", "UNKNOWN"}) {
+    std::string rows = kRows;
+    for (size_t at = rows.find(",c4,"); at != std::string::npos; at = rows.find(",c4,"))
+      rows.replace(at, 4, "," + std::string(cell) + ",");
+    const auto imported = ApplyTo(kMap, rows);
+    ASSERT_TRUE(imported.ok()) << imported.status();
+    for (const ImportedRun& run : imported->runs)
+      EXPECT_EQ(run.labels.at("data"), kUnknown) << cell;
+    MapFile map = ParseMap(kMap, "m.yaml").value();
+    ASSERT_TRUE(SetValue(map, "tokenizer", cell).ok());
+    EXPECT_EQ(map.values["tokenizer"], kUnknown) << cell;
+    ASSERT_TRUE(SetValue(map, "eval", cell).ok());
+    EXPECT_EQ(map.metrics[1].eval, kUnknown) << cell;
+  }
+  EXPECT_EQ(LabelOf(" c4 "), "c4");
+  EXPECT_EQ(LabelOf("nano"), "nano");
+}
+
 TEST(ApplyTest, NumbersLabelsScheduleAndOutcomesComeFromTheMap) {
   const auto imported = ApplyTo(kMap, kRows);
   ASSERT_TRUE(imported.ok()) << imported.status();

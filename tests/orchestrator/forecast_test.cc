@@ -218,15 +218,91 @@ TEST_F(ForecastTest, ALinkThatOnlyTheEventsKnowIsMissed) {
   EXPECT_EQ(reader->AuditForecasts()->agreement, missed) << "read-only";
 }
 
+TEST_F(ForecastTest, DamageOfAnyKindIsDataLossAndNoCrash) {
+  FinishFitTrials();
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15, 2.05), Now()));
+  ASSERT_OK(
+      store_->CompleteAttempt(CompletionOf("w", LeaseOne("w"), v1::OUTCOME_COMPLETED, 2.0), Now()));
+  ASSERT_OK(store_->VerifyForecastChain());
+  Database& db = store_->db();
+  for (const char* edit :
+       {"UPDATE forecasts SET record_json='no JSON'", "UPDATE forecasts SET record_json='5'",
+        "UPDATE forecasts SET observations_json='no JSON'",
+        "UPDATE forecasts SET budget_flops=9e999", "UPDATE forecasts SET loss=9e999",
+        "UPDATE forecast_verdicts SET record_json='[]'",
+        "DROP VIEW v_forecasts; DROP TABLE forecast_verdicts",
+        "DROP VIEW v_forecasts; DROP TABLE forecast_verdicts; DROP TABLE forecasts"}) {
+    Transaction undo(&db);
+    ASSERT_OK(db.Execute(edit));
+    const auto audit = AuditForecasts(&db);
+    ASSERT_TRUE(audit.ok()) << edit;
+    EXPECT_TRUE(absl::IsDataLoss(audit->agreement)) << edit;
+  }
+  // Fields of other types, under hashes that hold.
+  const std::string previous = *db.Text("SELECT record_hash FROM forecasts");
+  const core::Json stored =
+      core::ParseJson(*db.Text("SELECT record_json FROM forecast_verdicts"), "").value();
+  for (const char* key : {"status", "reason", "forecast", "sequence", "from", "decided_unix_ms"}) {
+    core::Json changed = stored;
+    changed[key] = key == std::string("status") ? core::Json(5) : core::Json{{"a", 1}};
+    const std::string bytes = core::CanonicalJson(changed).value();
+    Transaction undo(&db);
+    ASSERT_OK(db.Run("UPDATE forecast_verdicts SET record_json=?1, record_hash=?2", bytes,
+                     core::Sha256Hex(previous + "\n" + bytes)));
+    EXPECT_TRUE(absl::IsDataLoss(store_->VerifyForecastChain())) << key;
+  }
+}
+
+TEST_F(ForecastTest, ALinkThatNoEventKnowsIsMissed) {
+  const v1::TrialSpec second = AddTarget("s", 2e15);
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "b", second, 2e15), Now()));
+  ASSERT_OK(store_->VerifyForecastChain());
+  ASSERT_OK(store_->db().Execute("DELETE FROM events WHERE detail LIKE 'b (%'"));
+  const absl::Status missed = store_->VerifyForecastChain();
+  EXPECT_TRUE(absl::IsDataLoss(missed));
+  EXPECT_THAT(std::string(missed.message()), HasSubstr("'b': link 2 of the chain"));
+}
+
+TEST_F(ForecastTest, ALinkThatTellsAnEarlierTimeThanTheOneBeforeItIsRemarked) {
+  const v1::TrialSpec second = AddTarget("s", 2e15);
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "b", second, 2e15), Now() - 59'000));
+  EXPECT_TRUE(AuditForecasts(&store_->db())->remarks.empty()) << "clocks do step";
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "c", AddTarget("s", 3e15), 3e15),
+                                     Now() - 3'600'000));
+  const ForecastAudit audit = AuditForecasts(&store_->db()).value();
+  EXPECT_OK(audit.agreement);
+  ASSERT_EQ(audit.remarks.size(), 1u);
+  EXPECT_EQ(audit.remarks[0].name, "c");
+  EXPECT_THAT(audit.remarks[0].text, HasSubstr("link 3 of the chain"));
+}
+
+TEST_F(ForecastTest, AClockThatStepsBackLeasesNoTargetBeforeItsRegistration) {
+  FinishFitTrials();
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15), Now()));
+  ASSERT_OK(store_->AcquireLeases(AcquireOf("w", 1), kLeaseMs, Now() - 5).status());
+  EXPECT_EQ(State(target_.trial_id()), "LEASED");
+  EXPECT_OK(store_->VerifyForecastChain());
+}
+
+TEST_F(ForecastTest, AnEditedReasonIsNamedAsSuch) {
+  FinishFitTrials();
+  ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "v", AddTarget("s", 1e12), 1e12), Now()));
+  ASSERT_OK(store_->db().Execute("UPDATE forecasts SET status_reason='bad luck'"));
+  EXPECT_THAT(std::string(store_->VerifyForecastChain().message()),
+              HasSubstr("the reason of its status, 'bad luck', is not the one on record"));
+}
+
 TEST_F(ForecastTest, ScoresOfAnOlderFileAreRecomputedAndCalledWhatTheyAre) {
   FinishFitTrials();
   ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15, 2.05), Now()));
   const v1::Lease lease = LeaseOne("w");
   ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_COMPLETED, 2.0), Now()));
-  ASSERT_OK(
-      store_->db().Execute("DROP VIEW v_forecasts; DROP TABLE forecast_verdicts; DELETE FROM "
-                           "events WHERE kind='forecast "
-                           "scored'; PRAGMA user_version=3"));
+  ASSERT_OK(store_->db().Execute(
+      "DROP VIEW v_forecasts; DROP TABLE forecast_verdicts; DROP TABLE import_history; DELETE FROM "
+      "events WHERE kind='forecast "
+      "scored'; PRAGMA user_version=3"));
   store_.reset();
   Migration done;
   store_ = Store::Open(Path(), &done).value();

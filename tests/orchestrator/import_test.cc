@@ -7,7 +7,7 @@
 #include "orchestrator/reader.h"
 #include "orchestrator/serve.h"
 #include "orchestrator/store/schema.h"
-#include "tests/orchestrator/fixtures.h"
+#include "tests/orchestrator/import_fixtures.h"
 
 namespace orchestrator {
 namespace {
@@ -15,39 +15,6 @@ namespace {
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-v1::ImportRequest MakeImport(const std::string& name, int runs) {
-  v1::ImportRequest request;
-  request.set_name(name);
-  request.set_source("runs.csv");
-  request.set_source_hash(std::string(64, 'a'));
-  request.set_map("mine");
-  request.set_map_json("{}");
-  request.set_excluded_json("[]");
-  for (const auto& [metric, unit] : {std::pair{"c4", "nats_per_token"}, {"acc", "accuracy"}}) {
-    auto* m = request.add_metrics();
-    m->set_name(metric);
-    m->set_unit(unit);
-    m->set_eval("c4-validation");
-  }
-  for (int i = 0; i < runs; ++i) {
-    auto* run = request.add_runs();
-    run->set_source_row(i + 2);
-    run->set_run("run-" + std::to_string(i));
-    run->set_flops(1e18 * (i + 1));
-    run->set_params(1.5e8 + 0.5);
-    run->set_tokens(1e9);
-    for (std::string* label :
-         {run->mutable_recipe(), run->mutable_data(), run->mutable_seq_len(),
-          run->mutable_numerics(), run->mutable_flop_convention(), run->mutable_n_convention()})
-      *label = "x";
-    run->set_tokenizer("unknown");
-    run->set_schedule("cooled");
-    (*run->mutable_values())["c4"] = 3.0 - 0.1 * i;
-    if (i == 0) (*run->mutable_values())["acc"] = 0.5;
-  }
-  return request;
-}
 
 class ImportTest : public StoreTest {
  protected:
@@ -141,17 +108,6 @@ TEST_F(ImportTest, AnUnknownKeyBlocksRegistrationAndIsNamed) {
   EXPECT_OK(store_->RegisterForecast(request, Now()));
 }
 
-// Of the import "theirs": 1e20 FLOPs by a model of 1e9 parameters.
-v1::RegisterForecastRequest ForecastElsewhere(const std::string& name) {
-  v1::RegisterForecastRequest request = ForecastOf("theirs", name, {}, 1e20);
-  request.set_target_params(1e9);
-  request.set_target_tokens(1.6e10);
-  request.set_metric("c4/nats_per_token");
-  request.set_cohort_json(R"({"recipe":"x","tokenizer":"t"})");
-  request.set_observations_json("[]");
-  return request;
-}
-
 TEST_F(ImportTest, AForecastOfAnImportIsOnTheChainAndScoredByTheRunItWasAbout) {
   v1::ImportRequest import = MakeImport("theirs", 3);
   for (auto& run : *import.mutable_runs()) run.set_tokenizer("t");
@@ -167,7 +123,7 @@ TEST_F(ImportTest, AForecastOfAnImportIsOnTheChainAndScoredByTheRunItWasAbout) {
       store_->RegisterForecast(ForecastElsewhere("another"), Now()).status()))
       << "one primary forecast a budget";
   v1::RegisterForecastRequest seen = ForecastElsewhere("seen");
-  seen.set_budget_flops(2e18);
+  seen.set_budget_flops(3.01e18);  // the largest run has 3e18
   EXPECT_EQ(store_->RegisterForecast(seen, Now())->status(), "void");
   EXPECT_OK(store_->VerifyForecastChain());
 
@@ -179,8 +135,10 @@ TEST_F(ImportTest, AForecastOfAnImportIsOnTheChainAndScoredByTheRunItWasAbout) {
     run->set_source_row(row);
     run->set_flops(1.005e20);
     run->set_params(params);
+    run->set_tokens(1.6e10);
     run->set_tokenizer(tokenizer);
     run->set_target(true);
+    import.set_source_hash(core::Sha256Hex(std::to_string(row)));
     (*run->mutable_values())["c4"] = loss;
     return store_->Import(import, Now())->forecasts_scored();
   };
@@ -193,23 +151,6 @@ TEST_F(ImportTest, AForecastOfAnImportIsOnTheChainAndScoredByTheRunItWasAbout) {
   EXPECT_OK(store_->VerifyForecastChain());
   ASSERT_OK(store_->db().Execute("UPDATE forecasts SET target_params=2e9 WHERE name='seen'"));
   EXPECT_TRUE(absl::IsDataLoss(store_->VerifyForecastChain()));
-}
-
-v1::ImportRequest KnownImport(const std::string& name, int runs) {
-  v1::ImportRequest request = MakeImport(name, runs);
-  for (auto& run : *request.mutable_runs()) run.set_tokenizer("t");
-  return request;
-}
-
-v1::ImportedRun* AddOutcome(v1::ImportRequest* request, int row, double params, double loss) {
-  v1::ImportedRun* run = request->add_runs();
-  *run = request->runs(0);
-  run->set_source_row(row);
-  run->set_flops(1e20);
-  run->set_params(params);
-  run->set_target(true);
-  (*run->mutable_values())["c4"] = loss;
-  return run;
 }
 
 TEST_F(ImportTest, OneTargetHasOnePrimaryForecastWhateverItsImportIsCalled) {
@@ -295,9 +236,9 @@ TEST_F(ImportTest, AFileOfVersion1IsBroughtUpToDateWithItsRows) {
   {
     const auto db = *Database::Open(path, Database::Mode::kReadWrite);
     ASSERT_OK(db->Execute(kTablesSql));
-    ASSERT_OK(
-        db->Execute("CREATE VIEW v_observations AS SELECT sweep FROM sweeps; "
-                    "CREATE VIEW v_gone AS SELECT 1; PRAGMA user_version=1"));
+    ASSERT_OK(db->Execute(
+        "CREATE VIEW v_observations AS SELECT sweep FROM sweeps; "
+        "CREATE VIEW v_of_theirs AS SELECT name FROM forecasts; PRAGMA user_version=1"));
     ASSERT_OK(
         db->Execute("INSERT INTO sweeps VALUES('old','','{}','','','[]',0,0,0,0,'as-listed',0,0)"));
     // With a fit and a registration, whose tables are made again.
@@ -334,7 +275,7 @@ TEST_F(ImportTest, AFileOfVersion1IsBroughtUpToDateWithItsRows) {
   EXPECT_EQ(*store->db().Int(0, "PRAGMA user_version"), kSchemaVersion);
   EXPECT_EQ(*store->db().Int(0, "SELECT count(*) FROM sweeps"), 1);
   EXPECT_EQ(*store->db().Int(-1, "SELECT count(schedule) FROM v_observations"), 0);
-  EXPECT_EQ(*store->db().Int(0, "SELECT count(*) FROM sqlite_schema WHERE name='v_gone'"), 0);
+  EXPECT_EQ(*store->db().Int(0, "SELECT count(*) FROM v_of_theirs"), 1) << "not ours to drop";
   EXPECT_OK(store->Import(MakeImport("theirs", 1), Now()));
 }
 

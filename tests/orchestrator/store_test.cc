@@ -1,10 +1,18 @@
 // What is stored: submission, control, metrics, checkpoints, views, schema.
 #include "orchestrator/store/store.h"
 
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <functional>
 #include <limits>
 #include <map>
 
+#include "core/file.h"
 #include "orchestrator/reader.h"
 #include "orchestrator/store/guarded_query.h"
 #include "orchestrator/store/schema.h"
@@ -352,6 +360,65 @@ TEST_F(QueryTest, EndlessQueryIsStopped) {
       Ask("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT count(*) FROM n", 0,
           50)
           .status()));
+}
+
+// Runs as a user who may not write where a mode says so.
+bool AsAnother(const std::function<bool()>& works) {
+  const pid_t child = fork();
+  if (child == 0) _exit((geteuid() != 0 || setuid(65534) == 0) && works() ? 0 : 1);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+TEST(OpenTest, ACopyIsReadWhereNothingMayBeWritten) {
+  TempDir dir;
+  const std::string made = dir.File("made.db"), folder = dir.File("50% #1?");
+  const std::string copy = folder + "/a b.db";
+  ASSERT_OK(Store::Open(made).status());
+  ASSERT_EQ(mkdir(folder.c_str(), 0755), 0);
+  std::filesystem::copy_file(made, copy);
+  chmod(dir.File("").c_str(), 0755), chmod(copy.c_str(), 0444), chmod(folder.c_str(), 0555);
+  EXPECT_TRUE(AsAnother([&] { return Reader::Open(copy).ok(); }));
+  EXPECT_FALSE(AsAnother([&] { return Store::Open(copy).ok(); }));
+  std::ofstream(copy + "-wal") << "what was written last";
+  EXPECT_TRUE(AsAnother([&] {
+    const auto status = Reader::Open(copy).status();
+    return absl::IsPermissionDenied(status) &&
+           std::string(status.message()).find("copy both") != std::string::npos;
+  }));
+  chmod(folder.c_str(), 0755);
+}
+
+TEST(OpenTest, AnotherProgramsFileIsLeftAsItIs) {
+  TempDir dir;
+  const std::string path = dir.File("photos.db");
+  for (const int version : {0, 3}) {
+    std::filesystem::remove(path);
+    {
+      const auto db = Database::Open(path, Database::Mode::kReadWrite).value();
+      ASSERT_OK(
+          db->Execute(fmt::format("PRAGMA journal_mode=DELETE; CREATE TABLE photo(x); CREATE "
+                                  "VIEW album AS SELECT x FROM photo; PRAGMA user_version={}",
+                                  version)));
+    }
+    const std::string before = *core::ReadFile(path);
+    for (const absl::Status& status : {Store::Open(path).status(), Reader::Open(path).status()}) {
+      EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("not a sweepctl database"));
+    }
+    EXPECT_EQ(*core::ReadFile(path), before);
+  }
+}
+
+TEST(OpenTest, APlaceThatIsNoneIsNamed) {
+  TempDir dir;
+  EXPECT_THAT(std::string(Store::Open(dir.File("")).status().message()),
+              HasSubstr("this is a folder; name a file"));
+  EXPECT_THAT(std::string(Store::Open(dir.File("no/such/a.db")).status().message()),
+              HasSubstr("there is no folder " + dir.File("no/such/") + "; create it"));
+  EXPECT_EQ(ImmutableUri("/a?b#c%d e"), "file:///a%3Fb%23c%25d e?immutable=1");
+  EXPECT_EQ(ImmutableUri("a.db"), "file:a.db?immutable=1");
 }
 
 }  // namespace

@@ -1,0 +1,278 @@
+// Forecasts of imports: what was imported before is not forgotten, and what is scored by what.
+#include <gtest/gtest.h>
+
+#include "orchestrator/store/schema.h"
+#include "tests/orchestrator/import_fixtures.h"
+
+namespace orchestrator {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class BlindTest : public StoreTest {
+ protected:
+  void SetUp() override {
+    StoreTest::SetUp();
+    ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
+  }
+  static v1::ImportRequest Replacing(v1::ImportRequest request) {
+    request.set_replace(true);
+    return request;
+  }
+  // An import of one run, the outcome of ForecastElsewhere.
+  static v1::ImportRequest Outcome(const std::string& name, double params = 1e9) {
+    v1::ImportRequest request = KnownImport(name, 1);
+    AddOutcome(&request, 10, params, 3.05);
+    return request;
+  }
+  v1::ImportResponse Import(const v1::ImportRequest& request) {
+    clock_.AdvanceMs(1000);
+    auto response = store_->Import(request, Now());
+    EXPECT_OK(response.status());
+    return response.ok() ? *response : v1::ImportResponse();
+  }
+  std::string Register(const v1::RegisterForecastRequest& request = ForecastElsewhere("a")) {
+    clock_.AdvanceMs(1000);
+    const auto registered = store_->RegisterForecast(request, Now());
+    return registered.ok() ? registered->status() : std::string(registered.status().message());
+  }
+  std::string Text(const std::string& sql) { return *store_->db().Text(sql); }
+  ForecastAudit Audit() { return AuditForecasts(&store_->db()).value(); }
+};
+
+TEST_F(BlindTest, AnOutcomeThatWasImportedAndReplacedWasSeen) {
+  Import(Outcome("peek"));
+  Import(Replacing(KnownImport("peek", 1)));
+  EXPECT_EQ(Count("SELECT count(*) FROM imported_runs WHERE flops=1e20"), 0);
+  EXPECT_EQ(Register(), "void");
+  EXPECT_THAT(Text("SELECT status_reason FROM forecasts"),
+              AllOf(HasSubstr("run-0 of import peek (imported at "), HasSubstr("observed")));
+}
+
+TEST_F(BlindTest, AnOutcomeWithALabelThatNobodySaidMayBeOfTheCohort) {
+  v1::ImportRequest peek = Outcome("peek");
+  peek.mutable_runs(1)->set_tokenizer("unknown");
+  Import(peek);
+  EXPECT_EQ(Register(), "void");
+}
+
+TEST_F(BlindTest, AnOutcomeOfAnotherCohortWasNotSeen) {
+  v1::ImportRequest peek = Outcome("peek");
+  peek.mutable_runs(1)->set_tokenizer("u");
+  Import(peek);
+  EXPECT_EQ(Register(), "open");
+}
+
+TEST_F(BlindTest, AFileThatWasImportedBeforeScoresNothing) {
+  v1::ImportRequest whole = Outcome("whole");
+  v1::ImportRequest part = KnownImport("part", 1);  // of the same file, without its outcome
+  part.set_source_hash(whole.source_hash());
+  Import(part);
+  ASSERT_EQ(Register(), "open");
+  const v1::ImportResponse response = Import(whole);
+  EXPECT_THAT(response.notes(), ElementsAre(HasSubstr("forecast a: void: row 10 of import whole")));
+  EXPECT_EQ(Text("SELECT status FROM forecasts"), "void");
+  EXPECT_THAT(Text("SELECT status_reason FROM forecasts"),
+              AllOf(HasSubstr("the file it comes from was imported at "),
+                    HasSubstr("before the registration")));
+  EXPECT_EQ(Count("SELECT outcome_loss IS NOT NULL FROM forecasts"), 1) << "on record all the same";
+  EXPECT_OK(Audit().agreement);
+}
+
+TEST_F(BlindTest, AFileThatWasFirstImportedAfterTheRegistrationScores) {
+  ASSERT_EQ(Register(), "open");
+  v1::ImportRequest whole = Outcome("whole");
+  v1::ImportRequest part = KnownImport("part", 1);
+  part.set_source_hash(whole.source_hash());
+  Import(part);
+  EXPECT_EQ(Import(whole).forecasts_scored(), 1);
+  EXPECT_EQ(Text("SELECT status FROM forecasts"), "scored");
+}
+
+TEST_F(BlindTest, LargerRunsThatWereLeftOutOfTheFitMakeTheTargetNoForecast) {
+  v1::ImportRequest larger = Outcome("larger");
+  larger.mutable_runs(1)->set_flops(1e21);
+  larger.mutable_runs(1)->set_tokens(1.6e11);
+  Import(larger);
+  Import(Replacing(KnownImport("larger", 1)));
+  EXPECT_THAT(Register(), AllOf(HasSubstr("does not reach beyond run run-0 of import larger"),
+                                HasSubstr("which has 1e+21")));
+  v1::RegisterForecastRequest request = ForecastElsewhere("b");
+  request.set_cohort_json(R"({"recipe":"x","tokenizer":"u"})");
+  EXPECT_EQ(Register(request), "open") << "another cohort";
+}
+
+TEST_F(BlindTest, ANominalBudgetHidesNoFlops) {
+  v1::ImportRequest renamed = Outcome("renamed");
+  renamed.mutable_runs(1)->set_budget_flops(5e19);
+  Import(renamed);
+  EXPECT_THAT(Register(), HasSubstr("does not reach beyond run run-0 of import renamed"));
+}
+
+TEST_F(BlindTest, AnImportWithFlopsInAnotherUnitBlocksNothingForEver) {
+  v1::ImportRequest wrong = KnownImport("wrong", 1);
+  wrong.mutable_runs(0)->set_flops(1e27);
+  Import(wrong);
+  Import(Replacing(KnownImport("wrong", 1)));
+  EXPECT_EQ(Register(), "open");
+}
+
+TEST_F(BlindTest, ARunThatNamesItsBudgetIsAtThatBudgetForSeeingAndForScoring) {
+  v1::ImportRequest nominal = Outcome("nominal");
+  nominal.mutable_runs(1)->set_flops(1.04e20);
+  nominal.mutable_runs(1)->set_budget_flops(1e20);
+  {
+    Transaction undo(&store_->db());
+    Import(nominal);
+    EXPECT_EQ(Register(), "void");
+  }
+  ASSERT_EQ(Register(), "open");
+  EXPECT_EQ(Import(nominal).forecasts_scored(), 1);
+}
+
+TEST_F(BlindTest, ARunThatIsNearlyTheOutcomeSaysWhichForecastWaitsAndInWhatItDiffers) {
+  ASSERT_EQ(Register(), "open");
+  const auto notes = [&](const v1::ImportRequest& request) {
+    Transaction undo(&store_->db());
+    const v1::ImportResponse response = Import(request);
+    EXPECT_EQ(response.forecasts_scored(), 0);
+    const ForecastAudit audit = Audit();
+    EXPECT_EQ(audit.remarks.size(), 1u);
+    EXPECT_EQ(response.notes_size(), 1);
+    if (response.notes_size() != 1 || audit.remarks.size() != 1) return std::string();
+    EXPECT_THAT(response.notes(0), HasSubstr(audit.remarks[0].text));
+    return response.notes(0);
+  };
+  EXPECT_THAT(notes(Outcome("size", 2e9)),
+              AllOf(HasSubstr("forecast a: row 10 of import size"), HasSubstr("2B params"),
+                    HasSubstr("not scored, and waits")));
+  v1::ImportRequest name = Outcome("name");
+  name.mutable_metrics(0)->set_name("val");
+  for (auto& run : *name.mutable_runs()) {
+    (*run.mutable_values())["val"] = run.values().at("c4");
+    run.mutable_values()->erase("c4");
+  }
+  EXPECT_THAT(notes(name), HasSubstr("it is metric val/nats_per_token, not c4/nats_per_token"));
+  v1::ImportRequest label = Outcome("label");
+  label.mutable_runs(1)->set_tokenizer("unknown");
+  EXPECT_THAT(notes(label), HasSubstr("tokenizer is unknown, not t"));
+  v1::ImportRequest budget = Outcome("budget");
+  budget.mutable_runs(1)->set_budget_flops(9e19);
+  EXPECT_THAT(notes(budget), HasSubstr("its nominal budget is 9e+19 FLOPs"));
+}
+
+TEST_F(BlindTest, AnotherEvaluationSetIsNearlyTheOutcome) {
+  v1::RegisterForecastRequest request = ForecastElsewhere("a");
+  request.set_cohort_json(R"({"recipe":"x","tokenizer":"t","eval":"pile"})");
+  ASSERT_EQ(Register(request), "open");
+  EXPECT_THAT(Import(Outcome("later")).notes(),
+              ElementsAre(HasSubstr("eval is c4-validation, not pile")));
+}
+
+TEST_F(BlindTest, ARowThatCannotMeanWhatItIsCalledScoresNothingAndIsNamed) {
+  ASSERT_EQ(Register(), "open");
+  const auto refused = [&](const std::string& why, v1::ImportRequest request) {
+    Transaction undo(&store_->db());
+    const v1::ImportResponse response = Import(request);
+    EXPECT_EQ(response.forecasts_scored(), 0) << why;
+    EXPECT_THAT(response.notes(), ElementsAre(AllOf(HasSubstr("row 10 of import"), HasSubstr(why),
+                                                    HasSubstr("not scored"))));
+    EXPECT_EQ(Text("SELECT status FROM forecasts"), "open");
+    const ForecastAudit audit = Audit();
+    EXPECT_OK(audit.agreement);
+    ASSERT_EQ(audit.remarks.size(), 1u) << why;
+    EXPECT_THAT(audit.remarks[0].text, HasSubstr(why));
+  };
+  v1::ImportRequest declared = Outcome("declared");
+  declared.mutable_runs(1)->set_flop_convention("6nd");
+  refused("declared as C = 6 N D", declared);
+  v1::ImportRequest tokens = Outcome("tokens");
+  tokens.mutable_runs(1)->set_tokens(16);
+  refused("another unit", tokens);
+  v1::ImportRequest value = Outcome("value");
+  (*value.mutable_runs(1)->mutable_values())["c4"] = 1e300;
+  refused("the loss of no model", value);
+  v1::ImportRequest nominal = Outcome("nominal");
+  nominal.mutable_runs(1)->set_flops(3e20);
+  nominal.mutable_runs(1)->set_budget_flops(1e20);
+  refused("are not its nominal budget", nominal);
+}
+
+TEST_F(BlindTest, TwoNamesOfOneMetricAreOnePrimaryForecast) {
+  const auto named = [](const std::string& name, const std::string& eval) {
+    v1::RegisterForecastRequest request = ForecastElsewhere(name + eval);
+    request.set_metric(name + "/nats_per_token");
+    request.set_cohort_json(
+        core::Json({{"recipe", "x"}, {"metric", request.metric()}, {"eval", eval}}).dump());
+    return request;
+  };
+  ASSERT_EQ(Register(named("c4", "e")), "open");
+  EXPECT_THAT(Register(named("other", "e")), HasSubstr("has a primary forecast"));
+  EXPECT_EQ(Register(named("other", "f")), "open") << "another evaluation set";
+  v1::RegisterForecastRequest unit = named("c4", "e");
+  unit.set_metric("c4/bits_per_byte");
+  unit.set_name("unit");
+  EXPECT_EQ(Register(unit), "open");
+}
+
+TEST_F(BlindTest, OntoABrokenChainNothingIsRegisteredOrScored) {
+  ASSERT_EQ(Register(), "open");
+  ASSERT_OK(store_->db().Execute("UPDATE forecasts SET loss=2.5"));
+  v1::RegisterForecastRequest second = ForecastElsewhere("b");
+  second.set_budget_flops(1e22);
+  EXPECT_THAT(Register(second), AllOf(HasSubstr("onto a broken chain"),
+                                      HasSubstr("'a' was changed"), HasSubstr("backup")));
+  const v1::ImportResponse broken = Import(Outcome("later"));
+  EXPECT_EQ(broken.forecasts_scored(), 0);
+  EXPECT_THAT(broken.notes(), ElementsAre(AllOf(HasSubstr("the chain of the record is broken"),
+                                                HasSubstr("'a' was changed"))));
+  EXPECT_EQ(Count("SELECT count(*) FROM imports WHERE name='later'"), 1) << "its rows are stored";
+  // Mended, the same import scores.
+  ASSERT_OK(store_->db().Execute("UPDATE forecasts SET loss=3"));
+  const v1::ImportResponse again = Import(Outcome("later"));
+  EXPECT_TRUE(again.already_present());
+  EXPECT_EQ(again.forecasts_scored(), 1);
+  EXPECT_OK(Audit().agreement);
+}
+
+TEST_F(BlindTest, AFileOfVersion4RemembersTheImportsThatItHolds) {
+  Import(Outcome("peek"));
+  ASSERT_OK(store_->db().Execute("DROP TABLE import_history; PRAGMA user_version=4"));
+  store_.reset();
+  Migration done;
+  store_ = Store::Open(Path(), &done).value();
+  EXPECT_EQ(done.from, 4);
+  EXPECT_EQ(Count("SELECT count(*) FROM import_history"), 8) << "3 runs and 2, 3 with accuracy";
+  Import(Replacing(KnownImport("peek", 1)));
+  EXPECT_EQ(Register(), "void");
+}
+
+TEST_F(BlindTest, TheFitOfARegistrationIsUnderItsHash) {
+  v1::RegisterForecastsRequest request;
+  request.mutable_fit()->set_sweep("theirs");
+  request.mutable_fit()->set_fit_json(R"({"warnings":[]})");
+  request.mutable_fit()->set_observations_hash(core::Sha256Hex("[]"));
+  *request.add_forecasts() = ForecastElsewhere("a");
+  request.mutable_forecasts(0)->set_fit_hash(std::string(64, '0'));
+  EXPECT_TRUE(absl::IsNotFound(store_->RegisterForecasts(request, Now()).status()));
+  request.mutable_forecasts(0)->set_fit_hash(core::Sha256Hex(request.fit().fit_json()));
+  ASSERT_OK(store_->RegisterForecasts(request, Now()));
+  ASSERT_OK(Audit().agreement);
+  for (const char* edit :
+       {"UPDATE fits SET fit_json='{}'", "DELETE FROM fits",
+        "UPDATE fits SET fit_json='{}', "
+        "fit_hash='44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a'"}) {
+    Transaction undo(&store_->db());
+    ASSERT_OK(store_->db().Execute(edit));
+    EXPECT_TRUE(absl::IsDataLoss(Audit().agreement)) << edit;
+  }
+  // The same promise by a fit that was asked for more.
+  request.mutable_fit()->set_fit_json(R"({"warnings":[],"more":1})");
+  request.mutable_forecasts(0)->set_fit_hash(core::Sha256Hex(request.fit().fit_json()));
+  EXPECT_TRUE(store_->RegisterForecasts(request, Now())->forecasts(0).already_registered());
+}
+
+}  // namespace
+}  // namespace orchestrator
