@@ -37,7 +37,7 @@ std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast, const Int
   const double spread = std::fabs(span.loss_at_E_hi - span.loss_at_E_lo);
   if (spread <= 0.5 * (unwidened.hi - unwidened.lo)) return std::nullopt;
   const std::string against =
-      !std::isfinite(unwidened.lo) ? "; it has no interval"
+      !std::isfinite(unwidened.lo) || !std::isfinite(unwidened.hi) ? "; it has no interval"
       : unwidened.lo == forecast.interval.lo && unwidened.hi == forecast.interval.hi
           ? ", more than half of its interval"
           : fmt::format(

@@ -26,12 +26,11 @@ double RelativeCurvature(const FrontierEstimate& estimate) {
   return last.empty() ? 0 : Quantile(last, 0.5);
 }
 
-// The curve's known bias at `flops`, as ratios of N* and of D*; 1 where it is not worth saying.
+// A bias of the curve, `ratio` of N*, with that of D* at `flops`; 1 where it is not worth saying.
 // What N* is moved by moves D* to the tokens that the budget buys then: the budgets' own ratios of
 // tokens follow their runs, whose C / (N D) may bend otherwise than it does out there.
-std::pair<double, double> BiasAt(const FrontierEstimate& estimate, double flops) {
+std::pair<double, double> BiasOf(const FrontierEstimate& estimate, double flops, double ratio) {
   constexpr double kNotWorthSaying = 1e-3;
-  const double ratio = estimate.bias->params_ratio.At(flops);
   if (!(std::fabs(std::log(ratio)) > kNotWorthSaying)) return {1, 1};
   const FlopsRelation& relation = estimate.laws.relation;
   const double params = estimate.laws.ParamsAt(flops);
@@ -40,11 +39,11 @@ std::pair<double, double> BiasAt(const FrontierEstimate& estimate, double flops)
 
 // The resamples have the curve's bias too: an optimum may lie where they do, and where they would
 // without it.
-void UniteWithBias(double ratio, Interval* interval) {
+void UniteWithBias(double ratio, const Interval& drawn, Interval* interval) {
   if (!std::isfinite(interval->lo) || ratio == 1) return;
-  interval->lo = std::min(interval->lo, interval->lo / ratio);
-  interval->hi = std::max(interval->hi, interval->hi / ratio);
-  interval->method += ", united with the curve's bias";
+  interval->lo = std::min(interval->lo, drawn.lo / ratio);
+  interval->hi = std::max(interval->hi, drawn.hi / ratio);
+  if (interval->method == drawn.method) interval->method += ", united with the curve's bias";
 }
 
 }  // namespace
@@ -101,9 +100,16 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   forecast.params_interval = PercentileInterval(params, tried, level, IntervalKind::kMean, method);
   forecast.tokens_interval = PercentileInterval(tokens, tried, level, IntervalKind::kMean, method);
   if (estimate.bias.has_value()) {
-    std::tie(forecast.params_ratio, forecast.tokens_ratio) = BiasAt(estimate, flops);
-    UniteWithBias(forecast.params_ratio, &forecast.params_interval);
-    UniteWithBias(forecast.tokens_ratio, &forecast.tokens_interval);
+    // What is known of it ends at the largest budget; that it may grow on is the interval's.
+    const std::vector<double>& budgets = estimate.laws.flops;
+    const double known = std::min(flops, *std::max_element(budgets.begin(), budgets.end()));
+    const Interval drawn_params = forecast.params_interval, drawn_tokens = forecast.tokens_interval;
+    for (const double at : {flops, known}) {
+      std::tie(forecast.params_ratio, forecast.tokens_ratio) =
+          BiasOf(estimate, flops, estimate.bias->params_ratio.At(at));
+      UniteWithBias(forecast.params_ratio, drawn_params, &forecast.params_interval);
+      UniteWithBias(forecast.tokens_ratio, drawn_tokens, &forecast.tokens_interval);
+    }
   }
   forecast.joint = JointRegionOf(params, tokens, best, tried, level, method);
   if (estimate.profile.has_value()) {

@@ -151,9 +151,10 @@ struct Forecast {
   Interval unwidened;      // `interval` before it was widened for reach; set by ForecastAt
   double params = 0, tokens = 0;
   Interval params_interval, tokens_interval;
-  // Approach 2: N* and D* over what they would be without the curve's known bias (curve_bias.h); 1:
-  // none. A law prints them as its curves give them, and its intervals hold either; an average
-  // takes them divided by the ratios, which leave k(N*) N* D* as it is (flops_relation.h).
+  // Approach 2: N* and D* over what they would be without the curve's known bias (curve_bias.h),
+  // beyond the largest budget that at it; 1: none. A law prints them as its curves give them, and
+  // its intervals hold either; an average takes them divided by the ratios, which leave k(N*) N* D*
+  // as it is (flops_relation.h).
   double params_ratio = 1, tokens_ratio = 1;
   // Surfaces: C / (N D) at the optimum (flops_relation.h), and N* over the largest model that was
   // counted where N* lies beyond it, else 0.

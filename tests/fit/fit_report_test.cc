@@ -102,8 +102,12 @@ TEST(ReportTest, OptimaWithoutTheKnownBiasStillSpendTheirBudget) {
     const Optimum truth = ChinchillaLaw().ComputeOptimalUnder(planted.theta, f.flops, spent);
     EXPECT_GT(f.members.at(0).params_ratio, 1.1);
     EXPECT_NEAR(spent.PerParamToken(f.params) * f.params * f.tokens / f.flops, 1, 5e-3);
-    EXPECT_NEAR(f.params / truth.params, 1, 0.07);
-    EXPECT_NEAR(f.tokens / truth.tokens, 1, 0.07);
+    // Beyond the budgets the bias grows on, and what is taken away stays that of the last one.
+    const double uncorrected = f.params * f.members[0].params_ratio / truth.params - 1;
+    EXPECT_LT(std::fabs(f.params / truth.params - 1), std::max(.07, .6 * uncorrected));
+    EXPECT_LT(std::fabs(f.tokens / truth.tokens - 1), std::max(.07, .6 * uncorrected));
+    EXPECT_LE(f.params_interval.lo, truth.params);
+    EXPECT_GE(f.tokens_interval.hi, truth.tokens);
   }
 }
 
