@@ -13,22 +13,22 @@ namespace {
 // chain_links: registrations and verdicts that came before, so that no clock decides what was
 // first.
 absl::Status Remember(Database* db, int64_t import_key, int64_t chain_links) {
+  RETURN_IF_ERROR(
+      db->Run("INSERT INTO import_files(import, source_hash, imported_unix_ms, chain_links) "
+              "SELECT name, source_hash, imported_unix_ms, ?2 FROM imports WHERE import_key=?1",
+              import_key, chain_links));
   return db->Run(
-      R"sql(INSERT INTO import_history(import, source_hash, imported_unix_ms, chain_links, run,
-        flops, budget_flops, params, tokens, recipe, data, tokenizer, seq_len, numerics, metric,
-        unit, eval, value)
-      SELECT i.name, i.source_hash, i.imported_unix_ms, ?2, r.run, r.flops, r.budget_flops,
-        r.params, r.tokens, r.recipe, r.data, r.tokenizer, r.seq_len, r.numerics, m.metric, m.unit,
-        m.eval, v.value
+      R"sql(INSERT OR IGNORE INTO seen_runs(import, imported_unix_ms, run, flops, budget_flops,
+        params, tokens, recipe, data, tokenizer, seq_len, numerics)
+      SELECT i.name, i.imported_unix_ms, r.run, r.flops, coalesce(r.budget_flops, 0), r.params,
+        r.tokens, r.recipe, r.data, r.tokenizer, r.seq_len, r.numerics
       FROM imports i JOIN imported_runs r USING(import_key)
-      JOIN imported_values v USING(import_key, source_row)
-      JOIN imported_metrics m USING(import_key, metric)
-      WHERE i.import_key=?1 ORDER BY r.source_row, m.position)sql",
-      import_key, chain_links);
+      WHERE i.import_key=?1 ORDER BY r.source_row)sql",
+      import_key);
 }
 
 // ?1 is the budget's FLOPs, ?2 kSameBudget, ?3 the cohort.
-constexpr char kAtBudget[] = "abs(coalesce(budget_flops, flops) - ?1) <= ?2 * ?1";
+constexpr char kAtBudget[] = "abs(coalesce(nullif(budget_flops, 0), flops) - ?1) <= ?2 * ?1";
 constexpr char kOfCohort[] = R"sql(NOT EXISTS(SELECT 1 FROM json_each(?3) c
   WHERE c.value <> 'unknown' AND c.value <> CASE c.key WHEN 'recipe' THEN recipe
     WHEN 'data' THEN data WHEN 'tokenizer' THEN tokenizer WHEN 'seq_len' THEN seq_len
@@ -36,14 +36,22 @@ constexpr char kOfCohort[] = R"sql(NOT EXISTS(SELECT 1 FROM json_each(?3) c
   AND 'unknown' <> CASE c.key WHEN 'recipe' THEN recipe
     WHEN 'data' THEN data WHEN 'tokenizer' THEN tokenizer WHEN 'seq_len' THEN seq_len
     WHEN 'numerics' THEN numerics ELSE '' END))sql";
+// Whoever imported a run without its labels, and then with them, has said whose it is.
+constexpr char kNotSaidSince[] = R"sql(NOT EXISTS(SELECT 1 FROM seen_runs l
+  WHERE l.run=s.run AND l.flops=s.flops AND l.params=s.params AND l.tokens=s.tokens
+    AND l.budget_flops=s.budget_flops AND l.seen_id>s.seen_id
+    AND s.recipe IN (l.recipe, 'unknown') AND s.data IN (l.data, 'unknown')
+    AND s.tokenizer IN (l.tokenizer, 'unknown') AND s.seq_len IN (l.seq_len, 'unknown')
+    AND s.numerics IN (l.numerics, 'unknown')))sql";
 
 template <typename... Args>
 absl::StatusOr<std::optional<FormerRun>> OneRun(Database* db, const std::string& where,
                                                 const Args&... args) {
   ASSIGN_OR_RETURN(Statement row,
-                   db->Prepare("SELECT import, run, max(flops, coalesce(budget_flops, flops)) AS "
-                               "size, imported_unix_ms FROM import_history WHERE " +
-                                   where + " ORDER BY size DESC, history_id LIMIT 1",
+                   db->Prepare(fmt::format("SELECT import, run, max(flops, budget_flops) AS size, "
+                                           "imported_unix_ms FROM seen_runs s WHERE {} AND {} "
+                                           "ORDER BY size DESC, seen_id LIMIT 1",
+                                           where, kNotSaidSince),
                                args...));
   ASSIGN_OR_RETURN(const bool found, row.Step());
   if (!found) return std::optional<FormerRun>();
@@ -102,7 +110,7 @@ absl::StatusOr<std::optional<FormerRun>> LargestRun(Database* db, const core::Js
 
 absl::StatusOr<std::optional<int64_t>> ImportedBefore(Database* db, const std::string& source_hash,
                                                       int64_t forecast_id) {
-  ASSIGN_OR_RETURN(Statement row, db->Prepare("SELECT min(imported_unix_ms) FROM import_history "
+  ASSIGN_OR_RETURN(Statement row, db->Prepare("SELECT min(imported_unix_ms) FROM import_files "
                                               "WHERE source_hash=?1 AND chain_links<?2",
                                               source_hash, forecast_id));
   ASSIGN_OR_RETURN(const bool found, row.Step());

@@ -1,5 +1,5 @@
-// What imports ever held: rows of import_history are only added, so that a replaced import, or a
-// file of which a part was imported, does not make a forecast blind.
+// What imports ever held: rows of import_files and seen_runs are only added, so that a replaced
+// import, or a file of which a part was imported, does not make a forecast blind.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ struct FormerRun {
 };
 
 // Of these labels of the cohort, recipe, data, tokenizer, seq_len and numerics, none is another
-// one; "unknown" and a key that the cohort has not may be any.
+// one; "unknown" and a key that the cohort has not may be any, until the very run is imported with
+// its labels.
 
 // A run of the cohort at the budget of `flops`; nullopt: nobody has seen one.
 absl::StatusOr<std::optional<FormerRun>> SeenRun(Database* db, const core::Json& cohort,

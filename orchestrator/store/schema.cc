@@ -325,22 +325,29 @@ CREATE TABLE forecast_verdicts(
 CREATE INDEX forecast_verdicts_forecast ON forecast_verdicts(forecast_id, place);
 )sql";
 
-// Rows are only added: one for each value of each run that any import ever held, also where the
-// import was replaced since.
+// Both are only added to: every import that was ever made, and every run that one ever held, once
+// however often it was imported, also where its import was replaced since.
 const char kImportHistorySql[] = R"sql(
-CREATE TABLE import_history(
-  history_id INTEGER PRIMARY KEY,
+CREATE TABLE import_files(
+  file_id INTEGER PRIMARY KEY,
   import TEXT NOT NULL,
   source_hash TEXT NOT NULL,            -- SHA-256 of the file's bytes
   imported_unix_ms INTEGER NOT NULL,
-  chain_links INTEGER NOT NULL,         -- of the chain of forecasts when it was imported
+  chain_links INTEGER NOT NULL          -- of the chain of forecasts when it was imported
+) STRICT;
+CREATE INDEX import_files_source ON import_files(source_hash);
+CREATE TABLE seen_runs(
+  seen_id INTEGER PRIMARY KEY,
+  import TEXT NOT NULL,                 -- that held it first
+  imported_unix_ms INTEGER NOT NULL,
   run TEXT NOT NULL,
-  flops REAL NOT NULL, budget_flops REAL, params REAL NOT NULL, tokens REAL NOT NULL,
+  flops REAL NOT NULL,
+  budget_flops REAL NOT NULL,           -- nominal; 0: none given
+  params REAL NOT NULL, tokens REAL NOT NULL,
   recipe TEXT NOT NULL, data TEXT NOT NULL, tokenizer TEXT NOT NULL, seq_len TEXT NOT NULL,
   numerics TEXT NOT NULL,
-  metric TEXT NOT NULL, unit TEXT NOT NULL, eval TEXT NOT NULL, value REAL NOT NULL
+  UNIQUE(run, flops, budget_flops, params, tokens, recipe, data, tokenizer, seq_len, numerics)
 ) STRICT;
-CREATE INDEX import_history_source ON import_history(source_hash);
 )sql";
 
 namespace {

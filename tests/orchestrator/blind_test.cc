@@ -58,6 +58,38 @@ TEST_F(BlindTest, AnOutcomeWithALabelThatNobodySaidMayBeOfTheCohort) {
   EXPECT_EQ(Register(), "void");
 }
 
+// Else one import without labels would forbid every registration of its data for ever.
+TEST_F(BlindTest, ARunThatIsImportedWithItsLabelsIsOfItsOwnCohortAlone) {
+  v1::ImportRequest peek = Outcome("peek");
+  peek.mutable_runs(1)->set_tokenizer("unknown");
+  Import(peek);
+  peek.mutable_runs(1)->set_tokenizer("u");
+  Import(Replacing(peek));
+  EXPECT_EQ(Register(), "open");
+  // With the labels of the cohort it was seen.
+  v1::ImportRequest own = Outcome("own");
+  own.mutable_runs(1)->set_run("other-run"), own.mutable_runs(1)->set_flops(1e21);
+  own.mutable_runs(1)->set_tokenizer("unknown");
+  Import(own);
+  own.mutable_runs(1)->set_tokenizer("t");
+  Import(Replacing(own));
+  v1::RegisterForecastRequest later = ForecastElsewhere("b");
+  later.set_budget_flops(1e21);
+  EXPECT_EQ(Register(later), "void");
+}
+
+// A run is remembered once, however often the file it stands in grows.
+TEST_F(BlindTest, ImportingAgainAddsNoRuns) {
+  v1::ImportRequest growing = KnownImport("growing", 3);
+  Import(growing);
+  const int64_t before = Count("SELECT count(*) FROM seen_runs");
+  growing.set_source_hash(std::string(64, 'f'));
+  AddOutcome(&growing, 10, 1e9, 3.05);
+  Import(Replacing(growing));
+  EXPECT_EQ(Count("SELECT count(*) FROM seen_runs"), before + 1);
+  EXPECT_EQ(Count("SELECT count(*) FROM import_files"), Count("SELECT count(*) FROM imports") + 1);
+}
+
 TEST_F(BlindTest, AnOutcomeOfAnotherCohortWasNotSeen) {
   v1::ImportRequest peek = Outcome("peek");
   peek.mutable_runs(1)->set_tokenizer("u");
@@ -239,12 +271,14 @@ TEST_F(BlindTest, OntoABrokenChainNothingIsRegisteredOrScored) {
 
 TEST_F(BlindTest, AFileOfVersion4RemembersTheImportsThatItHolds) {
   Import(Outcome("peek"));
-  ASSERT_OK(store_->db().Execute("DROP TABLE import_history; PRAGMA user_version=4"));
+  ASSERT_OK(
+      store_->db().Execute("DROP TABLE import_files; DROP TABLE seen_runs; PRAGMA user_version=4"));
   store_.reset();
   Migration done;
   store_ = Store::Open(Path(), &done).value();
   EXPECT_EQ(done.from, 4);
-  EXPECT_EQ(Count("SELECT count(*) FROM import_history"), 8) << "3 runs and 2, 3 with accuracy";
+  EXPECT_EQ(Count("SELECT count(*) FROM import_files"), 2);
+  EXPECT_EQ(Count("SELECT count(*) FROM seen_runs"), 4) << "3 runs and 2, one of them the same";
   Import(Replacing(KnownImport("peek", 1)));
   EXPECT_EQ(Register(), "void");
 }

@@ -299,10 +299,11 @@ TEST_F(ForecastTest, ScoresOfAnOlderFileAreRecomputedAndCalledWhatTheyAre) {
   ASSERT_OK(store_->RegisterForecast(ForecastOf("s", "a", target_, 1e15, 2.05), Now()));
   const v1::Lease lease = LeaseOne("w");
   ASSERT_OK(store_->CompleteAttempt(CompletionOf("w", lease, v1::OUTCOME_COMPLETED, 2.0), Now()));
-  ASSERT_OK(store_->db().Execute(
-      "DROP VIEW v_forecasts; DROP TABLE forecast_verdicts; DROP TABLE import_history; DELETE FROM "
-      "events WHERE kind='forecast "
-      "scored'; PRAGMA user_version=3"));
+  ASSERT_OK(
+      store_->db().Execute("DROP VIEW v_forecasts; DROP TABLE forecast_verdicts; DROP TABLE "
+                           "import_files; DROP TABLE seen_runs; DELETE FROM "
+                           "events WHERE kind='forecast "
+                           "scored'; PRAGMA user_version=3"));
   store_.reset();
   Migration done;
   store_ = Store::Open(Path(), &done).value();
