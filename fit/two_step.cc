@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "core/check.h"
 #include "fit/asymptote.h"
@@ -337,10 +338,12 @@ std::string TwoStep::TooWide(double floor, const Interval& interval) const {
 void TwoStep::Judge(HardForecast& forecast) const {
   const std::optional<double> floor = Named(curve_->Report(hard_.theta), "floor");
   if (!floor.has_value()) return;
-  const std::string beyond = BeyondMiddle(*floor, forecast.soft);
-  if (beyond_middle_) forecast.assumes = beyond;
-  for (const std::string& why :
-       {NoRise(*floor), beyond_middle_ ? "" : beyond, TooWide(*floor, forecast.interval)})
+  std::string beyond = BeyondMiddle(*floor, forecast.soft);
+  if (beyond_middle_)
+    forecast.assumes = std::exchange(beyond, "");
+  else if (!beyond.empty())
+    beyond += " (--beyond-middle forecasts it all the same)";
+  for (const std::string& why : {NoRise(*floor), beyond, TooWide(*floor, forecast.interval)})
     if (forecast.abstains.empty()) forecast.abstains = why;
 }
 

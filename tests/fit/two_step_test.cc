@@ -186,7 +186,7 @@ TEST(TwoStepTest, ItAbstainsBeyondRunsThatDoNotReachTheMiddle) {
   const auto asked = Chain(task.Draw(1), request, 60, target);
   ASSERT_TRUE(asked.ok()) << asked.status();
   EXPECT_EQ(asked->forecasts[0].at.abstains, "");
-  EXPECT_EQ(asked->forecasts[0].at.assumes, at.abstains);
+  EXPECT_TRUE(at.abstains.starts_with(asked->forecasts[0].at.assumes));
   EXPECT_TRUE(Has(asked->forecasts[0].warnings, kCurveAssumed));
   // Among the runs nothing abstains.
   const auto within = Chain(task.Draw(1), {}, 60, {6e20, 1e9, 1e11});
