@@ -15,6 +15,7 @@ inline constexpr double kLeastFlopsPerParamToken = 1, kMostFlopsPerParamToken = 
 struct FlopsClaim {
   double flops = 0, params = 0, tokens = 0;
   std::string convention;  // "6nd": C = 6 N D within 1 %; any other word claims nothing
+  std::string name;        // of the run, as "row 7"; may be empty
 };
 
 // Why the claims cannot all hold, for people; empty when they can. Cannot fail.

@@ -35,15 +35,17 @@ std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast, const Int
   if (!forecast.asymptote.has_value()) return std::nullopt;
   const AsymptoteSpan& span = *forecast.asymptote;
   const double spread = std::fabs(span.loss_at_E_hi - span.loss_at_E_lo);
-  if (spread <= 0.5 * (unwidened.hi - unwidened.lo)) return std::nullopt;
+  const Interval& own = forecast.interval;
+  const bool by_own = spread > 0.5 * (own.hi - own.lo);
+  if (!by_own && spread <= 0.5 * (unwidened.hi - unwidened.lo)) return std::nullopt;
   const std::string against =
       !std::isfinite(unwidened.lo) || !std::isfinite(unwidened.hi) ? "; it has no interval"
-      : unwidened.lo == forecast.interval.lo && unwidened.hi == forecast.interval.hi
-          ? ", more than half of its interval"
-          : fmt::format(
-                ", more than half of its {:.10g} % {} interval before that was widened for "
-                "reach, {:.4f} .. {:.4f}",
-                100 * unwidened.level, Name(unwidened.kind), unwidened.lo, unwidened.hi);
+      : by_own ? fmt::format(", more than half of its {:.10g} % {} interval", 100 * own.level,
+                             Name(own.kind))
+               : fmt::format(
+                     ", more than half of its {:.10g} % {} interval before that was widened for "
+                     "reach, {:.4f} .. {:.4f}",
+                     100 * unwidened.level, Name(unwidened.kind), unwidened.lo, unwidened.hi);
   return Warn(
       kAsymptoteUnidentified,
       fmt::format("E between {:.4g} and {:.4g} ({:.10g} %) is not ruled out and moves the forecast "

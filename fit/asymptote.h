@@ -18,8 +18,9 @@ void UniteWithAsymptote(double loss, double loss_at_E_lo, double loss_at_E_hi,
                         const std::vector<double>& noise, Interval* mean, Interval* prediction);
 
 // The warning asymptote-unidentified when moving E over its range moves the forecast by more than
-// half of `unwidened`, its prediction interval before that was widened for reach: widening knows of
-// laws that are wrong, not of E, and would hide an E that nobody knows behind it.
+// half of its prediction interval, or of `unwidened`, that interval before past forecasts widened
+// or narrowed it: they know of laws that are wrong, not of E, and would hide an E that nobody
+// knows.
 std::optional<Warning> UnidentifiedAsymptote(const Forecast& forecast, const Interval& unwidened);
 
 // A forecast with E given, held against `free`, the same with E fitted: it says what the runs

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "fit/average.h"
 #include "fit/drift.h"
 #include "fmt/format.h"
 
@@ -32,16 +33,45 @@ double ScatterOfRuns(const std::vector<BudgetOptimum>& budgets) {
   return freedom > 0 ? std::sqrt(squares / freedom) : 0;
 }
 
-DriftPoint OptimumAt(const FittedLaw& law, double flops, double loss) {
+DriftPoint OptimumAt(const FittedLaw& law, double flops, double loss, bool in_flops) {
+  if (in_flops) return {std::log(flops), {std::log(flops), 0}, loss, 1};
   const EffectiveCompute compute = law.Compute(flops);
   return {std::log(flops), {std::log(compute.flops), 0}, loss, compute.excess};
 }
 
+// Whether N is known to count every parameter.
+bool CountsAllParams(const std::vector<Observation>& observations) {
+  return std::all_of(observations.begin(), observations.end(), [](const Observation& o) {
+    const auto counted = o.cohort.find("n_convention");
+    return counted != o.cohort.end() &&
+           (counted->second == "params" || counted->second == "with-embedding");
+  });
+}
+
+// Of two fits that nothing in range tells apart: their mixture in equal parts, over both ranges of
+// E.
+DriftForecast Mixed(const DriftForecast& a, const DriftForecast& b, double level) {
+  const auto mix = [&](double a_lo, double a_hi, double b_lo, double b_hi) {
+    return Mixture({{1, a.loss, a_lo, a_hi}, {1, b.loss, b_lo, b_hi}}, level);
+  };
+  const MixturePart run = mix(a.lo, a.hi, b.lo, b.hi);
+  const MixturePart mean = mix(a.mean_lo, a.mean_hi, b.mean_lo, b.mean_hi);
+  DriftForecast mixed{run.loss, run.lo, run.hi, mean.lo, mean.hi};
+  mixed.at_E_lo = std::min({a.at_E_lo, b.at_E_lo, a.at_E_hi, b.at_E_hi});
+  mixed.at_E_hi = std::max({a.at_E_lo, b.at_E_lo, a.at_E_hi, b.at_E_hi});
+  return mixed;
+}
+
 class AveragedFit final : public FittedLaw {
  public:
-  AveragedFit(std::unique_ptr<FittedLaw> law, DriftFit drift, DriftKind kind,
-              const LawOptions& options)
-      : law_(std::move(law)), drift_(std::move(drift)), kind_(kind), options_(options) {}
+  // `in_flops`: of a frontier whose C / (N D) bends, the fit to C itself.
+  AveragedFit(std::unique_ptr<FittedLaw> law, DriftFit drift, std::optional<DriftFit> in_flops,
+              DriftKind kind, const LawOptions& options)
+      : law_(std::move(law)),
+        drift_(std::move(drift)),
+        in_flops_(std::move(in_flops)),
+        kind_(kind),
+        options_(options) {}
 
   const LawFit& fit() const override { return law_->fit(); }
   size_t resamples() const override { return law_->resamples(); }
@@ -56,7 +86,7 @@ class AveragedFit final : public FittedLaw {
     const bool run = target.params > 0;
     const double params = run ? target.params : forecast->params;
     const double tokens = run ? target.tokens : forecast->tokens;
-    const DriftForecast drift = drift_.At(PointOf(target.flops, params, tokens));
+    const DriftForecast drift = At(target.flops, params, tokens);
     // A frontier's curve is of optima; what a run loses by its shape is the law's business.
     const double shape = kind_ == DriftKind::kFrontier ? 1 + forecast->off_optimum : 1;
     const double level = options_.bootstrap.level;
@@ -69,9 +99,11 @@ class AveragedFit final : public FittedLaw {
     averaged.loss = drift.loss * shape;
     averaged.interval = ends(drift.lo, drift.hi, IntervalKind::kPrediction);
     averaged.mean_interval = ends(drift.mean_lo, drift.mean_hi, IntervalKind::kMean);
-    averaged.asymptote = AsymptoteSpan{Interval{drift_.E_lo(), drift_.E_hi(), level,
-                                                IntervalKind::kParameter, "profile and its weight"},
-                                       drift.at_E_lo * shape, drift.at_E_hi * shape};
+    Interval E{drift_.E_lo(), drift_.E_hi(), level, IntervalKind::kParameter,
+               "profile and its weight"};
+    if (in_flops_.has_value())
+      E.lo = std::min(E.lo, in_flops_->E_lo()), E.hi = std::max(E.hi, in_flops_->E_hi());
+    averaged.asymptote = AsymptoteSpan{E, drift.at_E_lo * shape, drift.at_E_hi * shape};
     forecast->averaged = std::move(averaged);
     return forecast;
   }
@@ -83,7 +115,7 @@ class AveragedFit final : public FittedLaw {
   std::optional<TestPoint> TestRun(const Observation& run) const override {
     std::optional<TestPoint> test = law_->TestRun(run);
     if (!test.has_value()) return test;
-    const DriftForecast drift = drift_.At(PointOf(test->flops, run.params, run.tokens));
+    const DriftForecast drift = At(test->flops, run.params, run.tokens);
     auto averaged = std::make_shared<TestPoint>(*test);
     averaged->predicted = drift.loss;
     averaged->at_E_lo = drift.at_E_lo, averaged->at_E_hi = drift.at_E_hi;
@@ -94,13 +126,17 @@ class AveragedFit final : public FittedLaw {
   }
 
  private:
-  DriftPoint PointOf(double flops, double params, double tokens) const {
-    if (kind_ == DriftKind::kFrontier) return OptimumAt(*law_, flops, 0);
-    return {std::log(flops), {std::log(params), std::log(tokens)}, 0};
+  DriftForecast At(double flops, double params, double tokens) const {
+    if (kind_ != DriftKind::kFrontier)
+      return drift_.At({std::log(flops), {std::log(params), std::log(tokens)}, 0});
+    const DriftForecast bent = drift_.At(OptimumAt(*law_, flops, 0, false));
+    if (!in_flops_.has_value()) return bent;
+    return Mixed(bent, in_flops_->At(OptimumAt(*law_, flops, 0, true)), options_.bootstrap.level);
   }
 
   std::unique_ptr<FittedLaw> law_;
   DriftFit drift_;
+  std::optional<DriftFit> in_flops_;
   DriftKind kind_;
   LawOptions options_;
 };
@@ -129,20 +165,30 @@ class AveragedLawModel final : public Law {
       if (drift.lowest_loss <= 0 || o.loss < drift.lowest_loss) drift.lowest_loss = o.loss;
       if (o.unique_tokens > 0 && o.unique_tokens < o.tokens * (1 - 1e-9)) return fitted;
     }
+    std::optional<DriftFit> in_flops;
     if (kind_ == DriftKind::kFrontier) {
       drift.terms = 1, drift.scale = 0.005, drift.usual_g = 0.16, drift.prior_spread = 1;
-      for (const BudgetOptimum& budget : (*fitted)->fit().budgets)
-        if (budget.minimum.ok() && budget.minimum.loss > 0)
-          points.push_back(OptimumAt(**fitted, budget.minimum.budget_flops, budget.minimum.loss));
-      drift.run_scatter = ScatterOfRuns((*fitted)->fit().budgets);
-      if (options.observations_are_optima) {
-        points.clear();
-        drift.run_scatter = 0;
-        for (const Observation& o : observations) {
-          const double flops = o.budget_flops > 0 ? o.budget_flops : o.flops;
-          points.push_back(OptimumAt(**fitted, flops, o.loss));
-        }
-      }
+      const bool optima = options.observations_are_optima;
+      drift.run_scatter = optima ? 0 : ScatterOfRuns((*fitted)->fit().budgets);
+      if (!options.exponent_prior) drift.prior_spread = 0;
+      const auto optima_by = [&](bool by_flops) {
+        std::vector<DriftPoint> found;
+        const auto add = [&](double flops, double loss) {
+          found.push_back(OptimumAt(**fitted, flops, loss, by_flops));
+        };
+        if (optima)
+          for (const Observation& o : observations)
+            add(o.budget_flops > 0 ? o.budget_flops : o.flops, o.loss);
+        else
+          for (const BudgetOptimum& budget : (*fitted)->fit().budgets)
+            if (budget.minimum.ok() && budget.minimum.loss > 0)
+              add(budget.minimum.budget_flops, budget.minimum.loss);
+        return found;
+      };
+      points = optima_by(false);
+      const std::optional<FrontierCompute>& compute = (*fitted)->fit().compute;
+      if (compute.has_value() && compute->sizes.has_value() && !CountsAllParams(observations))
+        in_flops = DriftFit::Fit(optima_by(true), drift);
     } else {
       drift.terms = 2, drift.scale = 0.01, drift.usual_g = 0.35, drift.prior_spread = 0.6;
       std::map<std::string, double> constants((*fitted)->fit().params.begin(),
@@ -161,8 +207,8 @@ class AveragedLawModel final : public Law {
     if (!options.exponent_prior) drift.prior_spread = 0;
     std::optional<DriftFit> averaged = DriftFit::Fit(std::move(points), drift);
     if (!averaged.has_value()) return fitted;
-    return std::unique_ptr<FittedLaw>(
-        std::make_unique<AveragedFit>(*std::move(fitted), *std::move(averaged), kind_, options));
+    return std::unique_ptr<FittedLaw>(std::make_unique<AveragedFit>(
+        *std::move(fitted), *std::move(averaged), std::move(in_flops), kind_, options));
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/flops_doubt.h"
 #include "fit/stats.h"
 
 namespace fit {
@@ -87,8 +88,15 @@ std::vector<FlopsSample> FlopsOf(const std::vector<Observation>& observations) {
   return samples;
 }
 
-FlopsRelation LearnFlops(const std::vector<FlopsSample>& samples) {
-  SWEEP_CHECK(!samples.empty());
+FlopsRelation LearnFlops(const std::vector<FlopsSample>& all) {
+  SWEEP_CHECK(!all.empty());
+  // One row in another unit must not bend the rest.
+  std::vector<FlopsSample> samples;
+  for (const FlopsSample& s : all)
+    if (s.flops_per_param_token >= core::kLeastFlopsPerParamToken &&
+        s.flops_per_param_token <= core::kMostFlopsPerParamToken)
+      samples.push_back(s);
+  if (samples.empty()) samples = all;
   std::vector<double> ratios, sizes;
   for (const FlopsSample& s : samples) {
     ratios.push_back(s.flops_per_param_token);
@@ -133,7 +141,9 @@ FlopsRelation LearnFlops(const std::vector<FlopsSample>& samples) {
   // Two constants more must earn their place, as in information.h.
   constexpr double kNoSupport = 10;
   const auto n = static_cast<double>(samples.size());
-  const bool better = 2 * n * std::log(constant.scatter / curve.scatter) > kNoSupport;
+  const bool positive =
+      curve.PerParamToken(sizes.front()) > 0 && curve.PerParamToken(sizes.back()) > 0;
+  const bool better = positive && 2 * n * std::log(constant.scatter / curve.scatter) > kNoSupport;
   return better ? curve : constant;
 }
 

@@ -50,6 +50,7 @@ std::vector<FlopsSample> FlopsOf(const std::vector<Observation>& observations);
 
 // The curve through the samples, by least squares of relative residuals over a grid of gamma; a
 // constant (their median) where there are fewer than 4 sizes or the curve describes them no better.
+// Samples outside of what is possible (core/flops_doubt.h) are left out while others remain.
 // REQUIRES: samples not empty, values > 0.
 FlopsRelation LearnFlops(const std::vector<FlopsSample>& samples);
 

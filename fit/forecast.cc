@@ -92,6 +92,25 @@ void Mix(const std::vector<const Forecast*>& members, const std::vector<double>&
   *interval = {mixture.lo, mixture.hi, first.level, first.kind, "mixture of laws"};
 }
 
+// What to train: a law whose N* lies elsewhere than the primary one's, neither within the other's
+// interval.
+void RemarkOnSizes(Forecast& primary, Forecast& other) {
+  const Interval &own = primary.params_interval, &theirs = other.params_interval;
+  if (!(primary.params > 0) || !(other.params > 0) || !std::isfinite(own.lo) ||
+      !std::isfinite(theirs.lo) || !IsOutside(other.params, own) ||
+      !IsOutside(primary.params, theirs))
+    return;
+  const std::string text = fmt::format(
+      "at {} N* is {} by {} ({:.10g} % {} interval {} .. {}) and {} by {} ({} .. {}): the size is "
+      "less certain than either says",
+      core::FormatFlops(primary.flops), core::FormatCount(primary.params), primary.law,
+      100 * own.level, Name(own.kind), core::FormatCount(own.lo), core::FormatCount(own.hi),
+      core::FormatCount(other.params), other.law, core::FormatCount(theirs.lo),
+      core::FormatCount(theirs.hi));
+  for (Forecast* forecast : {&primary, &other})
+    forecast->warnings.push_back(Warn(kLawsDisagree, text));
+}
+
 // An interval whose ends are a factor of 2 apart says that the data do not determine the forecast;
 // the rule is about use, not about any data set. Nor do they where there is no interval at all.
 void JudgeWidth(Forecast& forecast) {
@@ -434,6 +453,7 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
   std::stable_partition(forecasts.begin(), forecasts.end(),
                         [](const Forecast& f) { return f.primary; });
   if (forecasts.empty() || !forecasts[0].primary) return forecasts;
+  for (size_t i = 1; i < forecasts.size(); ++i) RemarkOnSizes(forecasts[0], forecasts[i]);
   for (size_t i = 1; i < forecasts.size(); ++i) {
     const Interval& interval = forecasts[0].interval;
     if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi) ||

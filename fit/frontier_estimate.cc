@@ -19,8 +19,9 @@ std::string Remedy(const FrontierEstimate& estimate) {
                   [](const IsoflopGroup& group) { return group.points.size() == 1; });
   return one_each ? "with one run a budget, say --optima if the rows are optima, or fit a surface "
                     "(--law chinchilla)"
-                  : "add budgets, or to a refused one sizes on both sides of its best (`sweepctl "
-                    "plan --next` names them), or fit a surface (--law chinchilla), which needs no "
+                  : "add budgets, or to a refused one sizes on both sides of its best (of a "
+                    "sweep, `plan --next` names them), or fit a surface (--law chinchilla), which "
+                    "needs no "
                     "minima";
 }
 

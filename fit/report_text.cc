@@ -95,8 +95,10 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
     out += fmt::format(
         ", {} of {} starts agree, cond {}", fit.starts_at_best, fit.starts,
         std::isfinite(fit.condition) ? fmt::format("{:.2g}", fit.condition) : "singular");
+  constexpr double kWorse = 1e-6;
   if (fit.referee_objective.has_value())
-    out += fmt::format(", Ceres {:.10g}", *fit.referee_objective);
+    out += fmt::format(", Ceres {:.10g}{}", *fit.referee_objective,
+                       *fit.referee_objective > fit.objective * (1 + kWorse) ? " (worse)" : "");
   out += fmt::format(", {:.2f} s\n", fit.elapsed_s);
   for (const auto& [name, value] : fit.params) {
     std::string range;
@@ -197,6 +199,13 @@ void AppendCoverage(const FitSummary& summary, std::string& out) {
   if (elsewhere) out += fmt::format("  * {}\n", kBenchmarkSource);
 }
 
+// What calibration.h did to an interval, of its method.
+std::string CalibrationText(const std::string& method) {
+  for (const char* word : {", widened ", ", narrowed "})
+    if (const size_t at = method.find(word); at != std::string::npos) return method.substr(at);
+  return "";
+}
+
 void AppendForecast(const Forecast& f, const std::string& input, std::string& out) {
   out +=
       fmt::format("\nforecast at {} {} by {}{}: {}{} {}, {}\n", core::FormatFlops(f.flops), input,
@@ -204,8 +213,8 @@ void AppendForecast(const Forecast& f, const std::string& input, std::string& ou
                   f.metric, Loss(f.loss), Described(f.interval, Loss));
   out += fmt::format("  method: {}\n", f.interval.method);
   for (const AverageMember& m : f.members)
-    out += fmt::format("  of it {:.0f} % {}: {}, {}\n", 100 * m.weight, m.law, Loss(m.loss),
-                       Described(m.interval, Loss));
+    out += fmt::format("  of it {:.0f} % {}: {}, {}{}\n", 100 * m.weight, m.law, Loss(m.loss),
+                       Described(m.interval, Loss), CalibrationText(m.interval.method));
   if (f.run_params > 0)
     out += fmt::format("  of the run N {}, D {}: {:+.2f} % of the optimum's loss\n",
                        core::FormatCount(f.run_params), core::FormatCount(f.run_tokens),
@@ -262,10 +271,10 @@ void AppendFlops(const FitSummary& summary, std::string& out) {
   if (r.proportional()) {
     out += fmt::format("{:.4g} at every size", r.limit);
   } else {
-    out += fmt::format("{:.4g} at {} to {:.4g} at {} params, {:.3g} N^-{:.3g} above {:.4g}",
+    out += fmt::format("{:.4g} at {} to {:.4g} at {} params, {:.3g} N^-{:.3g} {} {:.4g}",
                        r.PerParamToken(r.params_lo), core::FormatCount(r.params_lo),
-                       r.PerParamToken(r.params_hi), core::FormatCount(r.params_hi), r.slope,
-                       r.gamma, r.limit);
+                       r.PerParamToken(r.params_hi), core::FormatCount(r.params_hi),
+                       std::fabs(r.slope), r.gamma, r.slope < 0 ? "below" : "above", r.limit);
   }
   if (r.samples > 0) out += fmt::format(", {:.2g} % rms over {}", 100 * r.scatter, r.samples);
   out += "\n";

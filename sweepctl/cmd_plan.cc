@@ -216,7 +216,9 @@ absl::StatusOr<int> RunDesign(const PlanArgs& args, const GlobalOptions& options
       const DesignAnswer answer,
       CheapestDesign(file, expand, prior, PowerTargetsOf(targets), power, *width, max_flops));
   std::vector<std::string> caveats =
-      PriorCaveats(prior, answer.design.has_value() ? answer.design->runs : DesignOf(trials));
+      answer.design.has_value()      ? PriorCaveats(prior, answer.design->runs)
+      : answer.narrowest.has_value() ? PriorCaveats(prior, answer.narrowest->runs)
+                                     : std::vector<std::string>();
   if (std::string dear = DearerThanTargets(answer, targets); !dear.empty())
     caveats.push_back(std::move(dear));
   std::string next;

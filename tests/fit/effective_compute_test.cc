@@ -106,6 +106,7 @@ std::vector<Observation> Runs(const Planted& planted, double jump) {
       o.tokens = std::exp(Bent().LogTokens(std::log(o.params), c) - off);
       o.loss = planted.Loss(o.params, o.tokens);
       o.cohort["metric"] = "planted";
+      o.cohort["n_convention"] = "with-embedding";
       runs.push_back(std::move(o));
     }
   }
