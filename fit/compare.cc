@@ -298,7 +298,13 @@ class Comparer {
                            core::FormatFlops(fit.largest_flops))));
     };
     outside(out_.b, flops, out_.fit_b);
-    outside(out_.a, m.equivalent_flops, out_.fit_a);
+    if (std::isfinite(m.equivalent_flops))
+      outside(out_.a, m.equivalent_flops, out_.fit_a);
+    else
+      m.warnings.push_back(Warn(
+          kOutsideRange, fmt::format("{} does not reach a loss of {:.4f} at any compute within six "
+                                     "decades of its runs",
+                                     out_.a, m.loss)));
     if (std::isfinite(m.interval.lo) && (m.reach_a > kFarReach || m.reach_b > kFarReach))
       m.warnings.push_back(
           Warn(kOutsideRange,

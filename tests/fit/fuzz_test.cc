@@ -43,46 +43,17 @@ void ExpectNumbers(const std::string& text, const std::string& about) {
 
 // Keys that may be null: the number does not exist, and the report says why.
 const std::set<std::string>& MayBeNull() {
-  static const auto* const keys = new std::set<std::string>{"lo",
-                                                            "hi",
-                                                            "noise",
-                                                            "compute",
-                                                            "run",
-                                                            "params",
-                                                            "joint",
-                                                            "aicc",
-                                                            "flops_per_param_token",
-                                                            "flat_params",
-                                                            "referee_objective",
-                                                            "condition",
-                                                            "asymptote",
-                                                            "tokens",
-                                                            "chance",
-                                                            "hard",
-                                                            "hard_at_E_lo",
-                                                            "hard_at_E_hi",
-                                                            "known_bias.loss",
+  static const auto* const keys = new std::set<std::string>{
+      "lo",
+      // Of a loss that A never reaches.
+      "by_law", "reach_a", "hi", "noise", "compute", "run", "params", "joint", "aicc",
+      "flops_per_param_token", "flat_params", "referee_objective", "condition", "asymptote",
+      "tokens", "chance", "hard", "hard_at_E_lo", "hard_at_E_hi", "known_bias.loss",
 
-                                                            "flops_relation",
-                                                            "abstains",
-                                                            "coverage",
-                                                            "coverage_raw",
-                                                            "correlation_tokens_loss",
-                                                            "correlation_params_loss",
-                                                            "correlation_params_tokens",
-                                                            "rms",
-                                                            "max",
-                                                            "bias",
-                                                            "rms_rel",
-                                                            "max_rel",
-                                                            "bias_rel",
-                                                            "interval",
-                                                            "flops",
-                                                            "curvature",
-                                                            "factor_per_decade",
-                                                            "multiplier",
-                                                            "equivalent_flops",
-                                                            "by_law"};
+      "flops_relation", "abstains", "coverage", "coverage_raw", "correlation_tokens_loss",
+      "correlation_params_loss", "correlation_params_tokens", "rms", "max", "bias", "rms_rel",
+      "max_rel", "bias_rel", "interval", "flops", "curvature", "factor_per_decade", "multiplier",
+      "equivalent_flops", "by_law"};
   return *keys;
 }
 
@@ -95,7 +66,8 @@ void ExpectJson(const core::Json& json, const std::string& key, const std::strin
   }
   if (!json.is_structured()) return;
   // An element of a list or of a map of constants goes by the key of the whole.
-  const bool constants = key == "params" || key == "exponents" || key == "exponents_before";
+  const bool constants =
+      key == "params" || key == "exponents" || key == "exponents_before" || key == "by_law";
   for (const auto& [name, value] : json.items())
     ExpectJson(value,
                !json.is_object() || constants ? key
