@@ -90,8 +90,11 @@ class AveragedFit final : public FittedLaw {
     // A frontier's curve is of optima; what a run loses by its shape is the law's business.
     const double shape = kind_ == DriftKind::kFrontier ? 1 + forecast->off_optimum : 1;
     const double level = options_.bootstrap.level;
-    const std::string method =
-        fmt::format("averaged over its profile ({})", DriftPriorText(options_));
+    const std::string method = fmt::format(
+        "averaged over its profile ({}{})", DriftPriorText(options_),
+        in_flops_.has_value() ? "; half by 6 N* D* and half by C, since n_convention does not say "
+                                "that N counts all parameters"
+                              : "");
     const auto ends = [&](double lo, double hi, IntervalKind what) {
       return Interval{lo * shape, hi * shape, level, what, method};
     };
@@ -170,7 +173,7 @@ class AveragedLawModel final : public Law {
       drift.terms = 1, drift.scale = 0.005, drift.usual_g = 0.16, drift.prior_spread = 1;
       const bool optima = options.observations_are_optima;
       drift.run_scatter = optima ? 0 : ScatterOfRuns((*fitted)->fit().budgets);
-      if (!options.exponent_prior) drift.prior_spread = 0;
+      if (!options.exponent_prior) drift.prior_spread = 0;  // in_flops is fitted here
       const auto optima_by = [&](bool by_flops) {
         std::vector<DriftPoint> found;
         const auto add = [&](double flops, double loss) {

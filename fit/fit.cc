@@ -117,6 +117,8 @@ absl::Status UseNoEmbedding(std::vector<Observation>& observations) {
       return absl::InvalidArgumentError(fmt::format(
           "row {}: no params_no_embedding, which the N convention no-embedding needs", o.row));
     o.params = o.params_no_embedding;
+    if (const auto said = o.cohort.find("n_convention"); said != o.cohort.end())
+      said->second = "no-embedding";
   }
   return absl::OkStatus();
 }

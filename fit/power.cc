@@ -167,6 +167,8 @@ std::vector<Observation> SimulateSweep(const Prior& prior, const std::vector<dou
       o.tokens = run.tokens;
       o.seed = static_cast<int64_t>(count) + repeat;
       o.loss = std::exp(law_at(run.params, run.tokens) + shape + prior.noise.seed * rng.Normal());
+      // What a sweep's own runs say (v_observations).
+      o.cohort["n_convention"] = "params";
       if (!known.empty()) o.cohort = known.front().cohort;
       observations.push_back(std::move(o));
     }

@@ -345,6 +345,7 @@ void TwoStep::Judge(HardForecast& forecast) const {
     beyond += " (--beyond-middle forecasts it all the same)";
   for (const std::string& why : {NoRise(*floor), beyond, TooWide(*floor, forecast.interval)})
     if (forecast.abstains.empty()) forecast.abstains = why;
+  if (!forecast.abstains.empty()) forecast.assumes.clear();
 }
 
 }  // namespace fit

@@ -28,7 +28,10 @@ absl::Status Remember(Database* db, int64_t import_key, int64_t chain_links) {
 }
 
 // ?1 is the budget's FLOPs, ?2 kSameBudget, ?3 the cohort.
-constexpr char kAtBudget[] = "abs(coalesce(nullif(budget_flops, 0), flops) - ?1) <= ?2 * ?1";
+// A nominal budget that the FLOPs belie by more than 10 % is a slip (outcome.cc doubts it too).
+constexpr char kSize[] =
+    "CASE WHEN budget_flops > 0 AND abs(flops/budget_flops - 1) <= 0.1 THEN budget_flops "
+    "ELSE flops END";
 constexpr char kOfCohort[] = R"sql(NOT EXISTS(SELECT 1 FROM json_each(?3) c
   WHERE c.value <> 'unknown' AND c.value <> CASE c.key WHEN 'recipe' THEN recipe
     WHEN 'data' THEN data WHEN 'tokenizer' THEN tokenizer WHEN 'seq_len' THEN seq_len
@@ -36,10 +39,10 @@ constexpr char kOfCohort[] = R"sql(NOT EXISTS(SELECT 1 FROM json_each(?3) c
   AND 'unknown' <> CASE c.key WHEN 'recipe' THEN recipe
     WHEN 'data' THEN data WHEN 'tokenizer' THEN tokenizer WHEN 'seq_len' THEN seq_len
     WHEN 'numerics' THEN numerics ELSE '' END))sql";
-// Whoever imported a run without its labels, and then with them, has said whose it is.
+// Whoever imported a run of an import with its labels, and once without, has said whose it is.
 constexpr char kNotSaidSince[] = R"sql(NOT EXISTS(SELECT 1 FROM seen_runs l
   WHERE l.run=s.run AND l.flops=s.flops AND l.params=s.params AND l.tokens=s.tokens
-    AND l.budget_flops=s.budget_flops AND l.seen_id>s.seen_id
+    AND l.budget_flops=s.budget_flops AND l.import=s.import AND l.seen_id<>s.seen_id
     AND s.recipe IN (l.recipe, 'unknown') AND s.data IN (l.data, 'unknown')
     AND s.tokenizer IN (l.tokenizer, 'unknown') AND s.seq_len IN (l.seq_len, 'unknown')
     AND s.numerics IN (l.numerics, 'unknown')))sql";
@@ -48,15 +51,17 @@ template <typename... Args>
 absl::StatusOr<std::optional<FormerRun>> OneRun(Database* db, const std::string& where,
                                                 const Args&... args) {
   ASSIGN_OR_RETURN(Statement row,
-                   db->Prepare(fmt::format("SELECT import, run, max(flops, budget_flops) AS size, "
+                   db->Prepare(fmt::format("SELECT import, run, max(flops, {}) AS size, "
                                            "imported_unix_ms FROM seen_runs s WHERE {} AND {} "
                                            "ORDER BY size DESC, seen_id LIMIT 1",
-                                           where, kNotSaidSince),
+                                           kSize, where, kNotSaidSince),
                                args...));
   ASSIGN_OR_RETURN(const bool found, row.Step());
   if (!found) return std::optional<FormerRun>();
   return FormerRun{row.Text(0), row.Text(1), row.Double(2), row.Int(3)};
 }
+
+std::string AtBudget() { return fmt::format("abs({} - ?1) <= ?2 * ?1", kSize); }
 
 // An object, whatever was given.
 std::string Labels(const core::Json& cohort) { return cohort.is_object() ? cohort.dump() : "{}"; }
@@ -95,14 +100,14 @@ absl::Status RememberAllImports(Database* db) {
 
 absl::StatusOr<std::optional<FormerRun>> SeenRun(Database* db, const core::Json& cohort,
                                                  double flops) {
-  return OneRun(db, fmt::format("{} AND {}", kAtBudget, kOfCohort), flops, kSameBudget,
+  return OneRun(db, fmt::format("{} AND {}", AtBudget(), kOfCohort), flops, kSameBudget,
                 Labels(cohort));
 }
 
 absl::StatusOr<std::optional<FormerRun>> LargestRun(Database* db, const core::Json& cohort,
                                                     double flops) {
   return OneRun(db,
-                fmt::format("NOT ({}) AND {} AND flops/params/tokens BETWEEN ?4 AND ?5", kAtBudget,
+                fmt::format("NOT ({}) AND {} AND flops/params/tokens BETWEEN ?4 AND ?5", AtBudget(),
                             kOfCohort),
                 flops, kSameBudget, Labels(cohort), core::kLeastFlopsPerParamToken,
                 core::kMostFlopsPerParamToken);

@@ -32,8 +32,8 @@ struct FormerRun {
 };
 
 // Of these labels of the cohort, recipe, data, tokenizer, seq_len and numerics, none is another
-// one; "unknown" and a key that the cohort has not may be any, until the very run is imported with
-// its labels.
+// one; "unknown" and a key that the cohort has not may be any, until the very run of that
+// import is imported with its labels.
 
 // A run of the cohort at the budget of `flops`; nullopt: nobody has seen one.
 absl::StatusOr<std::optional<FormerRun>> SeenRun(Database* db, const core::Json& cohort,

@@ -75,7 +75,7 @@ absl::StatusOr<std::vector<Candidate>> Candidates(Database* db, const Promised& 
           m.unit, r.recipe, r.data, r.tokenizer, r.seq_len, r.numerics, r.schedule,
           r.flop_convention, r.n_convention, m.eval
         FROM imported_runs r JOIN imports i USING(import_key)
-        JOIN imported_values v USING(import_key, source_row)
+        CROSS JOIN imported_values v USING(import_key, source_row)
         JOIN imported_metrics m ON m.import_key=v.import_key AND m.metric=v.metric
         WHERE m.unit=?3 AND v.value > 0 AND (abs(r.flops-?1) <= ?2*?1
           OR abs(r.budget_flops-?1) <= ?2*?1)

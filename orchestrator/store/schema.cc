@@ -326,7 +326,7 @@ CREATE INDEX forecast_verdicts_forecast ON forecast_verdicts(forecast_id, place)
 )sql";
 
 // Both are only added to: every import that was ever made, and every run that one ever held, once
-// however often it was imported, also where its import was replaced since.
+// however often that was imported, also where it was replaced since.
 const char kImportHistorySql[] = R"sql(
 CREATE TABLE import_files(
   file_id INTEGER PRIMARY KEY,
@@ -338,15 +338,16 @@ CREATE TABLE import_files(
 CREATE INDEX import_files_source ON import_files(source_hash);
 CREATE TABLE seen_runs(
   seen_id INTEGER PRIMARY KEY,
-  import TEXT NOT NULL,                 -- that held it first
-  imported_unix_ms INTEGER NOT NULL,
+  import TEXT NOT NULL,
+  imported_unix_ms INTEGER NOT NULL,    -- for the first time
   run TEXT NOT NULL,
   flops REAL NOT NULL,
   budget_flops REAL NOT NULL,           -- nominal; 0: none given
   params REAL NOT NULL, tokens REAL NOT NULL,
   recipe TEXT NOT NULL, data TEXT NOT NULL, tokenizer TEXT NOT NULL, seq_len TEXT NOT NULL,
   numerics TEXT NOT NULL,
-  UNIQUE(run, flops, budget_flops, params, tokens, recipe, data, tokenizer, seq_len, numerics)
+  UNIQUE(run, flops, budget_flops, params, tokens, import, recipe, data, tokenizer, seq_len,
+    numerics)
 ) STRICT;
 )sql";
 
@@ -427,7 +428,10 @@ absl::StatusOr<Migration> Migrate(Database* db) {
   RETURN_IF_ERROR(transaction.status());
   // Somebody else may have been faster.
   ASSIGN_OR_RETURN(const int64_t version, db->Int(0, "PRAGMA user_version"));
-  if (version == kSchemaVersion) return done;
+  if (version == kSchemaVersion) {
+    RETURN_IF_ERROR(db->Execute("PRAGMA legacy_alter_table=OFF"));
+    return done;
+  }
   // Views hold no data, and would stand in the way of a table that is made again.
   RETURN_IF_ERROR(DropViews(db));
   if (version < 1) RETURN_IF_ERROR(db->Execute(kTablesSql));
