@@ -125,6 +125,34 @@ FitSummary FitOf(const std::vector<Observation>& runs, bool learn) {
   return summary.ok() ? *summary : FitSummary();
 }
 
+// True FLOPs beside an N without embeddings: what bends is the count, and the optima follow C. Only
+// runs that say their N counts everything are forecast by 6 N* D* alone.
+TEST(EffectiveComputeTest, WhatBendsMayBeTheCountOfN) {
+  constexpr double kVocabulary = 50304, kSets = 6;
+  const double truth = Planted().Best(kTarget).loss;
+  double mixed_error = 0, bent_error = 0;
+  int inside = 0;
+  for (uint64_t seed = 1; seed <= kSets; ++seed) {
+    Planted planted;
+    planted.noise = 0.002;
+    std::vector<Observation> runs = planted.Draw(seed);
+    for (Observation& o : runs) o.params -= kVocabulary * std::max(256., std::sqrt(o.params / 192));
+    const Forecast mixed = FitOf(runs, true).predictions.at(0);
+    for (Observation& o : runs) o.cohort["n_convention"] = "with-embedding";
+    const Forecast bent = FitOf(runs, true).predictions.at(0);
+    EXPECT_THAT(mixed.averaged->interval.method, HasSubstr("half by C"));
+    EXPECT_THAT(bent.averaged->interval.method, Not(HasSubstr("half by C")));
+    mixed_error += std::fabs(mixed.averaged->loss / truth - 1) / kSets;
+    bent_error += std::fabs(bent.averaged->loss / truth - 1) / kSets;
+    inside += mixed.averaged->interval.lo <= truth && truth <= mixed.averaged->interval.hi;
+  }
+  std::printf(
+      "N without embeddings: off by %.2f %% mixed, %.2f %% by 6 N D alone; %d of 6 inside\n",
+      100 * mixed_error, 100 * bent_error, inside);
+  EXPECT_LT(mixed_error, 0.8 * bent_error);
+  EXPECT_GE(inside, 5);
+}
+
 TEST(EffectiveComputeTest, FrontierFollowsARecipeThatBends) {
   const Planted planted;
   const Optimum truth = ChinchillaLaw().ComputeOptimalUnder(planted.theta, kTarget, Bent());
