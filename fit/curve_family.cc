@@ -13,15 +13,15 @@ constexpr LossSpec kLeastSquares{LossKind::kL2, 0, ResidualKind::kLinear};
 constexpr int kStarts = 4;
 constexpr double kWorse = 1.5;
 
-bool FallsWithSoft(const std::vector<FitPoint>& pairs) {
+}  // namespace
+
+bool IsError(const std::vector<FitPoint>& pairs) {
   double x = 0, y = 0, xy = 0;
   for (const FitPoint& p : pairs) x += p.x[0], y += p.y;
   x /= static_cast<double>(pairs.size()), y /= static_cast<double>(pairs.size());
   for (const FitPoint& p : pairs) xy += (p.x[0] - x) * (p.y - y);
-  return xy < 0;
+  return xy > 0;
 }
-
-}  // namespace
 
 std::vector<Coordinate> CurveBox(const Equation& curve, std::optional<double> chance) {
   std::vector<Coordinate> box = curve.coordinates();
@@ -40,7 +40,7 @@ CurveFamily CurveFamily::Fit(const Equation& chosen, const EquationFit& fit,
   const std::vector<double> ones(pairs.size(), 1);
   std::vector<const Equation*> others = {&SigmoidCurve(), &GompertzCurve(),
                                          &ReversedGompertzCurve()};
-  if (FallsWithSoft(pairs)) others.push_back(&LogSigmoidCurve());
+  if (!IsError(pairs)) others.push_back(&LogSigmoidCurve());
   for (const Equation* curve : others) {
     if (curve == &chosen || pairs.size() < curve->coordinates().size()) continue;
     const std::vector<Coordinate> box = CurveBox(*curve, chance);

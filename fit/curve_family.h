@@ -39,6 +39,9 @@ class CurveFamily {
   std::string best_;
 };
 
+// Whether the hard metric falls as the soft one falls, as an error does.
+bool IsError(const std::vector<FitPoint>& pairs);
+
 // The curve's coordinates, with the floor held where `chance` is given.
 std::vector<Coordinate> CurveBox(const Equation& curve, std::optional<double> chance);
 

@@ -26,15 +26,6 @@ absl::StatusOr<const Equation*> CurveOf(const std::string& name) {
       fmt::format("no curve '{}'; the curves are: sigmoid, log-sigmoid", name));
 }
 
-// Whether the hard metric falls as the soft one falls, as an error does.
-bool IsError(const std::vector<FitPoint>& pairs) {
-  double x = 0, y = 0, xy = 0;
-  for (const FitPoint& p : pairs) x += p.x[0], y += p.y;
-  x /= static_cast<double>(pairs.size()), y /= static_cast<double>(pairs.size());
-  for (const FitPoint& p : pairs) xy += (p.x[0] - x) * (p.y - y);
-  return xy > 0;
-}
-
 struct Chain {
   const Equation* law;
   const Equation* curve;
