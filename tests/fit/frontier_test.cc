@@ -142,8 +142,8 @@ TEST(IsoflopTest, RefusedBudgetsStayOutOfTheFrontier) {
   EXPECT_EQ(fit.minima.size(), 5u);
   EXPECT_EQ(fit.flops.size(), 4u);
   ASSERT_TRUE(fit.loss_law.has_value());
-  EXPECT_NEAR(fit.loss_law->E, 2, 1e-6);
-  EXPECT_NEAR(fit.loss_law->p, .1, 1e-7);
+  EXPECT_NEAR(fit.loss_law->E, 2, 1e-8);
+  EXPECT_NEAR(fit.loss_law->p, .1, 1e-9);
   EXPECT_NEAR(fit.params_law->exponent, .5, 1e-10);
 }
 

@@ -261,7 +261,7 @@ TEST(LawsTest, TheEnvelopeOfFinalLossesGivesThePlantedFrontierBack) {
   EXPECT_NEAR(fit.loss_law->p / p, 1, 1e-8);
   EXPECT_NEAR(
       fit.loss_law->A / ((a * std::pow(g, -alpha) + b * std::pow(g, beta)) * std::pow(6, p)), 1,
-      1e-7);
+      1e-8);
   EXPECT_NEAR(fit.params_law->exponent / (beta / (alpha + beta)), 1, 1e-8);
   EXPECT_NEAR(fit.tokens_law->exponent / (alpha / (alpha + beta)), 1, 1e-8);
 }

@@ -64,12 +64,12 @@ TEST(TwoStepTest, NoiseFreeRunsGiveBothStepsBack) {
   ASSERT_TRUE(summary.ok()) << summary.status();
   const TwoStepForecast& forecast = summary->forecasts[0];
   EXPECT_NEAR(forecast.at.soft / task.Soft(params, tokens), 1, 1e-8);
-  EXPECT_NEAR(forecast.at.hard / task.Hard(task.Soft(params, tokens)), 1, 1e-6);
+  EXPECT_NEAR(forecast.at.hard / task.Hard(task.Soft(params, tokens)), 1, 1e-8);
   for (const auto& [name, value] : summary->hard.params) {
     if (name == "floor") {
-      EXPECT_NEAR(value, task.floor, 1e-6);
+      EXPECT_NEAR(value, task.floor, 1e-8);
     } else if (name == "x0") {
-      EXPECT_NEAR(value, task.middle, 1e-6);
+      EXPECT_NEAR(value, task.middle, 1e-8);
     }
   }
 }
@@ -81,7 +81,7 @@ TEST(TwoStepTest, ATargetInFlopsIsTheOptimumOfTheFirstStep) {
   const Optimum best = ChinchillaLaw().ComputeOptimal(kSoftTruth, flops, 6);
   const auto summary = Chain(task.Draw(1), {}, 0, {flops, 0, 0});
   ASSERT_TRUE(summary.ok()) << summary.status();
-  EXPECT_NEAR(summary->forecasts[0].target.params / best.params, 1, 1e-6);
+  EXPECT_NEAR(summary->forecasts[0].target.params / best.params, 1, 1e-8);
   EXPECT_NEAR(summary->forecasts[0].at.soft / best.loss, 1, 1e-8);
 
   std::vector<Observation> optimal;
@@ -97,7 +97,7 @@ TEST(TwoStepTest, ATargetInFlopsIsTheOptimumOfTheFirstStep) {
   const auto curve = Chain(optimal, by_flops, 0, {flops, 0, 0});
   ASSERT_TRUE(curve.ok()) << curve.status();
   EXPECT_NEAR(curve->forecasts[0].at.soft / best.loss, 1, 1e-8);
-  EXPECT_NEAR(curve->forecasts[0].at.hard, task.Hard(best.loss), 1e-6);
+  EXPECT_NEAR(curve->forecasts[0].at.hard, task.Hard(best.loss), 1e-8);
 }
 
 // 80 planted ladders, a new run 30 times the largest: 90 % intervals through both steps. Binomial
