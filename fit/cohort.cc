@@ -42,6 +42,7 @@ absl::StatusOr<Cohort> CheckCohort(const std::vector<Observation>& observations,
   for (const Observation& o : observations)
     for (const auto& [key, value] : o.cohort) keys.insert(key);
   for (const std::string& key : allow_mixed) {
+    if (!observations.empty() && observations.front().labels.count(key) > 0) continue;
     if (keys.count(key) == 0)
       return absl::InvalidArgumentError(
           fmt::format("--allow-mixed {}: no such cohort key{}; the keys are: {}", key,

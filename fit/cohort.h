@@ -19,7 +19,8 @@ struct Cohort {
 
 // A key that an observation lacks counts as the value "(none)", so an unlabelled row does not
 // join a labelled cohort. FAILED_PRECONDITION, with a table of key, values and counts, when a key
-// outside `allow_mixed` differs; INVALID_ARGUMENT when allow_mixed names an unknown key.
+// outside `allow_mixed` differs; INVALID_ARGUMENT when allow_mixed names neither a key nor a column
+// of Observation::labels.
 absl::StatusOr<Cohort> CheckCohort(const std::vector<Observation>& observations,
                                    const std::vector<std::string>& allow_mixed);
 

@@ -282,7 +282,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     observations = LastRows(observations, runs);
   }
   summary.observations = observations.size();
-  RemarkOnLabels(observations, summary);
+  RETURN_IF_ERROR(RemarkOnLabels(observations, options.allow_mixed, summary));
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;
   summary.smallest_flops = groups.groups.front().budget_flops;

@@ -28,28 +28,45 @@ void RemarkOnConstants(LawFit& fit) {
                          what)));
 }
 
-void RemarkOnLabels(const std::vector<Observation>& observations, FitSummary& summary) {
-  std::string text, first;
+absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
+                            const std::vector<std::string>& allow_mixed, FitSummary& summary) {
+  std::string text, first, refused, allow;
   for (const LabelFinding& finding : FindLabels(observations)) {
     std::string names;
     for (const std::string& one : finding.columns)
       names += fmt::format("{}{}", names.empty() ? "" : " and ", ShownCell(one));
-    text += fmt::format("{}{} in {} groups ({}){}", text.empty() ? "" : "; ", names, finding.groups,
-                        finding.counts,
-                        std::isnan(finding.offset)
-                            ? ""
-                            : fmt::format(" whose losses differ by {:.2g} % (rms) at equal N and D",
-                                          100 * finding.offset));
+    const bool measured = !std::isnan(finding.offset);
+    const std::string line = fmt::format(
+        "{} in {} groups ({}){}", names, finding.groups, finding.counts,
+        measured ? fmt::format(" whose losses differ by {:.2g} % (rms) at equal N and D",
+                               100 * finding.offset)
+                 : "");
+    text += fmt::format("{}{}", text.empty() ? "" : "; ", line);
     if (first.empty()) first = ShownCell(finding.columns[0]);
     summary.registration_blocked.push_back(fmt::format("{}: {}", kMixedColumns, names));
+    const bool allowed =
+        std::any_of(finding.columns.begin(), finding.columns.end(), [&](const std::string& column) {
+          return std::find(allow_mixed.begin(), allow_mixed.end(), column) != allow_mixed.end();
+        });
+    if (!measured || allowed) continue;
+    refused += fmt::format("\n  {}", line);
+    allow += fmt::format(" --allow-mixed {}", ShownCell(finding.columns[0]));
   }
-  if (text.empty()) return;
+  if (!refused.empty())
+    return absl::FailedPreconditionError(fmt::format(
+        "{} runs are of different experiments, by columns that nobody mapped:{}\nselect "
+        "one with --where {}=TEXT, make the column part of the cohort with --experiment "
+        "{}, or accept the mixture with{} (the fit and its forecasts are marked, and "
+        "none can be registered)",
+        observations.size(), refused, first, first, allow));
+  if (text.empty()) return absl::OkStatus();
   summary.warnings.push_back(Warn(
       kMixedColumns,
       fmt::format("different experiments are fitted together as one, and no forecast from them can "
                   "be registered: by column {}. --where {}=TEXT chooses one, --experiment {} makes "
                   "the column part of the cohort",
                   text, first, first)));
+  return absl::OkStatus();
 }
 
 std::optional<Warning> Undercoverage(std::string_view what, double level, double inside,

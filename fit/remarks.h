@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "fit/fit.h"
 
 namespace fit {
@@ -12,9 +13,11 @@ namespace fit {
 // estimate-outside-interval: constants outside their own interval.
 void RemarkOnConstants(LawFit& fit);
 
-// mixed-columns: columns of the file that split the runs into experiments although nobody said so;
-// no forecast may be registered then.
-void RemarkOnLabels(const std::vector<Observation>& observations, FitSummary& summary);
+// Columns of the file that split the runs into experiments although nobody said so.
+// FAILED_PRECONDITION, with their groups, where losses are seen to differ and none of the mirrored
+// columns is in `allow_mixed`. Else mixed-columns, and no forecast may be registered.
+absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
+                            const std::vector<std::string>& allow_mixed, FitSummary& summary);
 
 // undercoverage where of `tested` later values (5 or more) so few were `inside` that the share lies
 // 15 points below the level.

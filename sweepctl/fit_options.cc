@@ -176,7 +176,8 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
   verb->add_option("--n-convention", args->n_convention, "params or no-embedding")
       ->check(CLI::IsMember({"params", "no-embedding"}))
       ->capture_default_str();
-  verb->add_option("--allow-mixed", args->allow_mixed, "a cohort key that may differ; repeatable")
+  verb->add_option("--allow-mixed", args->allow_mixed,
+                   "a cohort key, or a column of the file, that may differ; repeatable")
       ->type_name("KEY");
   verb->add_flag("--register", args->do_register,
                  "put the primary forecasts of an import on record, before their runs start "

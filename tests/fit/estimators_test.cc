@@ -16,6 +16,7 @@
 namespace fit {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 EquationFit FitPlanted(const std::vector<Observation>& runs, const LossSpec& loss) {
@@ -497,8 +498,15 @@ TEST(LabelsTest, ColumnsThatTellExperimentsApartAreNamedAndBlockRegistration) {
   ASSERT_EQ(found.size(), 1u) << "neither sizes nor columns without an effect";
   EXPECT_THAT(found[0].columns, testing::ElementsAre("lab", "site"));
   EXPECT_NEAR(found[0].offset, .03 * std::sqrt(2.) / 3, .002);
-  const auto summary = RunFit(runs, Quick());
-  ASSERT_TRUE(summary.ok());
+  const auto refused = RunFit(runs, Quick());
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.status().message()),
+              AllOf(HasSubstr("lab and site in 2 groups"), HasSubstr("--where lab=TEXT"),
+                    HasSubstr("--allow-mixed lab")));
+  FitOptions accepted = Quick();
+  accepted.allow_mixed = {"site"};
+  const auto summary = RunFit(runs, accepted);
+  ASSERT_TRUE(summary.ok()) << summary.status();
   EXPECT_THAT(FitText(*summary), HasSubstr("--where lab=TEXT"));
   EXPECT_TRUE(Has(summary->predictions[0].warnings, kMixedColumns));
   EXPECT_FALSE(summary->registration_blocked.empty());
