@@ -1,6 +1,9 @@
 // What a fit found, as text for people.
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "core/units.h"
 #include "fit/report.h"
@@ -54,9 +57,23 @@ std::string Described(const Interval& interval, const Format& format) {
   return range == "-" ? "no " + what : what + " " + range;
 }
 
-void AppendWarnings(const std::vector<Warning>& warnings, std::string& out) {
-  for (const Warning& w : warnings) out += fmt::format("  ! {}: {}\n", w.code, w.text);
-}
+// Says each warning in full once; where it comes again, only its code.
+class Warnings {
+ public:
+  void Append(const std::vector<Warning>& warnings, std::string& out) {
+    std::vector<std::string> again;
+    for (const Warning& w : warnings) {
+      if (said_.insert(w.code + w.text).second)
+        out += fmt::format("  ! {}: {}\n", w.code, w.text);
+      else if (std::find(again.begin(), again.end(), w.code) == again.end())
+        again.push_back(w.code);
+    }
+    if (!again.empty()) out += fmt::format("  ! as above: {}\n", fmt::join(again, ", "));
+  }
+
+ private:
+  std::set<std::string> said_;
+};
 
 // As Cohort::Text(), with hashes cut to what tells them apart.
 std::string CohortText(const Cohort& cohort) {
@@ -84,7 +101,7 @@ void AppendCompute(const FrontierCompute& compute, std::string& out) {
         100 * compute.moved_rms);
 }
 
-void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
+void AppendLaw(const LawFit& fit, bool with_budgets, Warnings& warnings, std::string& out) {
   out += fmt::format("\n{}   {}\n", fit.law, fit.equation);
   out += fmt::format("  {} on {} residuals{}{}, n = {}, objective {:.10g}", fit.loss, fit.residual,
                      fit.delta > 0 ? fmt::format(", delta {:g}", fit.delta) : "",
@@ -128,8 +145,13 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
         "{:>7}  {:<18} {}\n",
         100 * kind.level, Name(kind.kind), kind.method.empty() ? "" : " (" + kind.method + ")",
         "budget", "n", "N*", "", "D*", "", "L*", "equally good N", "N* bias");
+    std::vector<std::string> few;
     for (const BudgetOptimum& b : fit.budgets) {
       const IsoflopMinimum& m = b.minimum;
+      if (m.status == MinimumStatus::kTooFewPoints) {
+        few.push_back(fmt::format("{} ({})", core::FormatFlops(m.budget_flops), m.points));
+        continue;
+      }
       if (!m.ok()) {
         out += fmt::format("  {:>9} {:>3} refused: {}\n", core::FormatFlops(m.budget_flops),
                            m.points, m.reason);
@@ -146,8 +168,11 @@ void AppendLaw(const LawFit& fit, bool with_budgets, std::string& out) {
               ? "  ! outside its own interval"
               : "");
     }
+    if (!few.empty())
+      out += fmt::format("  too few sizes for a minimum at {} budgets (runs): {}\n", few.size(),
+                         fmt::join(few, ", "));
   }
-  AppendWarnings(fit.warnings, out);
+  warnings.Append(fit.warnings, out);
 }
 
 // Laws of the same runs by AICc and by what they forecast from earlier cuts.
@@ -206,7 +231,8 @@ std::string CalibrationText(const std::string& method) {
   return "";
 }
 
-void AppendForecast(const Forecast& f, const std::string& input, std::string& out) {
+void AppendForecast(const Forecast& f, const std::string& input, Warnings& warnings,
+                    std::string& out) {
   out +=
       fmt::format("\nforecast at {} {} by {}{}: {}{} {}, {}\n", core::FormatFlops(f.flops), input,
                   f.law, f.primary ? " (primary)" : "", f.determined ? "" : "NOT DETERMINED; ",
@@ -220,8 +246,10 @@ void AppendForecast(const Forecast& f, const std::string& input, std::string& ou
                        core::FormatCount(f.run_params), core::FormatCount(f.run_tokens),
                        100 * f.off_optimum);
   for (const auto& [law, why] : f.left_out) out += fmt::format("  without {}: {}\n", law, why);
-  out += fmt::format("  an average run: {} ({})\n", Described(f.mean_interval, Loss),
-                     f.mean_interval.method);
+  out += fmt::format("  an average run: {}{}\n", Described(f.mean_interval, Loss),
+                     f.mean_interval.method == f.interval.method
+                         ? ""
+                         : fmt::format(" ({})", f.mean_interval.method));
   if (f.params > 0)
     out += fmt::format("  N* {}, {}; D* {}, {} ({})\n", core::FormatCount(f.params),
                        Described(f.params_interval, core::FormatCount), core::FormatCount(f.tokens),
@@ -259,7 +287,7 @@ void AppendForecast(const Forecast& f, const std::string& input, std::string& ou
     out += fmt::format("  E, {} ({}), moves it from {} to {}\n", Described(f.asymptote->E, Loss),
                        f.asymptote->E.method, Loss(f.asymptote->loss_at_E_lo),
                        Loss(f.asymptote->loss_at_E_hi));
-  AppendWarnings(f.warnings, out);
+  warnings.Append(f.warnings, out);
 }
 
 // What a budget buys, where that is not plainly 6 N D.
@@ -294,14 +322,15 @@ std::string FitText(const FitSummary& summary) {
   if (const std::string cohort = CohortText(summary.cohort); !cohort.empty())
     out += fmt::format("cohort: {}\n", cohort);
   AppendFlops(summary, out);
-  AppendWarnings(summary.warnings, out);
+  Warnings warnings;
+  warnings.Append(summary.warnings, out);
   for (const Forecast& f : summary.predictions)
-    if (f.primary) AppendForecast(f, summary.input, out);
+    if (f.primary) AppendForecast(f, summary.input, warnings, out);
   // isoflop and frontier share their budgets, unless runs were moved: one table is enough.
   bool shown = false;
   for (const LawFit& fit : summary.fits) {
     const bool moved = fit.compute.has_value() && fit.compute->moved_rms > 0;
-    AppendLaw(fit, !shown || moved, out);
+    AppendLaw(fit, !shown || moved, warnings, out);
     shown = shown || !fit.budgets.empty();
   }
   if (!summary.backtest.empty()) {
@@ -340,7 +369,7 @@ std::string FitText(const FitSummary& summary) {
     out += "\n";
   }
   for (const Forecast& f : summary.predictions)
-    if (!f.primary) AppendForecast(f, summary.input, out);
+    if (!f.primary) AppendForecast(f, summary.input, warnings, out);
   if (summary.two_step.has_value()) out += TwoStepText(*summary.two_step);
   return out;
 }

@@ -35,6 +35,12 @@ TEST(ReportTest, EdgeMinimaAreLeftOutAndNamed) {
   EXPECT_THAT(
       TextOf(summary->predictions[0].warnings, kBudgetsLeftOut),
       testing::AllOf(HasSubstr("1 of 7 budgets"), HasSubstr("1e+21; the largest it keeps is")));
+  // In full once, at the table of minima; frontier, which shares them, refers to it.
+  const std::string text = FitText(*summary), full = "! edge-minimum: ";
+  const size_t first = text.find(full);
+  ASSERT_NE(first, std::string::npos);
+  EXPECT_EQ(text.find(full, first + 1), std::string::npos) << text;
+  EXPECT_THAT(text.substr(first), HasSubstr("! as above: edge-minimum"));
 }
 
 // The parabola's N* is some 20 % off and knows it.
