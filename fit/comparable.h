@@ -25,6 +25,10 @@ struct Comparability {
 // tokenizer is among them: in bits per byte it may be one.
 std::vector<std::string> FactorKeys();
 
+// A factor besides: that models of the two cohorts cost different FLOPs for each parameter and
+// token, and are not only counted differently.
+inline constexpr char kFlopsFactor[] = "flops_per_param_token";
+
 // The yardstick: metric, eval, seq_len (the evaluation's context), flop_convention, n_convention
 // and schedule must be the same and known in both or unknown in both (a warning); so must
 // tokenizer, unless the metric is in bits per byte, which no tokenizer changes. Of the other keys

@@ -12,6 +12,7 @@
 #include "core/units.h"
 #include "fit/crossover.h"
 #include "fit/deciding_run.h"
+#include "fit/flops_check.h"
 #include "fit/forecast.h"
 #include "fit/frontier_curve.h"
 #include "fit/multiplier_draws.h"
@@ -137,6 +138,58 @@ void CheckShared(const ComparedCohort& a, const ComparedCohort& b, Comparability
       kSharedRuns, fmt::format("{} runs are in both {} and {}: the interval takes the cohorts for "
                                "independent",
                                shared, a.name, b.name)));
+}
+
+// C / (N D), geometric mean over the runs of the sizes that both have, of all where none are.
+std::pair<double, double> FlopsPerParamToken(const ComparedCohort& a, const ComparedCohort& b) {
+  const auto sizes = [](const ComparedCohort& cohort) {
+    std::pair<double, double> ends = {kInfinity, 0};
+    for (const Observation& o : cohort.observations)
+      ends = {std::min(ends.first, o.params), std::max(ends.second, o.params)};
+    return ends;
+  };
+  const double lo = std::max(sizes(a).first, sizes(b).first);
+  const double hi = std::min(sizes(a).second, sizes(b).second);
+  const auto mean = [&](const ComparedCohort& cohort) {
+    double sum[2] = {0, 0}, n[2] = {0, 0};
+    for (const Observation& o : cohort.observations) {
+      const bool common = o.params >= lo && o.params <= hi;
+      sum[common] += std::log(o.flops) - std::log(o.params) - std::log(o.tokens), n[common] += 1;
+    }
+    const bool overlap = lo <= hi && n[1] > 0;
+    return std::exp(overlap ? sum[1] / n[1] : (sum[0] + sum[1]) / (n[0] + n[1]));
+  };
+  return {mean(a), mean(b)};
+}
+
+// A FLOP that is counted in another way, or in another unit, would pass for a multiplier.
+void CheckFlopsAlike(const ComparedCohort& a, const ComparedCohort& b,
+                     const std::vector<std::string>& factors, Comparability* out) {
+  constexpr double kAlike = 1.05, kSame = 1.2;
+  bool doubted = false;
+  for (const ComparedCohort* cohort : {&a, &b}) {
+    if (cohort->observations.empty() || !(cohort->observations.front().params > 0)) return;
+    const std::string doubt = FlopsDoubt(cohort->observations);
+    if (!doubt.empty()) out->reasons.push_back(fmt::format("{}: {}", cohort->name, doubt));
+    doubted = doubted || !doubt.empty();
+  }
+  const auto [of_a, of_b] = FlopsPerParamToken(a, b);
+  const double apart = std::max(of_a / of_b, of_b / of_a);
+  if (doubted || apart < kAlike) return;
+  const std::string text = fmt::format("C / (N D) at like N is {:.3g} in {} and {:.3g} in {}", of_a,
+                                       a.name, of_b, b.name);
+  const bool named = std::find(factors.begin(), factors.end(), kFlopsFactor) != factors.end();
+  if (apart > kSame && !named) {
+    out->reasons.push_back(fmt::format(
+        "{}: where FLOPs are counted in two ways, the multiplier is that of the counting. Count "
+        "both alike (6 N D, or the recipe's for both), or, if their models do cost that "
+        "differently, say --factor {}",
+        text, kFlopsFactor));
+    return;
+  }
+  out->warnings.push_back(Warn(
+      kFlopConvention,
+      fmt::format("{}: up to {:.3g} times of the multiplier may be the counting", text, apart)));
 }
 
 // Columns that nobody mapped and that hold one text in each cohort, another in the other. Numbers
@@ -359,6 +412,7 @@ absl::StatusOr<Comparison> Compare(const ComparedCohort& a, const ComparedCohort
   comparison.comparability =
       CheckComparable(cohort_a, cohort_b, a.name, b.name, options.factors, ColumnsThatDiffer(a, b));
   CheckShared(a, b, &comparison.comparability);
+  CheckFlopsAlike(a, b, options.factors, &comparison.comparability);
   if (!comparison.comparability.reasons.empty()) return comparison;
   const uint64_t seed = options.fit.law.bootstrap.seed;
   ASSIGN_OR_RETURN(comparison.fit_a, FitOf(a, options.fit, seed));

@@ -105,6 +105,11 @@ std::string CrossoverText(const Comparison& comparison) {
     return fmt::format("crossover: none between {} and {}; {} is better all along; {}\n",
                        core::FormatFlops(c.lo_flops), core::FormatFlops(c.hi_flops), c.better_above,
                        share);
+  if (c.interval.lo == 0 && std::isinf(c.interval.hi))
+    return fmt::format(
+        "crossover: not located; the fits cross at {}, and {:.10g} % of resamples "
+        "leave no C out; {}\n",
+        Flops(*c.flops), 100 * c.interval.level, share);
   std::string text = fmt::format("crossover: at {} {}{}: {} is better below, {} above; {}\n",
                                  Flops(*c.flops), Ends(c.interval, Flops),
                                  c.extrapolated ? ", extrapolated (none in the range fitted)" : "",

@@ -100,6 +100,7 @@ absl::StatusOr<fit::ComparedCohort> CohortOf(const CompareArgs& args, const Glob
 // A factor is a field in which cohorts may differ, or the column that divides them.
 absl::Status CheckFactors(const CompareArgs& args) {
   std::vector<std::string> keys = fit::FactorKeys();
+  keys.emplace_back(fit::kFlopsFactor);
   if (!args.by.empty() && std::find(keys.begin(), keys.end(), args.by) == keys.end())
     keys.push_back(args.by);
   const std::vector<std::string>& cohort = fit::CohortKeys();

@@ -21,6 +21,7 @@
 namespace fit {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
@@ -324,6 +325,34 @@ TEST_F(RefusalTest, LossesThatAreMeasuredDifferentlyAreNotComparable) {
     EXPECT_THAT(Reasons(With({{key, "one"}}, {{key, "another"}}, {key})),
                 HasSubstr("cannot be the compared factor"));
   }
+}
+
+// Only the pass forward counted, or GFLOPs by another profiler: that is no multiplier.
+TEST_F(RefusalTest, FlopsThatAreCountedInTwoWaysAreNotComparableUnlessModelsCostThatDifferently) {
+  PlantedPair pair;
+  const ComparedCohort a = pair.A(1);
+  const auto counted = [&](double factor, std::vector<std::string> factors) {
+    ComparedCohort b = pair.B(2);
+    for (Observation& o : b.observations) o.flops *= factor, o.budget_flops *= factor;
+    CompareOptions options = Quick();
+    options.factors = std::move(factors);
+    return *Compare(a, b, options);
+  };
+  for (const double factor : {1 / 3., 1.4, 10.}) {
+    const Comparison refused = counted(factor, {});
+    ASSERT_EQ(refused.comparability.reasons.size(), 1u) << factor;
+    EXPECT_THAT(refused.comparability.reasons[0],
+                AllOf(HasSubstr("C / (N D) at like N is 6 in A"),
+                      HasSubstr("--factor flops_per_param_token")));
+  }
+  EXPECT_TRUE(counted(1.4, {"recipe", "flops_per_param_token"}).comparability.reasons.empty());
+  const Comparison near = counted(1.1, {});
+  EXPECT_TRUE(near.comparability.reasons.empty());
+  EXPECT_TRUE(Has(near.warnings, kFlopConvention));
+  EXPECT_FALSE(Has(counted(1, {}).warnings, kFlopConvention));
+  EXPECT_THAT(
+      With({{"flop_convention", "6nd"}}, {{"flop_convention", "6nd"}}).comparability.reasons,
+      testing::IsEmpty());
 }
 
 TEST_F(RefusalTest, BitsPerByteDoNotCareForTheTokenizer) {
