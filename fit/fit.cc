@@ -394,6 +394,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     summary.sensitivities =
         Sensitivities(laws, views, observations, law_options, targets, summary.predictions);
   RemarkOnClamps(observations, summary);
+  if (!law_options.rows_are_curve && !law_options.observations_are_optima)
+    RemarkOnOutliers(observations, summary);
   RemarkOnRepeats(observations, options.law, summary);
   RemarkOnLevel(options.law.bootstrap, summary);
   RemarkOnCoverage(options.law.bootstrap.level, summary);
@@ -415,7 +417,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   for (Forecast& forecast : summary.predictions)
     for (const Warning& warning : summary.warnings)
       if (warning.code == kMixedCohort || warning.code == kUnknownCohort ||
-          warning.code == kMixedColumns || warning.code == kClampedPoints)
+          warning.code == kMixedColumns || warning.code == kClampedPoints ||
+          warning.code == kOutliers)
         forecast.warnings.push_back(warning);
   summary.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   return summary;

@@ -8,6 +8,7 @@
 #include "core/units.h"
 #include "fit/csv.h"
 #include "fit/labels.h"
+#include "fit/outliers.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -130,6 +131,36 @@ void RemarkOnRepeats(const std::vector<Observation>& observations, const LawOpti
                                       repeated, observations.size())));
 }
 
+namespace {
+
+// What the forecasts would be under one change.
+std::string Moved(const FitSummary& summary, const std::string& change) {
+  std::string text;
+  for (const Sensitivity& s : summary.sensitivities) {
+    if (s.change != change) continue;
+    if (!s.failed.empty())
+      text += fmt::format("; without them {} cannot be fitted", s.law);
+    else if (s.flops > 0)
+      text += fmt::format("; without them {} at {} is {:.4f} instead of {:.4f} ({:+.2f} %)", s.law,
+                          core::FormatFlops(s.flops), s.loss, s.loss_before,
+                          100 * (s.loss / s.loss_before - 1));
+  }
+  return text;
+}
+
+}  // namespace
+
+void RemarkOnOutliers(const std::vector<Observation>& observations, FitSummary& summary) {
+  const std::vector<Outlier> outliers = FindOutliers(observations);
+  if (outliers.empty()) return;
+  summary.warnings.push_back(
+      Warn(kOutliers,
+           fmt::format("{} of {} runs lie far from all others, which a run that diverged, "
+                       "ended early or stands in another unit does: {}{}",
+                       outliers.size(), observations.size(), OutlierText(observations, outliers),
+                       Moved(summary, WithoutOutliers(outliers.size())))));
+}
+
 void RemarkOnClamps(const std::vector<Observation>& observations, FitSummary& summary) {
   std::set<std::string> kinds;
   size_t clamped = 0;
@@ -141,15 +172,7 @@ void RemarkOnClamps(const std::vector<Observation>& observations, FitSummary& su
   std::string text = fmt::format("{} of {} observations are clamped ({})", clamped,
                                  observations.size(), fmt::join(kinds, ", "));
   if (clamped == observations.size()) text += "; nothing is left without them";
-  for (const Sensitivity& s : summary.sensitivities) {
-    if (s.change != WithoutClamped(clamped)) continue;
-    if (!s.failed.empty())
-      text += fmt::format("; without them {} cannot be fitted", s.law);
-    else if (s.flops > 0)
-      text += fmt::format("; without them {} at {} is {:.4f} instead of {:.4f} ({:+.2f} %)", s.law,
-                          core::FormatFlops(s.flops), s.loss, s.loss_before,
-                          100 * (s.loss / s.loss_before - 1));
-  }
+  text += Moved(summary, WithoutClamped(clamped));
   summary.warnings.push_back(Warn(kClampedPoints, std::move(text)));
 }
 

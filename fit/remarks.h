@@ -31,6 +31,10 @@ void RemarkOnLevel(const BootstrapOptions& bootstrap, FitSummary& summary);
 // too often where the truth is known are not to be trusted further out.
 void RemarkOnCoverage(double level, FitSummary& summary);
 
+// outlying-runs: which runs lie far from all others (outliers.h), and what the forecasts would be
+// without them, from the summary's sensitivities.
+void RemarkOnOutliers(const std::vector<Observation>& observations, FitSummary& summary);
+
 // repeated-data: how many runs repeat their data, and that forecasts are of fresh data where nobody
 // says how much there is.
 void RemarkOnRepeats(const std::vector<Observation>& observations, const LawOptions& options,

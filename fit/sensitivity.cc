@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/units.h"
+#include "fit/outliers.h"
 #include "fmt/format.h"
 
 namespace fit {
@@ -137,6 +138,13 @@ std::vector<Change> Changes(const std::vector<Observation>& observations, const 
     free.text = WithoutClamped(observations.size() - free.observations.size());
     changes.push_back(std::move(free));
   }
+  if (quick.rows_are_curve || quick.observations_are_optima) return changes;
+  const std::vector<Outlier> outliers = FindOutliers(observations);
+  if (outliers.empty()) return changes;
+  Change usual{WithoutOutliers(outliers.size()), observations, quick};
+  for (const Outlier& outlier : outliers) usual.observations[outlier.index].loss = 0;
+  std::erase_if(usual.observations, [](const Observation& o) { return o.loss == 0; });
+  changes.push_back(std::move(usual));
   return changes;
 }
 
@@ -273,6 +281,8 @@ void Append(const std::vector<std::pair<std::string, Refitted>>& refitted,
 std::string WithoutClamped(size_t runs) {
   return fmt::format("without the {} where a limit of the recipe bit", Runs(runs));
 }
+
+std::string WithoutOutliers(size_t runs) { return "without the outlying " + Runs(runs); }
 
 std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,

@@ -24,6 +24,8 @@ struct Sensitivity {
 
 // Sensitivity::change of a refit without `runs` clamped runs.
 std::string WithoutClamped(size_t runs);
+// The same without outlying runs (outliers.h).
+std::string WithoutOutliers(size_t runs);
 
 // For every law of `fits` but isoflop (frontier refits the same optima):
 //   without the smallest budget (of approach 2: up to the smallest that it uses; where runs have no
@@ -31,6 +33,7 @@ std::string WithoutClamped(size_t runs);
 //   with N without embeddings, where every run says it and N differs
 //   with C = 6 N D, and with C / (N D) held beyond the largest model counted, where they differ
 //   without the runs where a limit of the recipe bit
+//   without outlying runs
 // And for an average among `forecasts`: its laws refitted, their weights held. Forecasts at each of
 // `targets`. Deterministic; cost: one fit without bootstrap a law and change.
 std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "fit/fit.h"
+#include "fit/outliers.h"
 #include "fit/report.h"
 #include "fmt/format.h"
 #include "gmock/gmock.h"
@@ -41,6 +42,38 @@ TEST(ReportTest, EdgeMinimaAreLeftOutAndNamed) {
   ASSERT_NE(first, std::string::npos);
   EXPECT_EQ(text.find(full, first + 1), std::string::npos) << text;
   EXPECT_THAT(text.substr(first), HasSubstr("! as above: edge-minimum"));
+}
+
+// One run at the largest budget that diverged: named, and what the forecast is without it.
+TEST(ReportTest, ARunFarFromAllOthersIsNamedBesideTheForecastThatItMoves) {
+  Planted planted;
+  planted.noise = .003;
+  const auto clean = planted.Draw(5);
+  auto runs = clean;
+  runs.back().loss *= 1.25;
+  runs.back().row = 49;
+  FitOptions options = Quick();
+  options.sensitivity = true;
+  options.predict = {1e22};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  const std::string said = TextOf(summary->predictions[0].warnings, kOutliers);
+  EXPECT_THAT(said, HasSubstr("1 of " + std::to_string(runs.size()) + " runs lie far"));
+  EXPECT_THAT(said, HasSubstr("row 49: loss +2"));
+  EXPECT_THAT(said, HasSubstr("without them average at 1e+22 is "));
+  EXPECT_FALSE(Has(RunFit(clean, options)->warnings, kOutliers));
+}
+
+TEST(ReportTest, NoiseAndAWrongLawAreNoOutliers) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    Planted planted;
+    planted.noise = seed % 2 == 0 ? .003 : .02;
+    EXPECT_TRUE(FindOutliers(planted.Draw(seed)).empty()) << seed;
+  }
+  // A third of the runs in another unit: the surface means nothing, and mixed-columns is its place.
+  auto runs = Planted{}.Draw(1);
+  for (size_t i = 0; i < runs.size(); i += 3) runs[i].loss *= 1.44;
+  EXPECT_TRUE(FindOutliers(runs).empty());
 }
 
 // The parabola's N* is some 20 % off and knows it.
