@@ -283,6 +283,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   }
   summary.observations = observations.size();
   RETURN_IF_ERROR(RemarkOnLabels(observations, options.allow_mixed, summary));
+  RemarkOnRepeatedIds(observations, summary);
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;
   summary.smallest_flops = groups.groups.front().budget_flops;
@@ -418,7 +419,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     for (const Warning& warning : summary.warnings)
       if (warning.code == kMixedCohort || warning.code == kUnknownCohort ||
           warning.code == kMixedColumns || warning.code == kClampedPoints ||
-          warning.code == kOutliers)
+          warning.code == kOutliers || warning.code == kOneRunManyRows)
         forecast.warnings.push_back(warning);
   summary.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   return summary;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <string>
 
@@ -129,6 +130,27 @@ void RemarkOnRepeats(const std::vector<Observation>& observations, const LawOpti
                                       "fresh data, as much as it takes: --unique-tokens U says "
                                       "how much there is",
                                       repeated, observations.size())));
+}
+
+void RemarkOnRepeatedIds(const std::vector<Observation>& observations, FitSummary& summary) {
+  std::map<std::pair<std::string, int64_t>, size_t> rows;
+  for (const Observation& o : observations)
+    if (!o.id.empty()) ++rows[{o.id, o.seed}];
+  size_t many = 0, counted = 0;
+  std::string first;
+  for (const auto& [run, count] : rows) {
+    if (count < 2) continue;
+    if (many++ == 0) first = run.first;
+    counted += count;
+  }
+  if (many == 0) return;
+  const std::string text = fmt::format(
+      "{} rows are of {} runs by their names, '{}' the first, and each row counts as a run, in "
+      "intervals and in what was spent: keep the last row of each, or say that they are "
+      "checkpoints",
+      counted, many, first);
+  summary.warnings.push_back(Warn(kOneRunManyRows, text));
+  summary.registration_blocked.push_back(fmt::format("{}: {}", kOneRunManyRows, text));
 }
 
 namespace {

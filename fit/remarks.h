@@ -31,6 +31,10 @@ void RemarkOnLevel(const BootstrapOptions& bootstrap, FitSummary& summary);
 // too often where the truth is known are not to be trusted further out.
 void RemarkOnCoverage(double level, FitSummary& summary);
 
+// one-run-many-rows: runs of one id and seed that stand with different numbers, and each counts as
+// a run; no forecast may be registered then.
+void RemarkOnRepeatedIds(const std::vector<Observation>& observations, FitSummary& summary);
+
 // outlying-runs: which runs lie far from all others (outliers.h), and what the forecasts would be
 // without them, from the summary's sensitivities.
 void RemarkOnOutliers(const std::vector<Observation>& observations, FitSummary& summary);

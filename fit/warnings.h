@@ -28,6 +28,7 @@ inline constexpr std::string_view kFewDegreesOfFreedom = "few-degrees-of-freedom
 inline constexpr std::string_view kCollinear = "collinear-n-d";
 inline constexpr std::string_view kOutsideRange = "outside-range";
 inline constexpr std::string_view kClampedPoints = "clamped-points";
+inline constexpr std::string_view kOneRunManyRows = "one-run-many-rows";
 inline constexpr std::string_view kOutliers = "outlying-runs";
 inline constexpr std::string_view kMixedCohort = "mixed-cohort";
 inline constexpr std::string_view kUnknownCohort = "unknown-cohort";

@@ -64,6 +64,19 @@ TEST(ReportTest, ARunFarFromAllOthersIsNamedBesideTheForecastThatItMoves) {
   EXPECT_FALSE(Has(RunFit(clean, options)->warnings, kOutliers));
 }
 
+TEST(ReportTest, RowsOfOneRunThatCountAsManyAreSaidAndBlockRegistration) {
+  auto runs = Planted{}.Draw(2);
+  for (size_t i = 0; i < runs.size(); ++i) runs[i].id = "run " + std::to_string(i / 3);
+  const auto summary = RunFit(runs, Quick());
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_THAT(TextOf(summary->warnings, kOneRunManyRows),
+              HasSubstr(std::to_string(runs.size()) + " rows are of " +
+                        std::to_string(runs.size() / 3) + " runs"));
+  EXPECT_FALSE(summary->registration_blocked.empty());
+  for (size_t i = 0; i < runs.size(); ++i) runs[i].seed = static_cast<int64_t>(i);
+  EXPECT_FALSE(Has(RunFit(runs, Quick())->warnings, kOneRunManyRows)) << "seeds are runs";
+}
+
 TEST(ReportTest, NoiseAndAWrongLawAreNoOutliers) {
   for (uint64_t seed = 0; seed < 100; ++seed) {
     Planted planted;
