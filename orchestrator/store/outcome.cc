@@ -23,23 +23,38 @@ constexpr double kSameSize = 1.25;
 // Sizes within this ratio are one model.
 constexpr double kSameModel = 0.01;
 
+// A run within these ratios of the budget's FLOPs, or of the promised params and tokens, may be the
+// target that missed its budget.
+constexpr double kNearFlops = 0.2, kNearSize = 0.02;
+
 // What was promised.
 struct Promised {
-  double budget_flops = 0, params = 0;
+  double budget_flops = 0, params = 0, tokens = 0;
   std::string metric, unit;  // "loss/nats_per_token" and its last part
   std::map<std::string, std::string> cohort;
+  std::set<std::tuple<double, double, double>> fitted;  // FLOPs, params, tokens of its runs
 };
 
 absl::StatusOr<Promised> ReadPromise(Database* db, int64_t forecast_id) {
   Promised promised;
   {
-    ASSIGN_OR_RETURN(Statement row, db->Prepare("SELECT budget_flops, target_params, metric FROM "
-                                                "forecasts WHERE forecast_id=?1",
-                                                forecast_id));
+    ASSIGN_OR_RETURN(Statement row,
+                     db->Prepare("SELECT budget_flops, target_params, metric, target_tokens, "
+                                 "observations_json FROM "
+                                 "forecasts WHERE forecast_id=?1",
+                                 forecast_id));
     ASSIGN_OR_RETURN(const bool found, row.Step());
     if (!found) return absl::InternalError(fmt::format("no forecast {}", forecast_id));
     promised.budget_flops = row.Double(0), promised.params = row.Double(1);
-    promised.metric = row.Text(2);
+    promised.metric = row.Text(2), promised.tokens = row.Double(3);
+    const auto number = [](const core::Json& run, const char* key) {
+      return run.is_object() && run.contains(key) && run[key].is_number() ? run[key].get<double>()
+                                                                          : 0.0;
+    };
+    // Damaged, it names no run; the audit says so.
+    if (const auto runs = core::ParseJson(row.Text(4), "runs of a forecast"); runs.ok())
+      for (const core::Json& run : *runs)
+        promised.fitted.emplace(number(run, "flops"), number(run, "params"), number(run, "tokens"));
     promised.unit = promised.metric.substr(promised.metric.rfind('/') + 1);
   }
   ASSIGN_OR_RETURN(
@@ -62,7 +77,7 @@ struct Candidate {
   bool IsMetric(const Promised& promised) const { return metric + "/" + unit == promised.metric; }
 };
 
-// Every value in the promised unit of every run at the FLOPs or at the nominal budget.
+// Every value in the promised unit of every run near the FLOPs, the nominal budget or the size.
 absl::StatusOr<std::vector<Candidate>> Candidates(Database* db, const Promised& promised) {
   static const char* const kLabels[] = {"recipe",          "data",         "tokenizer",
                                         "seq_len",         "numerics",     "schedule",
@@ -78,9 +93,11 @@ absl::StatusOr<std::vector<Candidate>> Candidates(Database* db, const Promised& 
         CROSS JOIN imported_values v USING(import_key, source_row)
         JOIN imported_metrics m ON m.import_key=v.import_key AND m.metric=v.metric
         WHERE m.unit=?3 AND v.value > 0 AND (abs(r.flops-?1) <= ?2*?1
-          OR abs(r.budget_flops-?1) <= ?2*?1)
+          OR abs(r.budget_flops-?1) <= ?2*?1
+          OR (abs(r.params-?4) <= ?6*?4 AND abs(r.tokens-?5) <= ?6*?5))
         ORDER BY i.name, r.source_row, m.position)sql",
-                  promised.budget_flops, kSameBudget, promised.unit));
+                  promised.budget_flops, kNearFlops, promised.unit, promised.params,
+                  promised.tokens, kNearSize));
   std::vector<Candidate> found;
   while (true) {
     ASSIGN_OR_RETURN(const bool row, rows.Step());
@@ -103,18 +120,24 @@ absl::StatusOr<std::vector<Candidate>> Candidates(Database* db, const Promised& 
 std::optional<std::vector<std::string>> Differences(const Candidate& candidate,
                                                     const Promised& promised) {
   std::vector<std::string> differ;
+  int other_labels = 0;
   for (const auto& [key, value] : candidate.labels) {
     const auto wanted = promised.cohort.find(key);
     if (wanted == promised.cohort.end() || wanted->second == value) continue;
-    if (value != "unknown" && key != "eval") return std::nullopt;
+    other_labels += value != "unknown" && key != "eval";
     differ.push_back(fmt::format("{} is {}, not {}", key, value, wanted->second));
   }
   if (!candidate.IsMetric(promised))
     differ.push_back(fmt::format("it is metric {}/{}, not {}", candidate.metric, candidate.unit,
                                  promised.metric));
   const OutcomeRow& row = candidate.row;
-  if (std::fabs(row.budget_flops - promised.budget_flops) > kSameBudget * promised.budget_flops &&
-      row.budget_flops > 0)
+  const auto off = [&](double flops) {
+    return std::fabs(flops - promised.budget_flops) > kSameBudget * promised.budget_flops;
+  };
+  if (off(row.flops) && (off(row.budget_flops) || !(row.budget_flops > 0)))
+    differ.push_back(fmt::format("it has {:.4g} FLOPs, and {:.4g} within 1 % were promised",
+                                 row.flops, promised.budget_flops));
+  else if (off(row.budget_flops) && row.budget_flops > 0)
     differ.push_back(fmt::format("its nominal budget is {} FLOPs, not {}",
                                  core::FormatFlops(row.budget_flops),
                                  core::FormatFlops(promised.budget_flops)));
@@ -122,6 +145,8 @@ std::optional<std::vector<std::string>> Differences(const Candidate& candidate,
     differ.push_back(fmt::format("it has {} params, and {} within 25 % were promised",
                                  core::FormatCount(row.params),
                                  core::FormatCount(promised.params)));
+  // Another cohort's run, unless all else is as promised: then a label may be wrong.
+  if (other_labels > 0 && differ.size() > 1) return std::nullopt;
   return differ;
 }
 
@@ -219,9 +244,13 @@ absl::StatusOr<ImportedOutcome> OutcomeInImports(Database* db, int64_t forecast_
     if (!differ.has_value()) continue;
     if (differ->empty()) {
       found.rows.push_back(candidate.row);
-    } else {
-      others.emplace_back(candidate, *std::move(differ));
+      continue;
     }
+    const OutcomeRow& row = candidate.row;
+    if (promised.fitted.count({row.flops, row.params, row.tokens}) > 0) continue;
+    // What was there before stood beside the runs that it was made from.
+    ASSIGN_OR_RETURN(const auto before, ImportedBefore(db, candidate.row.source_hash, forecast_id));
+    if (!before.has_value()) others.emplace_back(candidate, *std::move(differ));
   }
   found.near = NearMisses(others, promised);
   if (found.rows.empty()) return found;

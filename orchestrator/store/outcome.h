@@ -41,8 +41,10 @@ struct ImportedOutcome {
   std::string doubt;
   // Why the outcome is not blind: a counted row's file was imported before the registration.
   std::string seen;
-  // Within 1 % of the FLOPs or of the nominal budget, but of another size, under another metric of
-  // the unit, on another evaluation set or with a label that is unknown. At most one for an import.
+  // Of files that were not imported before the registration: runs within 20 % of the FLOPs or of
+  // the nominal budget, or within 2 % of the promised params and tokens, that differ in FLOPs,
+  // size, metric, evaluation set or labels that are unknown, or in one label alone. At most one for
+  // an import.
   std::vector<NearMiss> near;
   core::Json ToJson() const;
 };

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <set>
+#include <vector>
 
 #include "core/status_macros.h"
 #include "fmt/format.h"
@@ -162,32 +164,64 @@ bool MayBeOneCohort(const core::Json& a, const core::Json& b) {
 // "nats_per_token" of "c4/nats_per_token".
 std::string UnitOf(const std::string& metric) { return metric.substr(metric.rfind('/') + 1); }
 
-// The primary forecast that a run of this one's target would score too, whatever import it was made
-// from; "" when there is none.
-absl::StatusOr<std::string> PrimaryElsewhere(Database* db,
-                                             const v1::RegisterForecastRequest& request,
-                                             const core::Json& cohort) {
+// Whether two fits rest on the same runs, by all that was spent and measured: half of the fewer, or
+// more.
+bool ShareRuns(const core::Json& a, const core::Json& b) {
+  if (!a.is_array() || !b.is_array()) return false;
+  const auto keys = [](const core::Json& runs) {
+    std::multiset<std::vector<double>> keys;
+    for (const core::Json& run : runs) {
+      std::vector<double> key;
+      for (const char* name : {"flops", "params", "tokens", "loss"})
+        if (run.is_object() && run.contains(name) && run[name].is_number())
+          key.push_back(run[name].get<double>());
+      if (key.size() == 4) keys.insert(std::move(key));
+    }
+    return keys;
+  };
+  const std::multiset<std::vector<double>> of_a = keys(a), of_b = keys(b);
+  std::vector<std::vector<double>> both;
+  std::set_intersection(of_a.begin(), of_a.end(), of_b.begin(), of_b.end(),
+                        std::back_inserter(both));
+  return !both.empty() && 2 * both.size() >= std::min(of_a.size(), of_b.size());
+}
+
+// The primary forecast that is this one again, whatever import it was made from: a run of this
+// one's target would score it too, or its runs are this one's under other labels. "" when there is
+// none.
+struct OtherPrimary {
+  std::string name;
+  bool same_runs = false;
+};
+absl::StatusOr<OtherPrimary> PrimaryElsewhere(Database* db,
+                                              const v1::RegisterForecastRequest& request,
+                                              const core::Json& cohort,
+                                              const core::Json& observations) {
   // A run within 1 % of both budgets exists.
   constexpr double kOneTarget = (1 + kSameBudget) / (1 - kSameBudget) - 1;
   ASSIGN_OR_RETURN(
       Statement rows,
-      db->Prepare("SELECT name, record_json->'$.cohort', metric FROM forecasts WHERE target_key IS "
+      db->Prepare("SELECT name, record_json->'$.cohort', metric, observations_json FROM forecasts "
+                  "WHERE target_key IS "
                   "NULL AND primary_law=1 AND "
                   "abs(budget_flops-?1) <= ?2*min(budget_flops, ?1) ORDER BY forecast_id",
                   request.budget_flops(), kOneTarget));
   while (true) {
     ASSIGN_OR_RETURN(const bool found, rows.Step());
-    if (!found) return std::string();
+    if (!found) return OtherPrimary();
     if (UnitOf(rows.Text(2)) != UnitOf(request.metric())) continue;
     ASSIGN_OR_RETURN(const core::Json other, ParseOrNull(rows.Text(1), "cohort of a forecast"));
-    if (MayBeOneCohort(cohort, other)) return rows.Text(0);
+    if (MayBeOneCohort(cohort, other)) return OtherPrimary{rows.Text(0)};
+    ASSIGN_OR_RETURN(const core::Json runs, ParseOrNull(rows.Text(3), "runs of a forecast"));
+    if (ShareRuns(observations, runs)) return OtherPrimary{rows.Text(0), true};
   }
 }
 
 // Nobody but the user knows whether a run elsewhere has begun. What is known is what was imported.
 absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
                                             const v1::RegisterForecastRequest& request,
-                                            const core::Json& cohort) {
+                                            const core::Json& cohort,
+                                            const core::Json& observations) {
   BlindTarget target;
   target.params = request.target_params();
   target.tokens = request.target_tokens();
@@ -200,13 +234,19 @@ absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
                     request.name(), request.sweep()));
   }
   if (request.primary()) {
-    ASSIGN_OR_RETURN(const std::string other, PrimaryElsewhere(db, request, cohort));
-    if (!other.empty()) {
+    ASSIGN_OR_RETURN(const OtherPrimary other, PrimaryElsewhere(db, request, cohort, observations));
+    if (other.same_runs)
+      return absl::FailedPreconditionError(
+          fmt::format("forecast {}: its runs are those of the primary forecast {} at this budget, "
+                      "under other labels, and one set of runs makes one; which of the labels is "
+                      "right stands before the outcome, not after: correct the import",
+                      request.name(), other.name));
+    if (!other.name.empty()) {
       return absl::FailedPreconditionError(
           fmt::format("forecast {}: its cohort has a primary forecast of {} at this budget already "
                       "({}); a registration is never changed, under whatever name its runs are "
                       "imported or its metric is called",
-                      request.name(), request.metric(), other));
+                      request.name(), request.metric(), other.name));
     }
   }
   ASSIGN_OR_RETURN(const auto largest, LargestRun(db, cohort, request.budget_flops()));
@@ -223,8 +263,8 @@ absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
 }  // namespace
 
 absl::StatusOr<BlindTarget> TargetOf(Database* db, const v1::RegisterForecastRequest& request,
-                                     const core::Json& cohort) {
-  return request.target_trial_id().empty() ? TargetElsewhere(db, request, cohort)
+                                     const core::Json& cohort, const core::Json& observations) {
+  return request.target_trial_id().empty() ? TargetElsewhere(db, request, cohort, observations)
                                            : TargetHere(db, request);
 }
 

@@ -34,9 +34,10 @@ struct BlindTarget {
   std::string seen;                      // an observation at its budget: not blind
 };
 // NOT_FOUND: no such target or import. FAILED_PRECONDITION: it has a primary forecast, its target
-// an attempt, or, of an import, any import ever held a larger run that may be of the cohort.
+// an attempt, its runs a primary forecast at this budget under other labels, or, of an import, any
+// import ever held a larger run that may be of the cohort.
 absl::StatusOr<BlindTarget> TargetOf(Database* db,
                                      const sweep::v1::RegisterForecastRequest& request,
-                                     const core::Json& cohort);
+                                     const core::Json& cohort, const core::Json& observations);
 
 }  // namespace orchestrator

@@ -219,6 +219,41 @@ TEST_F(BlindTest, ARunThatIsNearlyTheOutcomeSaysWhichForecastWaitsAndInWhatItDif
   v1::ImportRequest budget = Outcome("budget");
   budget.mutable_runs(1)->set_budget_flops(9e19);
   EXPECT_THAT(notes(budget), HasSubstr("its nominal budget is 9e+19 FLOPs"));
+  // A run that missed its budget, one whose FLOPs are counted otherwise, one with a label's slip.
+  v1::ImportRequest over = Outcome("over");
+  over.mutable_runs(1)->set_flops(1.03e20);
+  EXPECT_THAT(notes(over), HasSubstr("it has 1.03e+20 FLOPs, and 1e+20 within 1 % were promised"));
+  v1::ImportRequest counted = Outcome("counted");
+  counted.mutable_runs(1)->set_flops(3e20);
+  EXPECT_THAT(notes(counted), HasSubstr("it has 3e+20 FLOPs"));
+  v1::ImportRequest slip = Outcome("slip");
+  slip.mutable_runs(1)->set_tokenizer("T");
+  EXPECT_THAT(notes(slip), HasSubstr("tokenizer is T, not t"));
+}
+
+TEST_F(BlindTest, OtherCohortsAndTheRunsThemselvesAreNoNearMisses) {
+  ASSERT_EQ(Register(), "open");
+  v1::ImportRequest other = Outcome("other");
+  other.mutable_runs(1)->set_tokenizer("T"), other.mutable_runs(1)->set_recipe("y");
+  EXPECT_THAT(Import(other).notes(), testing::IsEmpty());
+  v1::ImportRequest far = Outcome("far");
+  far.mutable_runs(1)->set_flops(1.5e20), far.mutable_runs(1)->set_params(1.3e9);
+  EXPECT_THAT(Import(far).notes(), testing::IsEmpty());
+}
+
+// Whose label is right is said before the outcome, or the outcome would choose.
+TEST_F(BlindTest, OneSetOfRunsMakesOnePrimaryForecastWhateverItsLabels) {
+  v1::RegisterForecastRequest first = ForecastElsewhere("a"), second = ForecastElsewhere("b");
+  const std::string runs =
+      R"([{"flops":1e18,"params":1e8,"tokens":2e9,"loss":3.5},{"flops":2e18,"params":1e8,"tokens":4e9,"loss":3.3}])";
+  first.set_observations_json(runs), second.set_observations_json(runs);
+  first.set_cohort_json(R"({"data":"fw1"})"), second.set_cohort_json(R"({"data":"fw2"})");
+  ASSERT_EQ(Register(first), "open");
+  EXPECT_THAT(Register(second),
+              AllOf(HasSubstr("those of the primary forecast a"), HasSubstr("under other labels")));
+  second.set_observations_json(
+      R"([{"flops":1e18,"params":1e8,"tokens":2e9,"loss":3.6},{"flops":2e18,"params":1e8,"tokens":4e9,"loss":3.4}])");
+  EXPECT_EQ(Register(second), "open") << "another data set's runs of the same sizes";
 }
 
 TEST_F(BlindTest, AnotherEvaluationSetIsNearlyTheOutcome) {
