@@ -212,11 +212,13 @@ void NoteRegistered(const std::vector<ImportForecast>& registered, const std::st
   for (const ImportForecast& entry : registered)
     Note(fmt::format(
         "{} {}: {} params on {} tokens will reach {:.4f}, {:.10g} % prediction interval {:.4f} .. "
-        "{:.4f} ({}); record {}{}",
+        "{:.4f} ({}{}); record {}{}",
         entry.already_registered ? "registered before" : "registered", entry.name,
         core::FormatCount(entry.forecast.params), core::FormatCount(entry.forecast.tokens),
         entry.forecast.loss, 100 * entry.forecast.interval.level, entry.forecast.interval.lo,
-        entry.forecast.interval.hi, entry.forecast.law, entry.record_hash.substr(0, 12),
+        entry.forecast.interval.hi, entry.forecast.law,
+        entry.forecast.determined ? "" : ", NOT DETERMINED: it counts in no coverage",
+        entry.record_hash.substr(0, 12),
         entry.status == "void" ? "; void: a run at this budget was imported already" : ""));
   const bool waits = std::any_of(registered.begin(), registered.end(),
                                  [](const auto& entry) { return entry.status == "open"; });

@@ -17,7 +17,8 @@ namespace {
 
 using core::Json;
 
-// Scored primary forecasts, which are the blind ones, whose reach lies in one class.
+// Scored primary forecasts, which are the blind ones, whose reach lies in one class. Those that
+// were registered as not determined promised nothing and do not count.
 struct Coverage {
   double from = 1, to = HUGE_VAL;  // from < reach <= to
   int64_t scored = 0, inside = 0;
@@ -42,6 +43,7 @@ struct Record {
       {"open", 0}, {"scored", 0}, {"abandoned", 0}, {"void", 0}};
   Coverage total = {0};
   std::vector<Coverage> by_reach = {{0, 1}, {1, 10}, {10, 30}, {30, 100}, {100, 300}, {300}};
+  int64_t undetermined = 0;   // scored primary ones that do not count
   int64_t unknown_reach = 0;  // scored primary ones that do not say their runs' FLOPs
   orchestrator::ForecastAudit audit;
   std::string head;  // hash of the newest link of the chain that holds
@@ -56,6 +58,10 @@ absl::StatusOr<Record> ReadRecord(orchestrator::Reader& reader, const std::strin
     if (f["status"] != "scored" || !f["primary"].get<bool>() || f["inside"].is_null() ||
         f["error_rel"].is_null())
       continue;
+    if (!f["determined"].get<bool>()) {
+      ++record.undetermined;
+      continue;
+    }
     record.total.Add(f);
     if (f["reach"].is_null()) {
       ++record.unknown_reach;
@@ -96,6 +102,7 @@ Table RecordTable(const Record& record) {
                {"registered_at", "registered", true},
                {"law", "law", true},
                {"primary", ""},
+               {"determined", ""},
                {"target_trial_id", ""},
                {"budget_flops", "budget"},
                {"reach", "reach"},
@@ -115,14 +122,17 @@ Table RecordTable(const Record& record) {
   for (const Json& f : record.forecasts) {
     const Json& interval = f["interval"];
     const std::string law = f["law"];
+    const bool determined = f["determined"];
     table.AddRow(
         {{f["name"], ""},
          {f["sweep"], ""},
          {f["status"], ""},
          {f["status_reason"], ""},
          {f["registered_at"], ""},
-         {law, f["primary"].get<bool>() ? law : law + " (beside)"},
+         {law, fmt::format("{}{}{}", law, f["primary"].get<bool>() ? "" : " (beside)",
+                           determined ? "" : " (not determined)")},
          {f["primary"], ""},
+         {determined, ""},
          {f["target_trial_id"], ""},
          {f["budget_flops"],
           f["budget_flops"].is_null() ? "-" : core::FormatFlops(f["budget_flops"])},
@@ -197,6 +207,9 @@ std::string RecordText(const Record& record, bool color) {
     if (record.unknown_reach > 0)
       text += fmt::format("  reach unknown: {}\n", record.unknown_reach);
   }
+  if (record.undetermined > 0)
+    text += fmt::format("{} scored that {} registered as not determined, not counted\n",
+                        record.undetermined, record.undetermined == 1 ? "was" : "were");
   if (record.audit.agreement.ok())
     text += fmt::format(
         "chain intact, {} links, head {}\n"
@@ -245,6 +258,7 @@ absl::StatusOr<int> RunForecasts(const std::string& sweep, bool expects,
         {{"summary", counts},
          {"forecasts", record.forecasts},
          {"coverage", record.total.ToJson()},
+         {"scored_undetermined", record.undetermined},
          {"coverage_by_reach", coverage},
          {"chain",
           {{"intact", record.audit.agreement.ok()},

@@ -348,11 +348,12 @@ absl::StatusOr<int> FollowSweep(const FollowOptions& given, const GlobalOptions&
         registered_here.insert(entry.name);
         Note(fmt::format(
             "registered {}: {} params on {} tokens will reach {:.4f}, {:.0f} % {} interval "
-            "{:.4f} .. {:.4f} ({}); record {}; the target is released",
+            "{:.4f} .. {:.4f} ({}{}); record {}; the target is released",
             entry.name, core::FormatCount(static_cast<double>(entry.target.params)),
             core::FormatCount(static_cast<double>(entry.target.tokens)), entry.forecast.loss,
             100 * entry.forecast.interval.level, fit::Name(entry.forecast.interval.kind),
             entry.forecast.interval.lo, entry.forecast.interval.hi, entry.forecast.law,
+            entry.forecast.determined ? "" : ", NOT DETERMINED: it counts in no coverage",
             entry.record_hash.substr(0, 12)));
         std::fputs(WarningLines(WarningsOf(fit::FitJson(summary),
                                            {{"law", entry.forecast.law},

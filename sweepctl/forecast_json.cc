@@ -11,12 +11,12 @@ using core::Json;
 
 namespace {
 
-// Under which conditions runs were chosen for the fit: an object, null where nothing is promised
-// about it.
-Json SelectionOf(const Json& row) {
+// What was promised of the fit; null where nothing is. "selection": under which conditions its runs
+// were chosen. "determined": false where it called the forecast not determined.
+Json OptionOf(const Json& row, const char* name) {
   if (!row["record_json"].is_string()) return Json();
   const auto record = core::ParseJson(row["record_json"].get<std::string>(), "registration");
-  const Json::json_pointer path("/options/selection");
+  const Json::json_pointer path(std::string("/options/") + name);
   return record.ok() && record->contains(path) ? record->at(path) : Json();
 }
 
@@ -75,7 +75,8 @@ Json ForecastJson(const Json& row, const Json& warnings) {
           {"outcome_from", from},
           {"decided_at", decided},
           {"reach", row["reach"]},
-          {"selection", SelectionOf(row)},
+          {"selection", OptionOf(row, "selection")},
+          {"determined", OptionOf(row, "determined") != Json(false)},
           {"warnings", warnings}};
 }
 

@@ -63,6 +63,13 @@ Json OptionsJson(const fit::FitOptions& options, const fit::FitSummary& summary)
           {"spent_flops", options.spent_flops}};
 }
 
+// A forecast that its fit calls not determined says so in what is promised: it is no part of the
+// record's coverage.
+Json PromisedOptions(Json options, const fit::Forecast& forecast) {
+  if (!forecast.determined) options["determined"] = false;
+  return options;
+}
+
 Json SelectionJson(const Selection& selection, size_t runs) {
   Json left_out = Json::array();
   for (const fit::Exclusion& e : selection.left_out)
@@ -215,7 +222,7 @@ absl::StatusOr<std::vector<RegisteredForecast>> RegisterForecasts(
     request.set_interval_kind(std::string(fit::Name(entry.forecast.interval.kind)));
     request.set_interval_method(entry.forecast.interval.method);
     request.set_cohort_json(Json(summary->cohort.values).dump());
-    request.set_options_json(OptionsJson(exact, *summary).dump());
+    request.set_options_json(PromisedOptions(OptionsJson(exact, *summary), entry.forecast).dump());
     request.set_fit_hash(core::Sha256Hex(record.fit_json()));
     request.set_observations_json(observations_json);
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));
@@ -293,7 +300,7 @@ absl::StatusOr<std::vector<ImportForecast>> RegisterImportForecasts(
     request.set_interval_kind(std::string(fit::Name(forecast->interval.kind)));
     request.set_interval_method(forecast->interval.method);
     request.set_cohort_json(Json(summary.cohort.values).dump());
-    request.set_options_json(promised_options.dump());
+    request.set_options_json(PromisedOptions(promised_options, *forecast).dump());
     request.set_fit_hash(fit_hash);
     request.set_observations_json(observations_json);
     request.set_code_version(fmt::format("{} {}", core::Version(), core::Commit()));

@@ -130,6 +130,32 @@ TEST_F(RecordTest, AnOutcomeThatWasSeenIsVoidAndOneThatNearlyMatchesIsSaid) {
   EXPECT_THAT(Run("forecasts").out, HasSubstr("row 2 of import near (r1e+22_1000000000)"));
 }
 
+// Ten runs with noise determine nothing: the forecast may stand on record, and counts nowhere.
+TEST_F(RecordTest, AForecastThatIsNotDeterminedIsMarkedAndCountsInNoCoverage) {
+  std::string rows = "run,n,d,c,loss\n";
+  int i = 0;
+  for (const double flops : {1e18, 3e18})
+    for (const double size : {0.4, 0.65, 1.0, 1.5, 2.4}) {
+      const double params = size * 0.0857 * std::sqrt(flops), tokens = flops / 6 / params;
+      const double noise = 0.15 * std::sin(12.9898 * ++i);
+      rows += fmt::format(
+          "r{},{},{},{},{}\n", i, params, tokens, flops,
+          (1.7 + 400 / std::pow(params, 0.34) + 410 / std::pow(tokens, 0.28)) * (1 + noise));
+    }
+  ASSERT_EQ(Import(Write("few.csv", rows)).code, 0);
+  const Result result = Run("fit --sweep m --predict 1e21 --register");
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("NOT DETERMINED: it counts in no coverage"));
+  const double params = Run("forecasts --json").json()["forecasts"][0]["target_params"];
+  const std::string outcome = Write("out.csv", "run,n,d,c,loss\n" + Row(1e21, params));
+  ASSERT_EQ(Import(outcome, "--name out").code, 0);
+  const Json record = Run("forecasts --json").json();
+  EXPECT_EQ(record["forecasts"][0]["determined"], false);
+  EXPECT_EQ(record["scored_undetermined"], 1) << record["forecasts"][0].dump();
+  EXPECT_EQ(record["coverage"]["scored"], 0);
+  EXPECT_THAT(Run("forecasts").out, AllOf(HasSubstr("(not determined)"), HasSubstr("not counted")));
+}
+
 TEST_F(RecordTest, AVoidRegistrationPromisesNoOutcome) {
   ASSERT_EQ(Import(runs_).code, 0);
   const Result result = Run("fit --sweep m --predict 1.005e20 --register");
