@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "fit/curve.h"
 #include "fit/stats.h"
@@ -46,7 +47,9 @@ CurveFamily CurveFamily::Fit(const Equation& chosen, const EquationFit& fit,
     const std::vector<Coordinate> box = CurveBox(*curve, chance);
     const EquationFit one =
         FitEquation(*curve, pairs, ones, kLeastSquares, curve->Starts(pairs, ones, kStarts), &box);
-    if (!one.theta.empty()) tried.push_back({{curve, one.theta}, RootMeanSquare(one.residuals)});
+    if (!one.theta.empty())
+      tried.push_back(
+          {{curve, one.theta, std::string(curve->name())}, RootMeanSquare(one.residuals)});
   }
   CurveFamily family;
   family.best_ = std::string(chosen.name());
@@ -55,7 +58,7 @@ CurveFamily CurveFamily::Fit(const Equation& chosen, const EquationFit& fit,
   for (const Tried& one : tried) {
     if (!(one.rms < least)) continue;
     least = one.rms;
-    family.best_ = std::string(one.member.curve->name());
+    family.best_ = one.member.name;
   }
   // Errors this small are rounding of the hard metric, not shape.
   constexpr double kRounding = 1e-9;
@@ -64,6 +67,10 @@ CurveFamily CurveFamily::Fit(const Equation& chosen, const EquationFit& fit,
   for (Tried& one : tried)
     if (one.rms <= kWorse * least) family.members_.push_back(std::move(one.member));
   return family;
+}
+
+void CurveFamily::Add(const Equation& curve, std::vector<double> theta, std::string name) {
+  members_.push_back({&curve, std::move(theta), std::move(name)});
 }
 
 std::optional<CurveFamily::Range> CurveFamily::At(double soft) const {
@@ -79,7 +86,7 @@ std::optional<CurveFamily::Range> CurveFamily::At(double soft) const {
 
 std::vector<std::string> CurveFamily::names() const {
   std::vector<std::string> names;
-  for (const Member& member : members_) names.emplace_back(member.curve->name());
+  for (const Member& member : members_) names.push_back(member.name);
   return names;
 }
 

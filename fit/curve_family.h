@@ -18,6 +18,9 @@ class CurveFamily {
   static CurveFamily Fit(const Equation& chosen, const EquationFit& fit,
                          const std::vector<FitPoint>& pairs, std::optional<double> chance);
 
+  // One more that stays, under a name of its own.
+  void Add(const Equation& curve, std::vector<double> theta, std::string name);
+
   // Lowest and highest value of those that stay, `chosen` apart; nothing where none does.
   struct Range {
     double lo = 0, hi = 0;
@@ -33,6 +36,7 @@ class CurveFamily {
   struct Member {
     const Equation* curve = nullptr;
     std::vector<double> theta;
+    std::string name;
   };
   std::vector<Member> members_;
   double worse_ = 1;

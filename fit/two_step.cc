@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include "core/check.h"
@@ -75,7 +76,8 @@ TwoStepData MakeTwoStepData(const std::vector<Observation>& observations,
 }
 
 absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
-                                     const TwoStepData& data, const TwoStepOptions& options) {
+                                     const TwoStepData& given, const TwoStepOptions& options) {
+  TwoStepData data = given;
   SWEEP_CHECK(data.soft.size() == data.soft_run.size());
   SWEEP_CHECK(data.pairs.size() == data.pair_run.size());
   if (data.soft.size() < law.coordinates().size() || data.pairs.size() < curve.coordinates().size())
@@ -86,17 +88,15 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
   TwoStep fit(law, curve);
   fit.bootstrap_ = options.bootstrap;
   fit.beyond_middle_ = options.beyond_middle;
-  const std::vector<FitPoint> pairs = WithKnown(data);
   const std::vector<Coordinate> box = CurveBox(curve, options.chance);
-  const std::vector<double> soft_ones(data.soft.size(), 1), pair_ones(pairs.size(), 1);
+  const std::vector<double> soft_ones(data.soft.size(), 1);
   fit.soft_ = FitEquation(law, data.soft, soft_ones, options.soft,
                           law.Starts(data.soft, soft_ones, options.starts));
-  fit.hard_ = FitEquation(curve, pairs, pair_ones, kLeastSquares,
-                          curve.Starts(pairs, pair_ones, options.starts), &box);
+  fit.FitCurve(options, &data);
+  const std::vector<FitPoint> pairs = WithKnown(data);
   if (fit.soft_.theta.empty() || fit.hard_.theta.empty())
     return absl::FailedPreconditionError(
         "two-step: no start gave a finite objective; check the data for extreme values");
-  fit.family_ = CurveFamily::Fit(curve, fit.hard_, pairs, options.chance);
   fit.lowest_ = fit.highest_ = data.pairs[0].x[0];
   for (const FitPoint& p : data.pairs) {
     fit.lowest_ = std::min(fit.lowest_, p.x[0]);
@@ -137,6 +137,46 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
                    });
   fit.FindRangeOfAsymptote(data, options.soft);
   return fit;
+}
+
+void TwoStep::FitCurve(const TwoStepOptions& options, TwoStepData* data) {
+  const std::vector<Coordinate> box = CurveBox(*curve_, options.chance);
+  const auto fitted = [&](const std::vector<FitPoint>& pairs) {
+    const std::vector<double> ones(pairs.size(), 1);
+    return FitEquation(*curve_, pairs, ones, kLeastSquares,
+                       curve_->Starts(pairs, ones, options.starts), &box);
+  };
+  hard_ = fitted(WithKnown(*data));
+  EquationFit free;
+  if (!data->known.empty()) free = fitted(data->pairs);
+  const auto squares = [](const EquationFit& fit) {
+    const double rms = RootMeanSquare(fit.residuals);
+    return rms * rms * static_cast<double>(fit.residuals.size());
+  };
+  const std::set<size_t> runs(data->pair_run.begin(), data->pair_run.end());
+  const double left = static_cast<double>(runs.size()) - static_cast<double>(box.size());
+  // Squares this small are rounding of the hard metric.
+  constexpr double kRounding = 1e-9;
+  if (!free.theta.empty() && !hard_.theta.empty() && left >= 1 &&
+      RootMeanSquare(hard_.residuals) > kRounding) {
+    constexpr double kLevel = 0.95;
+    const double t = StudentTwoSided(kLevel, left);
+    const double dropped = static_cast<double>(data->known.size());
+    const double f = (squares(hard_) / squares(free) - 1) * left / dropped;
+    if (f > t * t) {
+      const FitPoint& known = data->known.front();
+      contradiction_ = fmt::format(
+          "the runs contradict a hard metric of {:g} at soft {:g} (F = {:.3g}, {:.3g} at the 5 % "
+          "level): it is left out, and the curve goes to {:.3g} there",
+          known.y, known.x[0], f, t * t, curve_->Value(free.theta.data(), known.x));
+      data->known.clear();
+      hard_ = std::move(free);
+    }
+  }
+  if (hard_.theta.empty()) return;
+  family_ = CurveFamily::Fit(*curve_, hard_, WithKnown(*data), options.chance);
+  if (!data->known.empty() && !free.theta.empty())
+    family_.Add(*curve_, free.theta, fmt::format("{} of the runs alone", curve_->name()));
 }
 
 void TwoStep::FindRangeOfAsymptote(const TwoStepData& data, const LossSpec& loss) {

@@ -6,7 +6,8 @@
 // interval is widened for reach by what past forecasts needed (calibration.h) and united with what
 // the range of its E does to it; the resamples are stretched to it before they go through the
 // curve. The hard interval then covers what the other curves that the pairs do not rule out make of
-// the soft one (curve_family.h), and is widened by what past forecasts of the hard metric needed.
+// the soft one (curve_family.h), the curve without the pair of a perfect model among them, and is
+// widened by what past forecasts of the hard metric needed.
 // A forecast abstains where the runs do not identify it; HardForecast::abstains states the rule.
 // **Source:** Bhagia et al. 2024 (arXiv:2412.04403), sections 3 and 4; the abstention is ours.
 #pragma once
@@ -31,7 +32,8 @@ struct TwoStepData {
   std::vector<size_t> soft_run;
   std::vector<FitPoint> pairs;  // x[0] the soft metric, y the hard one
   std::vector<size_t> pair_run;
-  // A pair that is known without a run, such as (0, 1): a perfect model. Never resampled.
+  // A pair that is supposed without a run, such as (0, 1): a perfect model. Never resampled, and
+  // left out where the runs contradict it (TwoStep::contradiction).
   std::vector<FitPoint> known;
 };
 
@@ -84,7 +86,7 @@ class TwoStep {
   // `law` and `curve` live for ever. FAILED_PRECONDITION when there are fewer points than constants
   // or no start converges. REQUIRES: finite numbers, sizes that agree.
   static absl::StatusOr<TwoStep> Fit(const Equation& law, const Equation& curve,
-                                     const TwoStepData& data, const TwoStepOptions& options);
+                                     const TwoStepData& given, const TwoStepOptions& options);
 
   // reach: C over the largest fitted run's, for what widens the soft and the hard interval (the
   // latter in the hard metric's own unit: TestPoints of exp(hard)); null: they stay as they are.
@@ -94,6 +96,10 @@ class TwoStep {
   // from.
   TestPoint TestSoft(const Inputs& x, double flops, double actual) const;
   const CurveFamily& family() const { return family_; }
+  // What is said where the runs contradict the known pairs, which are then left out: an F test at
+  // the 5 % level, of the curve's squares with and without them, with as many observations as runs
+  // (checkpoints of one run share their errors). Empty where they do not.
+  const std::string& contradiction() const { return contradiction_; }
   const EquationFit& soft() const { return soft_; }
   const EquationFit& hard() const { return hard_; }
   // The soft metric over the runs that the curve was fitted to.
@@ -109,6 +115,8 @@ class TwoStep {
 
  private:
   TwoStep(const Equation& law, const Equation& curve) : law_(&law), curve_(&curve) {}
+  // hard_ and family_; drops known pairs that the runs contradict.
+  void FitCurve(const TwoStepOptions& options, TwoStepData* data);
   void FindRangeOfAsymptote(const TwoStepData& data, const LossSpec& loss);
   // Of the soft metric at `x`, and of its mean, by the resamples alone.
   struct Drawn {
@@ -129,6 +137,7 @@ class TwoStep {
   const Equation* curve_;
   EquationFit soft_, hard_;
   CurveFamily family_;
+  std::string contradiction_;
   BootstrapDraws draws_;            // theta of the law, then of the curve
   std::vector<double> soft_noise_;  // ln soft - ln law
   std::vector<double> hard_noise_;  // hard - curve

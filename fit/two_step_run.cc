@@ -215,18 +215,22 @@ void RemarkOnStep(const Equation& equation, const EquationFit& fit, const TwoSte
                    step.name, 100 * interval.level, interval.lo, interval.hi)));
 }
 
+void SayOfAll(const Warning& warning, TwoStepSummary& summary) {
+  summary.warnings.push_back(warning);
+  for (TwoStepForecast& forecast : summary.forecasts) forecast.warnings.push_back(warning);
+}
+
 // Of the summary and of every forecast: the number printed is that of the curve asked for.
 void RemarkOnCurve(const Equation& curve, const CurveFamily& family, TwoStepSummary& summary) {
   constexpr double kNotable = 1.2;
   if (family.worse() <= kNotable) return;
-  const Warning warning =
+  SayOfAll(
       Warn(kCurveMisfit,
            fmt::format(
                "the pairs lie {:.3g} times as far from the {} as from the {} curve: the interval "
                "covers what that makes of the soft metric, the number does not follow it",
-               family.worse(), curve.name(), family.best()));
-  summary.warnings.push_back(warning);
-  for (TwoStepForecast& forecast : summary.forecasts) forecast.warnings.push_back(warning);
+               family.worse(), curve.name(), family.best())),
+      summary);
 }
 
 // Rows that nobody grouped and that cannot all be runs; TwoStepSummary states the rule.
@@ -321,7 +325,7 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   summary.runs = runs.size();
   summary.lowest_soft = fit.lowest(), summary.highest_soft = fit.highest();
   summary.scatter = fit.scatter();
-  summary.perfect_model = chain.perfect_model;
+  summary.perfect_model = chain.perfect_model && fit.contradiction().empty();
   summary.chance = request.chance;
   summary.resamples = options.bootstrap.resamples;
   summary.resamples_failed = fit.draws().failed;
@@ -360,6 +364,7 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
   }
   RemarkOnStep(*chain.law, fit.soft(), summary.soft, summary);
   RemarkOnStep(*chain.curve, fit.hard(), summary.hard, summary);
+  if (!fit.contradiction().empty()) SayOfAll(Warn(kPerfectModel, fit.contradiction()), summary);
   RemarkOnCurve(*chain.curve, fit.family(), summary);
   RemarkOnCheckpoints(observations, runs, summary);
   for (Warning& warning : WarningsOfResamples(fit.draws()))

@@ -20,7 +20,7 @@ struct TwoStepRequest {
   std::optional<double> chance;   // the curve's floor, in [0, 1]; absent: fitted
   // A perfect model (soft metric 0) is right: the pair (0, 1), or (0, 0) where the hard metric is
   // an error. The published procedure adds it for the sigmoid; the log-sigmoid is 1 there by
-  // itself.
+  // itself. Where the runs contradict it, it is left out (TwoStep::contradiction).
   bool perfect_model = true;
   bool beyond_middle = false;  // TwoStepOptions
   CheckpointPolicy checkpoints;
@@ -43,8 +43,8 @@ struct TwoStepForecast {
   // metric outside of the pairs'. asymptote-unidentified: the range of E moves the soft forecast by
   // more than half of its interval.
   // flop-convention: C was derived from N and D, or N* from C beyond the largest model counted.
-  // backtest-undercoverage and curve-misfit, as the summary's. curve-assumed: beyond_middle made
-  // a forecast that would have abstained.
+  // backtest-undercoverage, perfect-model-contradicted and curve-misfit, as the summary's.
+  // curve-assumed: beyond_middle made a forecast that would have abstained.
   std::vector<Warning> warnings;
 };
 
@@ -78,10 +78,11 @@ struct TwoStepSummary {
   std::vector<TwoStepForecast> forecasts;
   std::vector<TwoStepBacktestRow> backtest;
   // Of both steps: parameter-at-bound, asymptote-at-bound, asymptote-unidentified (the range of
-  // E reaches 0), curve-misfit (another curve of curve_family.h lies 1.2 times nearer to the
-  // pairs), what resamples failed; abstains, one a forecast; backtest-undercoverage (at least
-  // 5 tests, 15 points below the level); checkpoints: rows that nobody grouped and that repeat an
-  // id and N with other D or, without ids, are 20 or more for each different N.
+  // E reaches 0), perfect-model-contradicted, curve-misfit (another curve of curve_family.h
+  // lies 1.2 times nearer to the pairs), what resamples failed; abstains, one a forecast;
+  // backtest-undercoverage (at least 5 tests, 15 points below the level); checkpoints: rows that
+  // nobody grouped and that repeat an id and N with other D or, without ids, are 20 or more for
+  // each different N.
   std::vector<Warning> warnings;
 };
 
