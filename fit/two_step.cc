@@ -115,7 +115,7 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
   for (const size_t run : data.pair_run) runs = std::max(runs, run + 1);
   fit.draws_ =
       RunBootstrap(options.bootstrap, fit.soft_.theta.size() + fit.hard_.theta.size(),
-                   [&](core::Rng& rng, int, std::vector<double>& row) {
+                   [&](core::Rng& rng, int index, std::vector<double>& row) {
                      const std::vector<double> drawn = CaseWeights(rng, runs);
                      std::vector<double> soft, pair;
                      size_t used = 0;
@@ -126,7 +126,8 @@ absl::StatusOr<TwoStep> TwoStep::Fit(const Equation& law, const Equation& curve,
                      for (const size_t run : data.pair_run) pair.push_back(drawn[run]);
                      if (std::none_of(pair.begin(), pair.end(), [](double w) { return w > 0; }))
                        return false;
-                     pair.insert(pair.end(), data.known.size(), 1.0);
+                     // Known pairs are supposed, not measured: half of the resamples do without.
+                     pair.insert(pair.end(), data.known.size(), index % 2 == 0 ? 1.0 : 0.0);
                      if (used <= law.coordinates().size()) return false;
                      row = Refit(law, data.soft, soft, options.soft, {fit.soft_.theta});
                      const std::vector<double> second =
