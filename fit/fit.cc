@@ -397,6 +397,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   RemarkOnClamps(observations, summary);
   if (!law_options.rows_are_curve && !law_options.observations_are_optima)
     RemarkOnOutliers(observations, summary);
+  if (options.sensitivity && !summary.one_law)
+    RemarkOnRicherLaws(observations, law_options, summary);
   RemarkOnRepeats(observations, options.law, summary);
   RemarkOnLevel(options.law.bootstrap, summary);
   RemarkOnCoverage(options.law.bootstrap.level, summary);
@@ -419,7 +421,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     for (const Warning& warning : summary.warnings)
       if (warning.code == kMixedCohort || warning.code == kUnknownCohort ||
           warning.code == kMixedColumns || warning.code == kClampedPoints ||
-          warning.code == kOutliers || warning.code == kOneRunManyRows)
+          warning.code == kOutliers || warning.code == kOneRunManyRows ||
+          warning.code == kRicherLaw)
         forecast.warnings.push_back(warning);
   summary.elapsed_s = static_cast<double>(core::SystemClock().MonotonicMs() - started_ms) / 1e3;
   return summary;

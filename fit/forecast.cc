@@ -50,7 +50,7 @@ std::string LeftOutBudgets(const LawFit& fit, double target_flops) {
 
 // Why a law does not join the average, by its code; empty where it does.
 std::string_view Undetermined(const LawFit& fit) {
-  for (const std::string_view code : {kCollinear, kNotConverged, kParameterAtBound, kNoAsymptote})
+  for (const std::string_view code : {kCollinear, kNotConverged, kParameterAtBound})
     if (Has(fit.warnings, code)) return code;
   if (fit.law != "frontier" && Has(fit.warnings, kFewDegreesOfFreedom)) return kFewDegreesOfFreedom;
   return "";

@@ -13,7 +13,7 @@ namespace fit {
 
 std::vector<Outlier> FindOutliers(const std::vector<Observation>& observations) {
   constexpr size_t kFewest = 12;
-  constexpr int kStarts = 12;
+  constexpr int kStarts = 4;
   constexpr double kNormal = 1.4826, kSigmas = 8, kVisible = 0.02, kMostShare = 0.1;
   if (observations.size() < kFewest) return {};
   const bool repeats =

@@ -9,6 +9,7 @@
 #include "core/units.h"
 #include "fit/csv.h"
 #include "fit/labels.h"
+#include "fit/law_list.h"
 #include "fit/outliers.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -69,6 +70,35 @@ absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
                   "the column part of the cohort",
                   text, first, first)));
   return absl::OkStatus();
+}
+
+void RemarkOnRicherLaws(const std::vector<Observation>& observations, const LawOptions& options,
+                        FitSummary& summary) {
+  constexpr double kNoSupport = 10, kNearer = 1.5;
+  double least = HUGE_VAL;
+  std::string best;
+  for (const LawFit& fit : summary.fits)
+    if (fit.aicc < least) least = fit.aicc, best = fit.law;
+  if (best.empty()) return;
+  LawOptions quick = options;
+  quick.bootstrap.resamples = 0;
+  quick.profile = false;
+  for (const char* name : {"kaplan", "farseer"}) {
+    const bool asked = std::any_of(summary.fits.begin(), summary.fits.end(),
+                                   [&](const LawFit& fit) { return fit.law == name; });
+    const auto richer = asked ? absl::UnknownError("") : LawByName(name)->Fit(observations, quick);
+    if (!richer.ok()) continue;
+    const double better = least - (*richer)->fit().aicc;
+    const double nearer = std::exp(0.5 * better / static_cast<double>((*richer)->fit().n));
+    if (!(better > kNoSupport && nearer > kNearer)) continue;
+    summary.warnings.push_back(Warn(
+        kRicherLaw,
+        fmt::format("{} lies {:.2g} times nearer to these runs than {} (AICc {:.0f} lower): "
+                    "their surface may be of another shape, and sizes are the first to suffer. "
+                    "--law default,{} lets it join the average if its held-out errors say so "
+                    "too",
+                    name, nearer, best, better, name)));
+  }
 }
 
 std::optional<Warning> Undercoverage(std::string_view what, double level, double inside,

@@ -27,6 +27,7 @@ inline constexpr std::string_view kOtherEstimator = "not-the-usual-estimator";
 inline constexpr std::string_view kFewDegreesOfFreedom = "few-degrees-of-freedom";
 inline constexpr std::string_view kCollinear = "collinear-n-d";
 inline constexpr std::string_view kOutsideRange = "outside-range";
+inline constexpr std::string_view kRicherLaw = "richer-law";
 inline constexpr std::string_view kPerfectModel = "perfect-model-contradicted";
 inline constexpr std::string_view kClampedPoints = "clamped-points";
 inline constexpr std::string_view kOneRunManyRows = "one-run-many-rows";
