@@ -15,6 +15,13 @@
 namespace orchestrator {
 namespace {
 
+// The map without what the bytes make of it, which older programs did not store.
+std::string MapAlone(const std::string& map_json) {
+  absl::StatusOr<core::Json> map = core::ParseJson(map_json, "map");
+  if (!map.ok() || !map->is_object() || map->erase("taken") == 0) return map_json;
+  return core::CanonicalJson(*map).value_or(map_json);
+}
+
 // SHA-256 of what was imported: the same bytes through the same map.
 absl::StatusOr<std::string> ContentHash(const v1::ImportRequest& request) {
   core::Json runs = core::Json::array(), metrics = core::Json::array();
@@ -29,9 +36,9 @@ absl::StatusOr<std::string> ContentHash(const v1::ImportRequest& request) {
                     run.seq_len(), run.numerics(), run.flop_convention(), run.n_convention(),
                     run.schedule(), values.dump()});
   }
-  return core::Sha256Hex(
-      core::Json{request.source_hash(), request.map_json(), request.excluded_json(), metrics, runs}
-          .dump());
+  return core::Sha256Hex(core::Json{request.source_hash(), MapAlone(request.map_json()),
+                                    request.excluded_json(), metrics, runs}
+                             .dump());
 }
 
 absl::Status CheckImport(const v1::ImportRequest& request) {
