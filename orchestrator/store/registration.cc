@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/loss_doubt.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "orchestrator/store/history.h"
@@ -22,6 +23,9 @@ void RestoreDoubles(core::Json* json) {
   if (json->is_structured())
     for (core::Json& item : *json) RestoreDoubles(&item);
 }
+
+// "nats_per_token" of "c4/nats_per_token".
+std::string UnitOf(const std::string& metric) { return metric.substr(metric.rfind('/') + 1); }
 
 }  // namespace
 
@@ -67,6 +71,23 @@ absl::Status CheckReach(const v1::RegisterForecastRequest& request,
       fmt::format("forecast {}: a target of {:.6g} FLOPs does not reach beyond the fitted runs, "
                   "whose largest has {:.6g}, so it would be no forecast; name a larger one",
                   request.name(), request.budget_flops(), largest));
+}
+
+// As of FLOPs that cannot mean what they are called, `fit` of such runs is no forecast's ground.
+absl::Status CheckLosses(const v1::RegisterForecastRequest& request,
+                         const core::Json& observations) {
+  if (!request.target_trial_id().empty() || !observations.is_array()) return absl::OkStatus();
+  for (const core::Json& row : observations) {
+    if (!row.is_object() || !row.contains("loss") || !row["loss"].is_number()) continue;
+    const std::string doubt = core::LossDoubt(row["loss"].get<double>(), UnitOf(request.metric()));
+    if (doubt.empty()) continue;
+    const std::string id = row.contains("trial_id") ? row["trial_id"].dump() : "";
+    return absl::FailedPreconditionError(
+        fmt::format("forecast {}: of its observations{} {}; import the natural logarithm, or under "
+                    "the right unit, with --replace",
+                    request.name(), id.empty() ? "" : fmt::format(", {}:", id), doubt));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
@@ -158,9 +179,6 @@ bool MayBeOneCohort(const core::Json& a, const core::Json& b) {
     if (key != "metric" && b.contains(key) && b[key] != value) return false;
   return true;
 }
-
-// "nats_per_token" of "c4/nats_per_token".
-std::string UnitOf(const std::string& metric) { return metric.substr(metric.rfind('/') + 1); }
 
 // The primary forecast that a run of this one's target would score too, whatever import it was made
 // from; "" when there is none.

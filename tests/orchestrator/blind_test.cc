@@ -252,6 +252,9 @@ TEST_F(BlindTest, ARowThatCannotMeanWhatItIsCalledScoresNothingAndIsNamed) {
   v1::ImportRequest value = Outcome("value");
   (*value.mutable_runs(1)->mutable_values())["c4"] = 1e300;
   refused("the loss of no model", value);
+  v1::ImportRequest perplexity = Outcome("perplexity");
+  (*perplexity.mutable_runs(1)->mutable_values())["c4"] = 21.1;
+  refused("probably a perplexity", perplexity);
   v1::ImportRequest nominal = Outcome("nominal");
   nominal.mutable_runs(1)->set_flops(3e20);
   nominal.mutable_runs(1)->set_budget_flops(1e20);
