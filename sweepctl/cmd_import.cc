@@ -305,17 +305,23 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
                      WarnOfCopies(imported, map.name, **reader));
     warnings.insert(warnings.end(), copies.begin(), copies.end());
   }
+  ASSIGN_OR_RETURN(const auto request, RequestOf(args, map, imported, source_hash));
+  const auto response = args.dry_run ? orchestrator::TryImport(options.db, request)
+                                     : orchestrator::WriteImport(options.db, request);
+  if (response.ok()) {
+    summary["stored"] = !args.dry_run;
+    summary["already_present"] = response->already_present();
+    summary["forecasts_scored"] = response->forecasts_scored();
+    for (const std::string& note : response->notes()) summary["notes"].push_back(note);
+  } else if (!args.dry_run) {
+    return response.status();
+  } else if (!absl::IsNotFound(response.status())) {
+    warnings.push_back(
+        {"would-fail", "without --dry-run: " + std::string(response.status().message())});
+  }
   summary["warnings"] = Json::array();
   for (const ImportWarning& w : warnings)
     summary["warnings"].push_back({{"code", w.code}, {"text", w.text}});
-  if (!args.dry_run) {
-    ASSIGN_OR_RETURN(const auto request, RequestOf(args, map, imported, source_hash));
-    ASSIGN_OR_RETURN(const auto response, orchestrator::WriteImport(options.db, request));
-    summary["stored"] = true;
-    summary["already_present"] = response.already_present();
-    summary["forecasts_scored"] = response.forecasts_scored();
-    for (const std::string& note : response.notes()) summary["notes"].push_back(note);
-  }
   if (options.Format() == OutputFormat::kJson) {
     if (args.dry_run) summary["rows"] = RunTable(imported).Rows();
     RETURN_IF_ERROR(PrintJson(summary));
@@ -343,15 +349,11 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
         "! unknown: {}. Such runs can be fitted and looked at; a forecast from them "
         "cannot be registered. Say what you know with --value {}=...{}",
         fmt::join(imported.unknown, ", "), imported.unknown[0], args.dry_run ? "" : " --replace"));
-  for (const Json& note : summary["notes"]) Note("! " + note.get<std::string>());
+  for (const Json& note : summary["notes"])
+    Note((args.dry_run ? "! if it were stored: " : "! ") + note.get<std::string>());
   if (args.dry_run) return kDone;
-  if (summary["forecasts_scored"] > 0) {
-    Note(fmt::format("outcome of {} found; next: {}",
-                     Counted(summary["forecasts_scored"].get<int64_t>(), "registered forecast"),
-                     CommandLine(options, "forecasts")));
-  } else {
-    Note("next: " + CommandLine(options, "fit --sweep " + map.name));
-  }
+  Note("next: " + CommandLine(options, summary["notes"].empty() ? "fit --sweep " + map.name
+                                                                : std::string("forecasts")));
   return kDone;
 }
 

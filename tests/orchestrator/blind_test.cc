@@ -130,7 +130,10 @@ TEST_F(BlindTest, AFileThatWasImportedBeforeScoresNothing) {
   Import(part);
   ASSERT_EQ(Register(), "open");
   const v1::ImportResponse response = Import(whole);
-  EXPECT_THAT(response.notes(), ElementsAre(HasSubstr("forecast a: void: row 10 of import whole")));
+  EXPECT_EQ(response.forecasts_scored(), 0);
+  EXPECT_THAT(response.notes(),
+              ElementsAre(AllOf(HasSubstr("forecast a: void: row 10 of import whole"),
+                                HasSubstr("3.05, is on record"))));
   EXPECT_EQ(Text("SELECT status FROM forecasts"), "void");
   EXPECT_THAT(Text("SELECT status_reason FROM forecasts"),
               AllOf(HasSubstr("the file it comes from was imported at "),

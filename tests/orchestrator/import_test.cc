@@ -206,6 +206,21 @@ TEST_F(ImportTest, NothingIsRegisteredFromPerplexities) {
   EXPECT_OK(store_->RegisterForecast(request, Now()));  // 9.4 nats
 }
 
+TEST_F(ImportTest, AScoreIsToldWithOutcomeErrorAndInterval) {
+  ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
+  v1::RegisterForecastRequest request = ForecastElsewhere("a");
+  request.set_loss(3.06);
+  request.set_interval_lo(3.0);
+  request.set_interval_hi(3.1);
+  request.set_interval_level(0.9);
+  ASSERT_OK(store_->RegisterForecast(request, Now()));
+  v1::ImportRequest later = KnownImport("later", 1);
+  AddOutcome(&later, 10, 1e9, 3.4);
+  EXPECT_THAT(store_->Import(later, Now())->notes(),
+              ElementsAre("forecast a: scored: outcome 3.4, forecast 3.06: error -10.00 %, outside "
+                          "its 90 % interval, 3 .. 3.1"));
+}
+
 TEST_F(ImportTest, AnOutcomeUnderAnyNameScoresAndAllItsRowsAreOnRecord) {
   ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
   ASSERT_OK(store_->RegisterForecast(ForecastElsewhere("a"), Now()));

@@ -292,7 +292,7 @@ TEST_F(ImportVerbTest, EveryColumnThatWasTakenIsPrintedGivenAndStored) {
   const Json chosen =
       Run("import --map wandb --dry-run --json --column flops=total_flops*0.5 " + path).json();
   EXPECT_EQ(chosen["rows"][0]["flops"], 1.8e18);
-  EXPECT_TRUE(chosen["warnings"].empty());
+  EXPECT_THAT(chosen["warnings"].dump(), Not(HasSubstr("other-columns")));
 }
 
 TEST_F(ImportVerbTest, WithoutFlopsSixNDIsTakenWhereItIsAskedFor) {
@@ -495,10 +495,19 @@ TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredBy
   const double params = entry["params"], tokens = 1e21 / 6 / params;
   Write("two.csv", *core::ReadFile(path) + fmt::format("1e21,{},{},{},old,t,nats\n", params, tokens,
                                                        Loss(params, tokens, 1)));
+  const std::string again = import + " --value numerics=bf16 --dry-run --json";
+  EXPECT_THAT(Run(again).json()["warnings"].dump(),
+              AllOf(HasSubstr("would-fail"), HasSubstr("--replace")));
+  const Json tried = Run(again + " --replace").json();
+  EXPECT_EQ(tried["stored"], false);
+  EXPECT_EQ(tried["forecasts_scored"], 1);
+  EXPECT_EQ(Run("forecasts --json").json()["forecasts"][0]["status"], "open");
   const Result outcome = Run(import + " --value numerics=bf16 --replace");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("outcome of 1 registered forecast found"),
-                                 HasSubstr("sweepctl forecasts")));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("forecast old/loss/nats_per_token/1e+21: scored: outcome "),
+                    HasSubstr(" %, inside its 90 % interval"), HasSubstr("sweepctl forecasts")));
+  EXPECT_THAT(outcome.err, HasSubstr(tried["notes"][0].get<std::string>()));
   const Json scored = Run("forecasts --json").json()["forecasts"][0];
   EXPECT_EQ(scored["status"], "scored");
   EXPECT_LT(std::fabs(scored["error_rel"].get<double>()), 0.01);
