@@ -73,7 +73,7 @@ absl::StatusOr<maps::MapFile> MapOf(const ImportArgs& args, maps::MapFile map) {
 }
 
 // --assume-6nd, of a table that has no column for flops.
-absl::Status AssumeSixNd(const ImportArgs& args, maps::MapFile& map) {
+absl::Status AssumeSixNd(const ImportArgs& args, const fit::CsvTable& table, maps::MapFile& map) {
   for (const std::string& text : args.values)
     if (text.starts_with("flop_convention=") && text != "flop_convention=6nd")
       return UsageError(
@@ -81,6 +81,11 @@ absl::Status AssumeSixNd(const ImportArgs& args, maps::MapFile& map) {
                       "flop_convention 6nd",
                       text));
   maps::AssumeSixNd(map);
+  // A map that takes the one for the other has no nominal budget either, unless it was named here.
+  const bool named = std::any_of(args.columns.begin(), args.columns.end(), [](const auto& text) {
+    return text.starts_with("budget_flops=");
+  });
+  if (!named && !maps::HasField(map, "budget_flops", table)) map.columns.erase("budget_flops");
   return absl::OkStatus();
 }
 
@@ -276,7 +281,7 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   ASSIGN_OR_RETURN(const std::string source_hash, core::Sha256HexOfFile(args.file));
   ASSIGN_OR_RETURN(const fit::CsvTable table, fit::ReadTable(args.file, map.format));
   if (args.assume_6nd && !maps::HasField(map, "flops", table))
-    RETURN_IF_ERROR(AssumeSixNd(args, map));
+    RETURN_IF_ERROR(AssumeSixNd(args, table, map));
   ASSIGN_OR_RETURN(const maps::Imported imported, maps::Apply(map, table, args.file));
   Json summary = {{"name", map.name},
                   {"source", args.file},

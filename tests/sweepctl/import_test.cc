@@ -307,6 +307,13 @@ TEST_F(ImportVerbTest, WithoutFlopsSixNDIsTakenWhereItIsAskedFor) {
   const Json given = Run("import --map wandb --assume-6nd --dry-run --json " + with).json();
   EXPECT_EQ(given["rows"][0]["flops"], 1.3e18) << "as `fit --csv --assume-6nd`: a column holds";
   EXPECT_EQ(given["rows"][0]["flop_convention"], "unknown");
+  const std::string marin = Write("m.csv", "source,dataset,params,tokens,loss\nr,d,1e8,2e9,3.1\n");
+  const Result nominal = Run("import --map marin --assume-6nd --dry-run --json " + marin);
+  ASSERT_EQ(nominal.code, 0) << nominal.err;
+  EXPECT_TRUE(nominal.json()["rows"][0]["budget_flops"].is_null());
+  EXPECT_THAT(nominal.json()["warnings"].dump(), HasSubstr("flop_convention is 6nd in place of"));
+  EXPECT_THAT(Run("import --map marin --assume-6nd --column budget_flops=x " + marin).err,
+              HasSubstr("no column for budget_flops"));
   for (const char* more : {" --column flops=x", " --value flop_convention=recipe"})
     EXPECT_EQ(Run("import --map wandb --assume-6nd " + path + more).code, 2) << more;
 }
