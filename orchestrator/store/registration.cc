@@ -24,9 +24,6 @@ void RestoreDoubles(core::Json* json) {
     for (core::Json& item : *json) RestoreDoubles(&item);
 }
 
-// "nats_per_token" of "c4/nats_per_token".
-std::string UnitOf(const std::string& metric) { return metric.substr(metric.rfind('/') + 1); }
-
 }  // namespace
 
 absl::StatusOr<core::Json> ParseOrNull(const std::string& text, const char* what) {
@@ -71,23 +68,6 @@ absl::Status CheckReach(const v1::RegisterForecastRequest& request,
       fmt::format("forecast {}: a target of {:.6g} FLOPs does not reach beyond the fitted runs, "
                   "whose largest has {:.6g}, so it would be no forecast; name a larger one",
                   request.name(), request.budget_flops(), largest));
-}
-
-// As of FLOPs that cannot mean what they are called, `fit` of such runs is no forecast's ground.
-absl::Status CheckLosses(const v1::RegisterForecastRequest& request,
-                         const core::Json& observations) {
-  if (!request.target_trial_id().empty() || !observations.is_array()) return absl::OkStatus();
-  for (const core::Json& row : observations) {
-    if (!row.is_object() || !row.contains("loss") || !row["loss"].is_number()) continue;
-    const std::string doubt = core::LossDoubt(row["loss"].get<double>(), UnitOf(request.metric()));
-    if (doubt.empty()) continue;
-    const std::string id = row.contains("trial_id") ? row["trial_id"].dump() : "";
-    return absl::FailedPreconditionError(
-        fmt::format("forecast {}: of its observations{} {}; import the natural logarithm, or under "
-                    "the right unit, with --replace",
-                    request.name(), id.empty() ? "" : fmt::format(", {}:", id), doubt));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status CheckForecast(const v1::RegisterForecastRequest& r) {
@@ -180,6 +160,9 @@ bool MayBeOneCohort(const core::Json& a, const core::Json& b) {
   return true;
 }
 
+// "nats_per_token" of "c4/nats_per_token".
+std::string UnitOf(const std::string& metric) { return metric.substr(metric.rfind('/') + 1); }
+
 // The primary forecast that a run of this one's target would score too, whatever import it was made
 // from; "" when there is none.
 absl::StatusOr<std::string> PrimaryElsewhere(Database* db,
@@ -244,6 +227,23 @@ absl::StatusOr<BlindTarget> TargetOf(Database* db, const v1::RegisterForecastReq
                                      const core::Json& cohort) {
   return request.target_trial_id().empty() ? TargetElsewhere(db, request, cohort)
                                            : TargetHere(db, request);
+}
+
+// As where FLOPs cannot mean what they are called: no forecast rests on such runs.
+absl::Status CheckLosses(const v1::RegisterForecastRequest& request,
+                         const core::Json& observations) {
+  if (!request.target_trial_id().empty() || !observations.is_array()) return absl::OkStatus();
+  for (const core::Json& row : observations) {
+    if (!row.is_object() || !row.contains("loss") || !row["loss"].is_number()) continue;
+    const std::string doubt = core::LossDoubt(row["loss"].get<double>(), UnitOf(request.metric()));
+    if (doubt.empty()) continue;
+    const std::string id = row.contains("trial_id") ? row["trial_id"].dump() : "";
+    return absl::FailedPreconditionError(
+        fmt::format("forecast {}: of its observations{} {}; import the natural logarithm, or under "
+                    "the right unit, with --replace",
+                    request.name(), id.empty() ? "" : fmt::format(", {}:", id), doubt));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace orchestrator
