@@ -13,7 +13,8 @@ std::string FlopsDoubt(const std::vector<FlopsClaim>& claims) {
   constexpr double kWidest = 138;  // ln 1e60
   double least = HUGE_VAL, most = 0, worst = 0;
   size_t off = 0, outside = 0;
-  std::string first;
+  std::string first, worst_name;
+  double worst_ratio = 0;
   for (const FlopsClaim& claim : claims) {
     const double log_ratio =
         std::log(claim.flops) - std::log(claim.params) - std::log(claim.tokens);
@@ -25,7 +26,8 @@ std::string FlopsDoubt(const std::vector<FlopsClaim>& claims) {
     if (claim.convention != "6nd") continue;
     const double error = ratio / kDeclared - 1;
     off += std::fabs(error) > kTolerated;
-    if (std::fabs(error) > std::fabs(worst)) worst = error;
+    if (std::fabs(error) > std::fabs(worst))
+      worst = error, worst_ratio = ratio, worst_name = claim.name;
   }
   if (least < kLeastFlopsPerParamToken || most > kMostFlopsPerParamToken)
     return fmt::format(
@@ -37,8 +39,9 @@ std::string FlopsDoubt(const std::vector<FlopsClaim>& claims) {
   if (off > 0)
     return fmt::format(
         "{} of {} runs are declared as C = 6 N D (flop_convention 6nd), and C is off that by up to "
-        "{:+.3g} %",
-        off, claims.size(), 100 * worst);
+        "{:+.3g} %{}: C / (N D) is {:.4g} there",
+        off, claims.size(), 100 * worst, worst_name.empty() ? "" : ", at " + worst_name,
+        worst_ratio);
   return "";
 }
 

@@ -130,7 +130,58 @@ std::string WhereNot(const CsvTable& table, size_t row, size_t column) {
   return plain ? fmt::format(" with --where '{}!={}'", name, cell) : " with --where";
 }
 
+// The number of texts like these: "28,490,034", "3,6368", "28M", "1 000".
+enum class Look { kOther, kSeparated, kSuffixed };
+Look LookOf(std::string_view text) {
+  constexpr std::string_view kDigits = "0123456789";
+  constexpr std::string_view kSuffixes = "kKmMbBgGtT";
+  if (text.empty() || kDigits.find(text.front()) == std::string_view::npos) return Look::kOther;
+  if (text.find_first_not_of("0123456789,._' ") == std::string_view::npos &&
+      kDigits.find(text.back()) != std::string_view::npos)
+    return Look::kSeparated;
+  const size_t end = text.find_last_not_of(" ");
+  if (kSuffixes.find(text[end]) == std::string_view::npos) return Look::kOther;
+  return core::ParseNumber(Trim(text.substr(0, end))).ok() ? Look::kSuffixed : Look::kOther;
+}
+
+// What to do about a cell that holds no number; "" where it is none at all.
+std::string PlainNumberHint(std::string_view text) {
+  switch (LookOf(text)) {
+    case Look::kSeparated:
+      return "it looks like a number with thousands separators or a decimal comma; write plain "
+             "numbers, as 28490034 or 3.6368, in the whole column";
+    case Look::kSuffixed:
+      return "it looks like a number with a suffix; write plain numbers, as 28e6 for 28M, in the "
+             "whole column";
+    case Look::kOther:
+      break;
+  }
+  return "";
+}
+
+// "" where commas separate the header.
+std::string SeparatorHint(const std::vector<std::string>& header) {
+  constexpr std::pair<char, std::string_view> kOthers[] = {
+      {';', "';'"}, {'\t', "tabs"}, {'|', "'|'"}};
+  for (const auto& [separator, name] : kOthers) {
+    size_t count = 0;
+    for (const std::string& cell : header)
+      count += static_cast<size_t>(std::count(cell.begin(), cell.end(), separator));
+    if (count >= header.size())
+      return fmt::format(
+          "; the header looks separated by {}, and commas are wanted: write the "
+          "table with commas",
+          name);
+  }
+  return "";
+}
+
 }  // namespace
+
+absl::Status NoRows(std::string_view origin) {
+  return absl::InvalidArgumentError(
+      fmt::format("{}: a header and no row below it; expected one line a run", origin));
+}
 
 std::string ShownCell(std::string_view text) {
   std::string out;
@@ -148,6 +199,8 @@ std::string ColumnHint(const CsvTable& table, const std::string& name) {
       break;
     }
   }
+  if (const std::string separated = SeparatorHint(table.header); !separated.empty())
+    return fmt::format("{}; it is: {}", separated, names);
   return core::DidYouMean(name, table.header) + "; the columns are: " + names;
 }
 
@@ -156,6 +209,10 @@ absl::StatusOr<double> PositiveCell(const CsvTable& table, std::string_view orig
   const std::string_view text = Trim(table.rows[row][column]);
   const absl::StatusOr<double> value = core::ParseNumber(text);
   if (value.ok() && *value > 0) return *value;
+  if (const std::string hint = value.ok() ? "" : PlainNumberHint(text); !hint.empty())
+    return absl::InvalidArgumentError(
+        fmt::format("{}:{}: column '{}' holds '{}', not a finite number: {}", origin,
+                    table.lines[row], ShownCell(table.header[column]), ShownCell(text), hint));
   return absl::InvalidArgumentError(fmt::format(
       "{}:{}: column '{}' holds '{}', {}; correct the row or leave it out{}", origin,
       table.lines[row], ShownCell(table.header[column]), ShownCell(text),
@@ -215,15 +272,17 @@ absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin
       continue;
     }
     if (cells.size() != table.header.size())
-      return absl::InvalidArgumentError(fmt::format("{}:{}: {} cells where the header has {}",
-                                                    origin, start, cells.size(),
-                                                    table.header.size()));
+      return absl::InvalidArgumentError(
+          fmt::format("{}:{}: {} cells where the header has {}{}", origin, start, cells.size(),
+                      table.header.size(), SeparatorHint(table.header)));
     table.rows.push_back(cells);
     table.lines.push_back(start);
   }
   if (table.header.empty())
     return absl::InvalidArgumentError(
-        fmt::format("{}: empty; expected a header line with flops, params, tokens, loss", origin));
+        fmt::format("{}: empty; expected a header line that names the columns, as flops, params, "
+                    "tokens, loss, and one line a run below it",
+                    origin));
   return table;
 }
 
@@ -360,6 +419,7 @@ absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
     kept_rows.push_back(row);
   }
   if (!curve) KeepLabels(table, used, kept_rows, result.observations);
+  if (table.rows.empty()) return NoRows(origin);
   if (result.observations.empty())
     return absl::InvalidArgumentError(
         fmt::format("{}: no observations left of {} rows{}{}", origin, table.rows.size(),

@@ -28,11 +28,16 @@ absl::StatusOr<CsvTable> ParseCsv(std::string_view text, std::string_view origin
 // A cell for a message: control bytes replaced, long text cut.
 std::string ShownCell(std::string_view text);
 
-// "; did you mean ...?; the columns are: a, b, ...": the end of a message about a missing column.
+// INVALID_ARGUMENT: a header and nothing below it.
+absl::Status NoRows(std::string_view origin);
+
+// "; did you mean ...?; the columns are: a, b, ...": the end of a message about a missing column;
+// where the header looks separated by something else than commas, that.
 std::string ColumnHint(const CsvTable& table, const std::string& name);
 
 // The number in a cell, blanks around it ignored. INVALID_ARGUMENT names origin, line, column and
-// text when it is not finite and above 0. REQUIRES: row and column exist.
+// text when it is not finite and above 0, and says how to write one that is meant for people.
+// REQUIRES: row and column exist.
 absl::StatusOr<double> PositiveCell(const CsvTable& table, std::string_view origin, size_t row,
                                     size_t column);
 // As PositiveCell, for a 64-bit integer of either sign; an empty cell is 0.

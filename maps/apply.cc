@@ -40,6 +40,36 @@ struct Bound {
   double scale = 1;
 };
 
+std::optional<size_t> FindColumn(const fit::CsvTable& table, const std::string& column) {
+  const auto it = std::find(table.header.begin(), table.header.end(), column);
+  if (it == table.header.end()) return std::nullopt;
+  return static_cast<size_t>(it - table.header.begin());
+}
+
+// Those of the sources whose columns the table has.
+std::vector<Bound> FindAll(const fit::CsvTable& table, const Sources& sources) {
+  std::vector<Bound> all;
+  for (const Source& source : sources) {
+    Bound bound;
+    bound.scale = source.scale;
+    for (const std::string& column : source.columns)
+      if (const auto found = FindColumn(table, column)) bound.columns.push_back(*found);
+    if (bound.columns.size() == source.columns.size()) all.push_back(std::move(bound));
+  }
+  return all;
+}
+
+// nullopt where a cell is empty or no number.
+std::optional<double> ProductOf(const fit::CsvTable& table, const Bound& bound, size_t row) {
+  double product = bound.scale;
+  for (const size_t column : bound.columns) {
+    const auto number = core::ParseNumber(table.rows[row][column]);
+    if (!number.ok()) return std::nullopt;
+    product *= *number;
+  }
+  return product;
+}
+
 class Applier {
  public:
   Applier(const MapFile& map, const fit::CsvTable& table, std::string_view origin)
@@ -67,10 +97,12 @@ class Applier {
       std::string why;
       for (const fit::Exclusion& e : result_.excluded)
         why += fmt::format("; {} {}", e.count, e.reason);
+      if (table_.rows.empty()) return fit::NoRows(origin_);
       return absl::InvalidArgumentError(
           fmt::format("{}: none of {} rows is left{}", origin_, table_.rows.size(), why));
     }
     FindUnknown();
+    FindTaken();
     return std::move(result_);
   }
 
@@ -80,11 +112,7 @@ class Applier {
         fmt::format("{}:{}: {}", origin_, table_.lines[row], message));
   }
 
-  std::optional<size_t> Find(const std::string& column) const {
-    const auto it = std::find(table_.header.begin(), table_.header.end(), column);
-    if (it == table_.header.end()) return std::nullopt;
-    return static_cast<size_t>(it - table_.header.begin());
-  }
+  std::optional<size_t> Find(const std::string& column) const { return FindColumn(table_, column); }
 
   absl::StatusOr<size_t> Column(const std::string& column, const std::string& what) const {
     if (const auto found = Find(column)) return *found;
@@ -95,14 +123,9 @@ class Applier {
 
   // nullopt when the file has none of the alternatives.
   std::optional<Bound> FindSources(const Sources& sources) const {
-    for (const Source& source : sources) {
-      Bound bound;
-      bound.scale = source.scale;
-      for (const std::string& column : source.columns)
-        if (const auto found = Find(column)) bound.columns.push_back(*found);
-      if (bound.columns.size() == source.columns.size()) return bound;
-    }
-    return std::nullopt;
+    std::vector<Bound> all = FindAll(table_, sources);
+    if (all.empty()) return std::nullopt;
+    return std::move(all.front());
   }
 
   absl::StatusOr<Bound> BindSources(const Sources& sources, const std::string& what,
@@ -112,14 +135,25 @@ class Applier {
     for (const Source& source : sources)
       tried.push_back(fmt::format("{}", fmt::join(source.columns, " x ")));
     return absl::InvalidArgumentError(fmt::format(
-        "{}: no column for {}: {} looks for {}; name it with --column {}=COLUMN{}", origin_, what,
-        map_.file, fmt::join(tried, ", "), option, fit::ColumnHint(table_, sources[0].columns[0])));
+        "{}: no column for {}: {} looks for {}; name it with --column {}=COLUMN{}{}", origin_, what,
+        map_.file, fmt::join(tried, ", "), option,
+        option == "flops" ? ", as flops=COLUMN*1e9 where it holds GFLOPs, or accept C = 6 N D with "
+                            "--assume-6nd"
+                          : "",
+        fit::ColumnHint(table_, sources[0].columns[0])));
   }
 
   absl::Status BindAll() {
     const std::set<std::string> numbers = {"params", "params_no_embedding", "tokens",
                                            "flops",  "budget_flops",        "unique_tokens"};
-    for (const auto& [field, sources] : map_.columns) {
+    // What every run needs first: a message is of that.
+    std::vector<std::string> fields = {"params", "tokens", "flops"};
+    for (const auto& [field, sources] : map_.columns)
+      if (std::find(fields.begin(), fields.end(), field) == fields.end()) fields.push_back(field);
+    for (const std::string& field : fields) {
+      const auto known = map_.columns.find(field);
+      if (known == map_.columns.end()) continue;  // 6 N D
+      const Sources& sources = known->second;
       if (numbers.count(field) > 0) {
         ASSIGN_OR_RETURN(numbers_[field], BindSources(sources, field, field));
       } else {
@@ -337,6 +371,54 @@ class Applier {
     result_.unknown.assign(unknown.begin(), unknown.end());
   }
 
+  Taken TakenOf(const std::string& field, const Bound& bound) const {
+    Taken taken;
+    taken.field = field;
+    taken.scale = bound.scale;
+    for (const size_t column : bound.columns) taken.columns.push_back(table_.header[column]);
+    return taken;
+  }
+
+  // REQUIRES: result_.runs are those kept.
+  void FindRivals(const Sources& sources, const Bound& bound, const std::set<size_t>& used,
+                  Taken& taken) const {
+    constexpr double kSame = 1e-6;  // as written by two programs
+    for (const Bound& other : FindAll(table_, sources)) {
+      if (std::any_of(other.columns.begin(), other.columns.end(),
+                      [&](size_t column) { return used.count(column) > 0; }))
+        continue;
+      size_t row = 0;
+      for (const ImportedRun& run : result_.runs) {
+        while (table_.lines[row] != run.row) ++row;
+        const auto mine = ProductOf(table_, bound, row), theirs = ProductOf(table_, other, row);
+        if (!mine.has_value() || !theirs.has_value()) continue;
+        if (std::fabs(*mine - *theirs) <= kSame * std::fabs(*mine)) continue;
+        Rival rival{"", run.row, *mine, *theirs};
+        for (const size_t column : other.columns)
+          rival.column += (rival.column.empty() ? "" : " x ") + table_.header[column];
+        taken.rivals.push_back(std::move(rival));
+        break;
+      }
+    }
+  }
+
+  void FindTaken() {
+    std::set<size_t> used;
+    for (const auto& [field, bound] : numbers_)
+      used.insert(bound.columns.begin(), bound.columns.end());
+    for (const Bound& bound : metrics_) used.insert(bound.columns.begin(), bound.columns.end());
+    for (const auto& [field, bound] : numbers_) {
+      result_.taken.push_back(TakenOf(field, bound));
+      FindRivals(map_.columns.at(field), bound, used, result_.taken.back());
+    }
+    for (const auto& [field, column] : texts_)
+      result_.taken.push_back(TakenOf(field, {{column}, 1}));
+    for (size_t m = 0; m < metrics_.size(); ++m) {
+      result_.taken.push_back(TakenOf(result_.metrics[m].name, metrics_[m]));
+      FindRivals(result_.metrics[m].sources, metrics_[m], used, result_.taken.back());
+    }
+  }
+
   const MapFile& map_;
   const fit::CsvTable& table_;
   const std::string_view origin_;
@@ -353,6 +435,18 @@ const std::vector<std::string>& LabelKeys() {
   static const auto* const keys = new std::vector<std::string>{
       "recipe", "data", "tokenizer", "seq_len", "numerics", "flop_convention", "n_convention"};
   return *keys;
+}
+
+bool HasField(const MapFile& map, const std::string& field, const fit::CsvTable& table) {
+  const auto sources = map.columns.find(field);
+  return sources != map.columns.end() && !FindAll(table, sources->second).empty();
+}
+
+core::Json TakenJson(const std::vector<Taken>& taken) {
+  core::Json list = core::Json::array();
+  for (const Taken& t : taken)
+    list.push_back({{"field", t.field}, {"columns", t.columns}, {"scale", t.scale}});
+  return list;
 }
 
 absl::StatusOr<Imported> Apply(const MapFile& map, const fit::CsvTable& table,

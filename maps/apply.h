@@ -37,12 +37,35 @@ struct ImportedRun {
   std::vector<MeasuredValue> values;          // the first metric always; others where filled
 };
 
+// Other columns that the map names for a field, that the file has, that nothing else of the map is
+// taken from, and that differ in a kept row.
+struct Rival {
+  std::string column;           // "a x b" of a product
+  int64_t line = 0;             // the first on which they differ
+  double taken = 0, other = 0;  // there, scaled
+};
+
+// Where a field or a metric was found.
+struct Taken {
+  std::string field;
+  std::vector<std::string> columns;  // one, or the factors of a product
+  double scale = 1;
+  std::vector<Rival> rivals;  // of numbers
+};
+
 struct Imported {
   std::vector<ImportedRun> runs;         // in the file's order, not empty
   std::vector<Metric> metrics;           // those that the file has; the first is the map's first
   std::vector<fit::Exclusion> excluded;  // what filters and `rows` left out
   std::vector<std::string> unknown;      // keys that are unknown in some run: eval, data, ...
+  std::vector<Taken> taken;              // of the fields that the map names, then of the metrics
 };
+
+// Whether the table has a column of those that the map names for the field.
+bool HasField(const MapFile& map, const std::string& field, const fit::CsvTable& table);
+
+// [{"field","columns","scale"}] of what was taken, for the record.
+core::Json TakenJson(const std::vector<Taken>& taken);
 
 // Every number that is used is checked: INVALID_ARGUMENT names file, line, column and text of the
 // first that is missing, not finite or not above 0 (accuracies and errors may be 0), a column that

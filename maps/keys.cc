@@ -36,20 +36,22 @@ Form FilterForm() {
 }
 
 Form MetricForm() {
-  return Object(
-      {{"name", "the metric's name here", {Text()}, true},
-       {"column", "where it stands", SourceForms(), true},
-       {"unit",
-        "of the numbers as they stand",
-        {Word({"nats_per_token", "bits_per_token", "bits_per_byte", "error", "accuracy"})},
-        true},
-       {"eval", "the evaluation set; default that of values, else unknown", {Text()}},
-       {"optional",
-        "a file without the column has no such metric; default false",
-        {sweeps::Bool()}}});
+  return Object({{"name", "the metric's name here", {Text()}, true},
+                 {"column", "where it stands", SourceForms(), true},
+                 {"unit", "of the numbers as they stand", {Word(UnitWords())}, true},
+                 {"eval", "the evaluation set; default that of values, else unknown", {Text()}},
+                 {"optional",
+                  "a file without the column has no such metric; default false",
+                  {sweeps::Bool()}}});
 }
 
 }  // namespace
+
+const std::vector<std::string>& UnitWords() {
+  static const auto* const words = new std::vector<std::string>{
+      "nats_per_token", "bits_per_token", "bits_per_byte", "error", "accuracy"};
+  return *words;
+}
 
 const Form& MapFileForm() {
   const std::vector<Form> sources = SourceForms();

@@ -135,19 +135,6 @@ Schedule ReadSchedule(const Value& value) {
   return schedule;
 }
 
-// What a key of the table may be given as, for messages of the command line.
-const sweeps::Key* FindKey(std::string_view section, const std::string& name,
-                           std::vector<std::string>* names) {
-  for (const sweeps::Key& part : MapFileForm().children) {
-    if (part.name != section) continue;
-    for (const sweeps::Key& key : part.forms[0].children) {
-      names->push_back(key.name);
-      if (key.name == name) return &key;
-    }
-  }
-  return nullptr;
-}
-
 Json SourcesJson(const Sources& sources) {
   Json list = Json::array();
   for (const Source& source : sources)
@@ -236,69 +223,6 @@ absl::StatusOr<MapFile> ParseMap(std::string_view text, const std::string& file)
   return map;
 }
 
-absl::Status SetColumn(MapFile& map, const std::string& field, const std::string& column) {
-  // A column that the map knows for the field keeps its scale.
-  const auto chosen = [&](const Sources& known) -> Sources {
-    for (const Source& source : known)
-      if (source.columns == std::vector<std::string>{column}) return {source};
-    return {{{column}, 1}};
-  };
-  for (Metric& metric : map.metrics) {
-    if (metric.name != field) continue;
-    for (const Metric& other : map.metrics) {
-      if (other.name == field) continue;
-      for (const Source& source : other.sources)
-        if (source.columns == std::vector<std::string>{column})
-          return absl::InvalidArgumentError(fmt::format(
-              "--column {}={}: the map knows that column as {}, in {}, and {} is in {}; leave the "
-              "option out and take it with `fit --metric {}`, or write a map of your own",
-              field, column, other.name, other.unit, field, metric.unit, other.name));
-    }
-    metric.sources = chosen(metric.sources);
-    return absl::OkStatus();
-  }
-  std::vector<std::string> names;
-  if (FindKey("columns", field, &names) == nullptr) {
-    for (const Metric& metric : map.metrics) names.push_back(metric.name);
-    return absl::InvalidArgumentError(
-        fmt::format("--column {}={}: no such field{}; the fields are: {}", field, column,
-                    core::DidYouMean(field, names), fmt::join(names, ", ")));
-  }
-  map.columns[field] = chosen(map.columns[field]);
-  map.values.erase(field);
-  if (field == "flops") {
-    if (map.assume_6nd) map.values.erase("flop_convention");
-    map.assume_6nd = false;
-  }
-  return absl::OkStatus();
-}
-
-void AddWhere(MapFile& map, const std::vector<fit::Where>& given) {
-  constexpr std::pair<fit::Where::Op, Filter::Kind> kKinds[] = {
-      {fit::Where::Op::kIs, Filter::Kind::kIs},
-      {fit::Where::Op::kIsNot, Filter::Kind::kIsNot},
-      {fit::Where::Op::kBelow, Filter::Kind::kBelow},
-      {fit::Where::Op::kAtMost, Filter::Kind::kAtMost},
-      {fit::Where::Op::kAbove, Filter::Kind::kAbove},
-      {fit::Where::Op::kAtLeast, Filter::Kind::kAtLeast}};
-  std::map<std::string, size_t> alternatives;  // column -> its filter
-  for (const fit::Where& where : given) {
-    const auto at = alternatives.find(where.column);
-    if (where.op == fit::Where::Op::kIs && at != alternatives.end()) {
-      map.where[at->second].values.push_back(where.text);
-      continue;
-    }
-    if (where.op == fit::Where::Op::kIs) alternatives[where.column] = map.where.size();
-    Filter filter;
-    filter.columns = {where.column};
-    for (const auto& [op, kind] : kKinds)
-      if (op == where.op) filter.kind = kind;
-    filter.values = {where.text};
-    filter.bound = where.bound;
-    map.where.push_back(std::move(filter));
-  }
-}
-
 std::string LabelOf(std::string_view text) {
   static const std::set<std::string> kNothing = {"",     "nan", "none", "n/a",   "na",
                                                  "null", "?",   "-",    kUnknown};
@@ -309,42 +233,6 @@ std::string LabelOf(std::string_view text) {
   std::string lower = label;
   for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return kNothing.count(lower) > 0 ? kUnknown : label;
-}
-
-absl::Status SetValue(MapFile& map, const std::string& key, const std::string& text) {
-  const std::string value = text.empty() ? text : LabelOf(text);
-  if (key == "schedule" && (value == "cooled" || value == "mid-run" || value == kUnknown)) {
-    map.schedule = Schedule();
-    map.schedule.state = value;
-    return absl::OkStatus();
-  }
-  std::vector<std::string> names = {"schedule"};
-  const sweeps::Key* known = FindKey("values", key, &names);
-  if (known == nullptr && key != "schedule")
-    return absl::InvalidArgumentError(fmt::format("--value {}={}: no such key{}; the keys are: {}",
-                                                  key, value, core::DidYouMean(key, names),
-                                                  fmt::join(names, ", ")));
-  if (key == "schedule")
-    return absl::InvalidArgumentError(fmt::format(
-        "--value schedule={}: it takes cooled, mid-run or unknown; rules are a matter of the map",
-        value));
-  const std::vector<std::string>& words = known->forms[0].words;
-  if (value.empty() ||
-      (!words.empty() && std::find(words.begin(), words.end(), value) == words.end()))
-    return absl::InvalidArgumentError(fmt::format("--value {}={}: it takes {}{}", key, value,
-                                                  sweeps::Describe(known->forms),
-                                                  core::DidYouMean(value, words)));
-  if (map.assume_6nd && key == "flop_convention" && value != "6nd")
-    return absl::InvalidArgumentError(
-        fmt::format("--value {}={}: the map computes C = 6 N D", key, value));
-  if (key == "eval") {
-    for (Metric& metric : map.metrics)
-      if (metric.eval == kUnknown) metric.eval = value;
-    return absl::OkStatus();
-  }
-  map.columns.erase(key);
-  map.values[key] = value;
-  return absl::OkStatus();
 }
 
 Json MapJson(const MapFile& map) {

@@ -35,10 +35,13 @@ using Sources = std::vector<Source>;
 struct Metric {
   std::string name;  // unique in the map
   Sources sources;
-  std::string unit;       // nats_per_token, bits_per_token, bits_per_byte, error or accuracy
-  std::string eval;       // the evaluation set
-  bool optional = false;  // a file without the column has no such metric
+  std::string unit;         // nats_per_token, bits_per_token, bits_per_byte, error or accuracy
+  std::string eval;         // the evaluation set
+  bool optional = false;    // a file without the column has no such metric
+  bool redirected = false;  // by the command line, to a column that the map does not know for it
 };
+// The units of a metric.
+const std::vector<std::string>& UnitWords();
 // Whether smaller is better: what a scaling law can be fitted to. Accuracies are kept beside.
 bool IsLoss(const Metric& metric);
 
@@ -81,15 +84,6 @@ const sweeps::Form& MapFileForm();
 
 // INVALID_ARGUMENT "file:line:column: what is wrong".
 absl::StatusOr<MapFile> ParseMap(std::string_view text, const std::string& file);
-
-// What the command line adds to a map. INVALID_ARGUMENT names option, word and the right words. A
-// column that the map knows for the field keeps its scale; one that it knows as another metric is
-// refused.
-absl::Status SetColumn(MapFile& map, const std::string& field, const std::string& column);
-absl::Status SetValue(MapFile& map, const std::string& key, const std::string& value);
-// Conditions beside the map's own; texts of one column that rows may hold (=) are alternatives, as
-// in `fit --where`.
-void AddWhere(MapFile& map, const std::vector<fit::Where>& given);
 
 // The map with everything resolved, for the record: equal bytes mean equal meaning.
 core::Json MapJson(const MapFile& map);

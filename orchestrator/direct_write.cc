@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <thread>
 
@@ -69,6 +71,26 @@ absl::StatusOr<sweep::v1::ImportResponse> WriteImport(const std::string& db_path
   RETURN_IF_ERROR(Write(
       db_path, [&](Client& client) { return keep(client.Import(request)); },
       [&](Store& store, int64_t now_ms) { return keep(store.Import(request, now_ms)); }));
+  return response;
+}
+
+absl::StatusOr<sweep::v1::ImportResponse> TryImport(const std::string& db_path,
+                                                    const sweep::v1::ImportRequest& request) {
+  ASSIGN_OR_RETURN(const auto db, Database::Open(db_path, Database::Mode::kReadOnly));
+  std::error_code error;
+  std::string folder =
+      (std::filesystem::temp_directory_path(error) / "sweepctl-import-XXXXXX").string();
+  if (error || mkdtemp(folder.data()) == nullptr)
+    return absl::UnavailableError(
+        fmt::format("no folder for a copy of {}; name one for temporary files in TMPDIR", db_path));
+  const auto attempt = [&]() -> absl::StatusOr<sweep::v1::ImportResponse> {
+    const std::string copy = folder + "/copy.db";
+    RETURN_IF_ERROR(db->CopyTo(copy));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, Store::Open(copy));
+    return store->Import(request, core::SystemClock().UnixMs());
+  };
+  auto response = attempt();
+  std::filesystem::remove_all(folder, error);
   return response;
 }
 

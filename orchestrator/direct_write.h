@@ -18,6 +18,11 @@ namespace orchestrator {
 absl::StatusOr<sweep::v1::ImportResponse> WriteImport(const std::string& db_path,
                                                       const sweep::v1::ImportRequest& request);
 
+// What WriteImport would answer, tried on a copy in the folder for temporary files: nothing is
+// stored. NOT_FOUND without a database.
+absl::StatusOr<sweep::v1::ImportResponse> TryImport(const std::string& db_path,
+                                                    const sweep::v1::ImportRequest& request);
+
 // The fit and the forecasts made from it, all or none.
 absl::StatusOr<sweep::v1::RegisterForecastsResponse> WriteForecasts(
     const std::string& db_path, const sweep::v1::RegisterForecastsRequest& request);

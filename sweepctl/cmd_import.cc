@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <map>
 #include <set>
-#include <tuple>
 
 #include "core/hash.h"
 #include "core/status_macros.h"
@@ -12,9 +11,11 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "maps/apply.h"
+#include "maps/overrides.h"
 #include "orchestrator/direct_write.h"
 #include "sweepctl/database.h"
 #include "sweepctl/fit_input.h"
+#include "sweepctl/import_warnings.h"
 #include "sweepctl/table.h"
 #include "sweepctl/verbs.h"
 
@@ -24,32 +25,68 @@ namespace {
 using core::Json;
 
 struct ImportArgs {
-  std::string file, map, name, print_map;
+  std::string file, map, name, print_map, rows;
   std::vector<std::string> columns, values, where;
-  bool dry_run = false, replace = false, list = false;
+  bool dry_run = false, replace = false, list = false, assume_6nd = false;
 };
 
+absl::Status AsUsage(const absl::Status& status) {
+  return status.ok() ? status : UsageError(std::string(status.message()));
+}
+
+// KEY=TEXT of a repeatable option; one key may not be said in two ways.
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> PairsOf(
+    const std::vector<std::string>& texts, const char* option) {
+  std::vector<std::pair<std::string, std::string>> pairs;
+  std::map<std::string, std::string> said;
+  for (const std::string& text : texts) {
+    ASSIGN_OR_RETURN(pairs.emplace_back(), KeyValue(text, option));
+    const auto [before, added] = said.insert(pairs.back());
+    if (!added && before->second != pairs.back().second)
+      return UsageError(fmt::format("{} {} is given twice: as {} and as {}; leave one out", option,
+                                    before->first, before->second, pairs.back().second));
+  }
+  return pairs;
+}
+
 // Options of the command line are part of the map, and of its record.
-absl::StatusOr<maps::MapFile> MapOf(const ImportArgs& args) {
-  ASSIGN_OR_RETURN(maps::MapFile map, maps::LoadMap(args.map));
+absl::StatusOr<maps::MapFile> MapOf(const ImportArgs& args, maps::MapFile map) {
   if (!args.name.empty()) map.name = args.name;
-  const auto usage = [](const absl::Status& status) {
-    return status.ok() ? status : UsageError(std::string(status.message()));
-  };
-  for (const std::string& text : args.columns) {
-    ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--column"));
-    RETURN_IF_ERROR(usage(maps::SetColumn(map, pair.first, pair.second)));
+  ASSIGN_OR_RETURN(const auto columns, PairsOf(args.columns, "--column"));
+  ASSIGN_OR_RETURN(const auto values, PairsOf(args.values, "--value"));
+  for (const auto& [field, column] : columns) {
+    if (args.assume_6nd && field == "flops")
+      return UsageError(
+          fmt::format("--column flops={} names what --assume-6nd is without; leave "
+                      "one out",
+                      column));
+    RETURN_IF_ERROR(AsUsage(maps::SetColumn(map, field, column)));
   }
-  for (const std::string& text : args.values) {
-    ASSIGN_OR_RETURN(const auto pair, KeyValue(text, "--value"));
-    RETURN_IF_ERROR(usage(maps::SetValue(map, pair.first, pair.second)));
-  }
+  for (const auto& [key, value] : values) RETURN_IF_ERROR(AsUsage(maps::SetValue(map, key, value)));
+  if (!args.rows.empty()) RETURN_IF_ERROR(AsUsage(maps::SetRows(map, args.rows)));
   std::vector<fit::Where> given;
   for (const std::string& text : args.where) {
     ASSIGN_OR_RETURN(given.emplace_back(), WhereOf(text));
   }
   maps::AddWhere(map, given);
   return map;
+}
+
+// --assume-6nd, of a table that has no column for flops.
+absl::Status AssumeSixNd(const ImportArgs& args, const fit::CsvTable& table, maps::MapFile& map) {
+  for (const std::string& text : args.values)
+    if (text.starts_with("flop_convention=") && text != "flop_convention=6nd")
+      return UsageError(
+          fmt::format("--value {} and --assume-6nd: C = 6 N D is computed, which is "
+                      "flop_convention 6nd",
+                      text));
+  maps::AssumeSixNd(map);
+  // A map that takes the one for the other has no nominal budget either, unless it was named here.
+  const bool named = std::any_of(args.columns.begin(), args.columns.end(), [](const auto& text) {
+    return text.starts_with("budget_flops=");
+  });
+  if (!named && !maps::HasField(map, "budget_flops", table)) map.columns.erase("budget_flops");
+  return absl::OkStatus();
 }
 
 absl::StatusOr<sweep::v1::ImportRequest> RequestOf(const ImportArgs& args, const maps::MapFile& map,
@@ -60,7 +97,9 @@ absl::StatusOr<sweep::v1::ImportRequest> RequestOf(const ImportArgs& args, const
   request.set_source(args.file);
   request.set_source_hash(source_hash);
   request.set_map(args.map);
-  ASSIGN_OR_RETURN(const std::string map_json, core::CanonicalJson(maps::MapJson(map)));
+  Json record = maps::MapJson(map);
+  record["taken"] = maps::TakenJson(imported.taken);
+  ASSIGN_OR_RETURN(const std::string map_json, core::CanonicalJson(record));
   request.set_map_json(map_json);
   request.set_replace(args.replace);
   Json excluded = Json::array();
@@ -140,12 +179,32 @@ Table RunTable(const maps::Imported& imported) {
   return table;
 }
 
-// The values of each label, for people: one word, or how many there are.
+// "loss_c4", "steps x batch x 1e+06".
+std::string ColumnText(const maps::Taken& taken) {
+  return fmt::format("{}{}", fmt::join(taken.columns, " x "),
+                     taken.scale == 1 ? "" : fmt::format(" x {:g}", taken.scale));
+}
+
+// Where each number and name stands, for people; labels and metrics follow with theirs.
+std::string ColumnsText(const maps::Imported& imported, bool assume_6nd) {
+  std::string text = "columns\n";
+  std::set<std::string> told(maps::LabelKeys().begin(), maps::LabelKeys().end());
+  for (const maps::Metric& m : imported.metrics) told.insert(m.name);
+  for (const maps::Taken& taken : imported.taken)
+    if (told.count(taken.field) == 0)
+      text += fmt::format("  {:<16} {}\n", taken.field, ColumnText(taken));
+  if (assume_6nd) text += fmt::format("  {:<16} none: C = 6 N D\n", "flops");
+  return text + "labels\n";
+}
+
+// The values of each label, for people: one word, or how many there are; and the metrics.
 std::string LabelsText(const maps::Imported& imported) {
   std::string text;
+  std::map<std::string, std::string> from;
+  for (const maps::Taken& taken : imported.taken) from[taken.field] = ", from " + ColumnText(taken);
   const auto add = [&](const std::string& key, const std::set<std::string>& values) {
     text += fmt::format(
-        "  {:<16} {}\n", key,
+        "  {:<16} {}{}\n", key,
         values.size() == 1
             ? *values.begin()
             : fmt::format(
@@ -153,7 +212,8 @@ std::string LabelsText(const maps::Imported& imported) {
                   fmt::join(std::vector<std::string>(
                                 values.begin(),
                                 std::next(values.begin(), std::min<size_t>(5, values.size()))),
-                            ", ")));
+                            ", ")),
+        from.count(key) > 0 ? from.at(key) : "");
   };
   for (const std::string& key : maps::LabelKeys()) {
     std::set<std::string> values;
@@ -170,99 +230,20 @@ std::string LabelsText(const maps::Imported& imported) {
           return std::any_of(run.values.begin(), run.values.end(),
                              [&](const auto& v) { return v.metric == m.name; });
         });
-    text += fmt::format("  {:<32} {} on {}, {} of {} runs\n", m.name, m.unit, m.eval, filled,
-                        imported.runs.size());
+    text += fmt::format("  {:<32} {} on {}, {} of {} runs{}\n", m.name, m.unit, m.eval, filled,
+                        imported.runs.size(), from.at(m.name));
   }
   return text;
 }
 
-struct Warning {
-  std::string code, text;
-};
-
-// "lines 2 and 5", the first few of many.
-std::string LinesText(const std::vector<int64_t>& lines) {
-  constexpr size_t kShown = 5;
-  std::string text = lines.size() == 1 ? "line" : "lines";
-  for (size_t i = 0; i < std::min(kShown, lines.size()); ++i)
-    text += fmt::format("{} {}", i > 0 ? "," : "", lines[i]);
-  if (lines.size() > kShown) text += fmt::format(" and {} more", lines.size() - kShown);
-  return text;
-}
-
-// What `fit` calls one run: an exact copy of it is dropped there.
-using RunKey =
-    std::tuple<double, double, double, int64_t, std::vector<std::pair<std::string, double>>>;
-RunKey KeyOf(const maps::ImportedRun& run) {
-  std::vector<std::pair<std::string, double>> values;
-  for (const maps::MeasuredValue& v : run.values) values.emplace_back(v.metric, v.value);
-  return {run.flops, run.params, run.tokens, run.seed, values};
-}
-
-// Rows that are one run, or look like it.
-std::vector<Warning> WarnOfRepeats(const maps::Imported& imported) {
-  std::map<RunKey, std::vector<int64_t>> equal;
-  std::map<std::pair<std::string, int64_t>, std::map<RunKey, std::vector<int64_t>>> named;
-  for (const maps::ImportedRun& run : imported.runs) {
-    equal[KeyOf(run)].push_back(run.row);
-    // Checkpoints of one run share its name.
-    if (!run.run.empty() && run.schedule != "mid-run")
-      named[{run.run, run.seed}][KeyOf(run)].push_back(run.row);
-  }
-  std::vector<Warning> warnings;
-  constexpr size_t kMost = 5;
-  for (const auto& [key, lines] : equal) {
-    if (lines.size() < 2) continue;
-    if (warnings.size() == kMost) break;
-    warnings.push_back({"duplicate-rows", fmt::format("{} hold one run: all are stored, and `fit` "
-                                                      "takes one of them",
-                                                      LinesText(lines))});
-  }
-  const size_t before = warnings.size();
-  for (const auto& [name, keys] : named) {
-    if (keys.size() < 2) continue;
-    if (warnings.size() == before + kMost) break;
-    std::vector<int64_t> lines;
-    for (const auto& [key, rows] : keys) lines.insert(lines.end(), rows.begin(), rows.end());
-    std::sort(lines.begin(), lines.end());
-    warnings.push_back(
-        {"one-run-many-rows",
-         fmt::format(
-             "run '{}' stands on {} with different numbers, and each counts as a run: rows: "
-             "last-of-run in the map keeps the last of each, --where leaves one out",
-             name.first, LinesText(lines))});
-  }
-  return warnings;
-}
-
-// Runs that another import of the database holds already.
-absl::StatusOr<std::vector<Warning>> WarnOfCopies(const maps::Imported& imported,
-                                                  const std::string& name,
-                                                  orchestrator::Reader& reader) {
-  const maps::Metric& metric = imported.metrics.front();
-  ASSIGN_OR_RETURN(const std::vector<Json> rows,
-                   reader.Rows("SELECT sweep, flops, params, tokens, seed, value FROM "
-                               "v_imported_values WHERE sweep<>?1",
-                               name));
-  std::map<std::tuple<double, double, double, int64_t, double>, std::set<std::string>> known;
-  for (const Json& row : rows)
-    known[{row["flops"], row["params"], row["tokens"], row["seed"], row["value"]}].insert(
-        row["sweep"].get<std::string>());
-  std::map<std::string, std::vector<int64_t>> lines;
-  for (const maps::ImportedRun& run : imported.runs) {
-    for (const maps::MeasuredValue& v : run.values) {
-      if (v.metric != metric.name) continue;
-      const auto found = known.find({run.flops, run.params, run.tokens, run.seed, v.value});
-      if (found == known.end()) continue;
-      for (const std::string& import : found->second) lines[import].push_back(run.row);
-    }
-  }
-  std::vector<Warning> warnings;
-  for (const auto& [import, copies] : lines)
-    warnings.push_back(
-        {"copies", fmt::format("{} of {} runs ({}) are in import {} already: the same runs under "
-                               "two names are no two experiments",
-                               copies.size(), imported.runs.size(), LinesText(copies), import)});
+// Those that the file and the map alone tell.
+std::vector<ImportWarning> WarningsOf(const maps::MapFile& named, const maps::MapFile& map,
+                                      const maps::Imported& imported) {
+  std::vector<ImportWarning> warnings;
+  for (const maps::Override& o : maps::Overridden(named, map)) warnings.push_back({o.code, o.text});
+  for (const auto& more :
+       {WarnOfColumns(imported), WarnOfLosses(imported), WarnOfRepeats(imported)})
+    warnings.insert(warnings.end(), more.begin(), more.end());
   return warnings;
 }
 
@@ -295,9 +276,12 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
         "{} is no regular file, and is read twice, for its hash and for its rows; write it to a "
         "file and import that",
         args.file));
-  ASSIGN_OR_RETURN(const maps::MapFile map, MapOf(args));
+  ASSIGN_OR_RETURN(const maps::MapFile named, maps::LoadMap(args.map));
+  ASSIGN_OR_RETURN(maps::MapFile map, MapOf(args, named));
   ASSIGN_OR_RETURN(const std::string source_hash, core::Sha256HexOfFile(args.file));
   ASSIGN_OR_RETURN(const fit::CsvTable table, fit::ReadTable(args.file, map.format));
+  if (args.assume_6nd && !maps::HasField(map, "flops", table))
+    RETURN_IF_ERROR(AssumeSixNd(args, table, map));
   ASSIGN_OR_RETURN(const maps::Imported imported, maps::Apply(map, table, args.file));
   Json summary = {{"name", map.name},
                   {"source", args.file},
@@ -306,6 +290,8 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
                   {"rows_read", table.rows.size()},
                   {"runs", imported.runs.size()},
                   {"unknown", imported.unknown},
+                  {"columns", maps::TakenJson(imported.taken)},
+                  {"assume_6nd", map.assume_6nd},
                   {"stored", false},
                   {"already_present", false},
                   {"forecasts_scored", 0},
@@ -316,24 +302,31 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   summary["metrics"] = Json::array();
   for (const maps::Metric& m : imported.metrics)
     summary["metrics"].push_back({{"name", m.name}, {"unit", m.unit}, {"eval", m.eval}});
-  std::vector<Warning> warnings = WarnOfRepeats(imported);
+  std::vector<ImportWarning> warnings = WarningsOf(named, map, imported);
   if (!args.dry_run) RETURN_IF_ERROR(BringUpToDate(options));
   // Without a database there are no copies, and an older one is left alone by --dry-run.
   if (const auto reader = orchestrator::Reader::Open(options.db); reader.ok()) {
-    ASSIGN_OR_RETURN(const std::vector<Warning> copies, WarnOfCopies(imported, map.name, **reader));
+    ASSIGN_OR_RETURN(const std::vector<ImportWarning> copies,
+                     WarnOfCopies(imported, map.name, **reader));
     warnings.insert(warnings.end(), copies.begin(), copies.end());
   }
-  summary["warnings"] = Json::array();
-  for (const Warning& w : warnings)
-    summary["warnings"].push_back({{"code", w.code}, {"text", w.text}});
-  if (!args.dry_run) {
-    ASSIGN_OR_RETURN(const auto request, RequestOf(args, map, imported, source_hash));
-    ASSIGN_OR_RETURN(const auto response, orchestrator::WriteImport(options.db, request));
-    summary["stored"] = true;
-    summary["already_present"] = response.already_present();
-    summary["forecasts_scored"] = response.forecasts_scored();
-    for (const std::string& note : response.notes()) summary["notes"].push_back(note);
+  ASSIGN_OR_RETURN(const auto request, RequestOf(args, map, imported, source_hash));
+  const auto response = args.dry_run ? orchestrator::TryImport(options.db, request)
+                                     : orchestrator::WriteImport(options.db, request);
+  if (response.ok()) {
+    summary["stored"] = !args.dry_run;
+    summary["already_present"] = response->already_present();
+    summary["forecasts_scored"] = response->forecasts_scored();
+    for (const std::string& note : response->notes()) summary["notes"].push_back(note);
+  } else if (!args.dry_run) {
+    return response.status();
+  } else if (!absl::IsNotFound(response.status())) {
+    warnings.push_back(
+        {"would-fail", "without --dry-run: " + std::string(response.status().message())});
   }
+  summary["warnings"] = Json::array();
+  for (const ImportWarning& w : warnings)
+    summary["warnings"].push_back({{"code", w.code}, {"text", w.text}});
   if (options.Format() == OutputFormat::kJson) {
     if (args.dry_run) summary["rows"] = RunTable(imported).Rows();
     RETURN_IF_ERROR(PrintJson(summary));
@@ -342,12 +335,12 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   if (args.dry_run) RETURN_IF_ERROR(RunTable(imported).Print(options));
   const bool people = options.Format() == OutputFormat::kTable;
   const std::string text =
-      fmt::format("{}: {} of {} rows of {} through map {}{}\n{}", map.name, imported.runs.size(),
+      fmt::format("{}: {} of {} rows of {} through map {}{}\n{}{}", map.name, imported.runs.size(),
                   table.rows.size(), args.file, args.map,
                   args.dry_run                             ? "; nothing is stored (--dry-run)"
                   : summary["already_present"].get<bool>() ? ", which the database has already"
                                                            : ", stored",
-                  LabelsText(imported));
+                  ColumnsText(imported, map.assume_6nd), LabelsText(imported));
   if (people && !args.dry_run) {
     RETURN_IF_ERROR(Print(text));
   } else {
@@ -355,21 +348,17 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   }
   for (const fit::Exclusion& e : imported.excluded)
     Note(fmt::format("left out: {} {}", e.count, e.reason));
-  for (const Warning& w : warnings) Note("! " + w.code + ": " + w.text);
+  for (const ImportWarning& w : warnings) Note("! " + w.code + ": " + w.text);
   if (!imported.unknown.empty())
     Note(fmt::format(
         "! unknown: {}. Such runs can be fitted and looked at; a forecast from them "
         "cannot be registered. Say what you know with --value {}=...{}",
         fmt::join(imported.unknown, ", "), imported.unknown[0], args.dry_run ? "" : " --replace"));
-  for (const Json& note : summary["notes"]) Note("! " + note.get<std::string>());
+  for (const Json& note : summary["notes"])
+    Note((args.dry_run ? "! if it were stored: " : "! ") + note.get<std::string>());
   if (args.dry_run) return kDone;
-  if (summary["forecasts_scored"] > 0) {
-    Note(fmt::format("outcome of {} found; next: {}",
-                     Counted(summary["forecasts_scored"].get<int64_t>(), "registered forecast"),
-                     CommandLine(options, "forecasts")));
-  } else {
-    Note("next: " + CommandLine(options, "fit --sweep " + map.name));
-  }
+  Note("next: " + CommandLine(options, summary["notes"].empty() ? "fit --sweep " + map.name
+                                                                : std::string("forecasts")));
   return kDone;
 }
 
@@ -385,12 +374,14 @@ void AddImportVerb(CLI::App& app, Session& session) {
                    "of the import, where sweeps have theirs; default: the map's")
       ->type_name("NAME");
   verb->add_option("--column", args->columns,
-                   "where a field or metric of the map stands; repeatable")
+                   "where a field or metric of the map stands, and times what (flops=gflops*1e9); "
+                   "repeatable")
       ->allow_extra_args(false)
-      ->type_name("FIELD=COLUMN");
+      ->type_name("FIELD=COLUMN[*SCALE]");
   verb->add_option(
           "--value", args->values,
-          "what is the same for all rows: recipe, data, tokenizer, eval, seq_len, numerics, "
+          "what is the same for all rows, whatever the map says: recipe, data, tokenizer, eval, "
+          "unit (nats_per_token, bits_per_token, bits_per_byte, error), seq_len, numerics, "
           "n_convention, flop_convention, schedule; repeatable")
       ->allow_extra_args(false)
       ->type_name("KEY=TEXT");
@@ -400,6 +391,10 @@ void AddImportVerb(CLI::App& app, Session& session) {
           "repeated for one column: one of these")
       ->allow_extra_args(false)
       ->type_name("COLUMN=TEXT");
+  verb->add_option("--rows", args->rows,
+                   "which rows of a run are kept, whatever the map says: all or last-of-run")
+      ->type_name("WHICH");
+  verb->add_flag("--assume-6nd", args->assume_6nd, "without a column for flops: C = 6 N D");
   verb->add_flag("--dry-run", args->dry_run, "print what would be stored, store nothing");
   verb->add_flag("--replace", args->replace, "take the place of an import of this name");
   verb->add_flag("--list-maps", args->list, "the ready maps");

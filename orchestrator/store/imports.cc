@@ -15,6 +15,13 @@
 namespace orchestrator {
 namespace {
 
+// The map without what the bytes make of it, which older programs did not store.
+std::string MapAlone(const std::string& map_json) {
+  absl::StatusOr<core::Json> map = core::ParseJson(map_json, "map");
+  if (!map.ok() || !map->is_object() || map->erase("taken") == 0) return map_json;
+  return core::CanonicalJson(*map).value_or(map_json);
+}
+
 // SHA-256 of what was imported: the same bytes through the same map.
 absl::StatusOr<std::string> ContentHash(const v1::ImportRequest& request) {
   core::Json runs = core::Json::array(), metrics = core::Json::array();
@@ -29,9 +36,9 @@ absl::StatusOr<std::string> ContentHash(const v1::ImportRequest& request) {
                     run.seq_len(), run.numerics(), run.flop_convention(), run.n_convention(),
                     run.schedule(), values.dump()});
   }
-  return core::Sha256Hex(
-      core::Json{request.source_hash(), request.map_json(), request.excluded_json(), metrics, runs}
-          .dump());
+  return core::Sha256Hex(core::Json{request.source_hash(), MapAlone(request.map_json()),
+                                    request.excluded_json(), metrics, runs}
+                             .dump());
 }
 
 absl::Status CheckImport(const v1::ImportRequest& request) {
@@ -97,6 +104,25 @@ absl::StatusOr<std::vector<Waiting>> WaitingForecasts(Database* db) {
   }
 }
 
+// What a verdict with an outcome says, for people. REQUIRES: AppendVerdict has stored it.
+absl::StatusOr<std::string> VerdictText(Database* db, int64_t forecast_id, bool was_void) {
+  ASSIGN_OR_RETURN(Statement row,
+                   db->Prepare("SELECT status, status_reason, outcome_loss, error_rel, inside, "
+                               "loss, interval_lo, interval_hi, interval_level FROM forecasts "
+                               "WHERE forecast_id=?1",
+                               forecast_id));
+  ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) return absl::InternalError(fmt::format("no forecast {}", forecast_id));
+  if (row.Text(0) == "void")
+    return fmt::format("{}: {}; its outcome, {:.6g}, is on record and is no score",
+                       was_void ? "void before" : "void", row.Text(1), row.Double(2));
+  return fmt::format(
+      "scored: outcome {:.6g}, forecast {:.6g}: error {:+.2f} %, {} its {:g} % interval, {:.6g} .. "
+      "{:.6g}",
+      row.Double(2), row.Double(5), 100 * row.Double(3), row.Int(4) != 0 ? "inside" : "outside",
+      100 * row.Double(8), row.Double(6), row.Double(7));
+}
+
 }  // namespace
 
 absl::Status Store::ScoreImportedForecasts(const std::string& import, int64_t now_ms,
@@ -135,12 +161,13 @@ absl::Status Store::ScoreImportedForecasts(const std::string& import, int64_t no
     const bool was_void = forecast.status == "void";
     const bool is_void = was_void || !outcome.seen.empty();
     const std::string reason = was_void ? forecast.reason : outcome.seen;
-    if (is_void && !was_void) note("void: " + reason);
     RETURN_IF_ERROR(AppendVerdict(
         db_.get(),
         {forecast.id, is_void ? "void" : "scored", reason, outcome.value, outcome.ToJson()},
         now_ms));
-    ++scored;
+    ASSIGN_OR_RETURN(const std::string text, VerdictText(db_.get(), forecast.id, was_void));
+    note(text);
+    if (!is_void) ++scored;
   }
   response->set_forecasts_scored(scored);
   return absl::OkStatus();

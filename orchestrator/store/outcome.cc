@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "core/flops_doubt.h"
+#include "core/loss_doubt.h"
 #include "core/status_macros.h"
 #include "core/units.h"
 #include "fmt/format.h"
@@ -190,6 +191,7 @@ std::string DoubtOf(const OutcomeRow& row, const std::string& unit) {
   constexpr double kNominal = 0.1;
   if (unit != "error" && (row.value < kLeastLoss || row.value > kMostLoss))
     return fmt::format("{:.3g} {} is the loss of no model", row.value, unit);
+  if (const std::string doubt = core::LossDoubt(row.value, unit); !doubt.empty()) return doubt;
   if (row.budget_flops > 0 && std::fabs(row.flops / row.budget_flops - 1) > kNominal)
     return fmt::format("its {} FLOPs are not its nominal budget, {}", core::FormatFlops(row.flops),
                        core::FormatFlops(row.budget_flops));

@@ -6,6 +6,7 @@
 #include <set>
 #include <vector>
 
+#include "core/loss_doubt.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "orchestrator/store/history.h"
@@ -266,6 +267,23 @@ absl::StatusOr<BlindTarget> TargetOf(Database* db, const v1::RegisterForecastReq
                                      const core::Json& cohort, const core::Json& observations) {
   return request.target_trial_id().empty() ? TargetElsewhere(db, request, cohort, observations)
                                            : TargetHere(db, request);
+}
+
+// As where FLOPs cannot mean what they are called: no forecast rests on such runs.
+absl::Status CheckLosses(const v1::RegisterForecastRequest& request,
+                         const core::Json& observations) {
+  if (!request.target_trial_id().empty() || !observations.is_array()) return absl::OkStatus();
+  for (const core::Json& row : observations) {
+    if (!row.is_object() || !row.contains("loss") || !row["loss"].is_number()) continue;
+    const std::string doubt = core::LossDoubt(row["loss"].get<double>(), UnitOf(request.metric()));
+    if (doubt.empty()) continue;
+    const std::string id = row.contains("trial_id") ? row["trial_id"].dump() : "";
+    return absl::FailedPreconditionError(
+        fmt::format("forecast {}: of its observations{} {}; import the natural logarithm, or under "
+                    "the right unit, with --replace",
+                    request.name(), id.empty() ? "" : fmt::format(", {}:", id), doubt));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace orchestrator

@@ -19,12 +19,15 @@ namespace orchestrator {
 absl::StatusOr<core::Json> ParseOrNull(const std::string& text, const char* what);
 
 // INVALID_ARGUMENT: not a forecast. FAILED_PRECONDITION: something of the cohort, or of one of the
-// observations, is "unknown", or the target lies within the fitted runs. Look at the request alone.
+// observations, is "unknown", the target lies within the fitted runs, or the loss of one can mean
+// nothing (core/loss_doubt.h). Look at the request alone.
 absl::Status CheckForecast(const sweep::v1::RegisterForecastRequest& request);
 absl::Status CheckKnown(const std::string& name, const core::Json& cohort,
                         const core::Json& observations);
 absl::Status CheckReach(const sweep::v1::RegisterForecastRequest& request,
                         const core::Json& observations);
+absl::Status CheckLosses(const sweep::v1::RegisterForecastRequest& request,
+                         const core::Json& observations);
 
 // What a forecast is about.
 struct BlindTarget {

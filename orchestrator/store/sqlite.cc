@@ -200,6 +200,16 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path
   return Connect(path, ImmutableUri(path), mode);
 }
 
+absl::Status Database::CopyTo(const std::string& path) {
+  absl::StatusOr<std::unique_ptr<Database>> copy = Connect(path, path, Mode::kReadWrite);
+  if (!copy.ok()) return copy.status();
+  sqlite3_backup* backup = sqlite3_backup_init((*copy)->handle_, "main", handle_, "main");
+  if (backup == nullptr) return (*copy)->Error(sqlite3_errcode((*copy)->handle_), "copy");
+  const int code = sqlite3_backup_step(backup, -1);
+  sqlite3_backup_finish(backup);
+  return code == SQLITE_DONE ? absl::OkStatus() : Error(code, "copy");
+}
+
 Database::~Database() {
   for (auto& [sql, handles] : idle_)
     for (sqlite3_stmt* handle : handles) sqlite3_finalize(handle);

@@ -139,6 +139,9 @@ class Database {
     return *row ? statement->Text(0) : std::string();
   }
 
+  // Writes what the database holds now to a new file, as one state. Blocks nobody.
+  absl::Status CopyTo(const std::string& path);
+
   // As opened.
   const std::string& path() const { return path_; }
   // Rows the last Run changed; rowid of the last insert.

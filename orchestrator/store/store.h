@@ -76,10 +76,10 @@ class Store {
                                                   int64_t now_ms);
   // Stores runs that were trained elsewhere (store/imports.cc), all or none, and scores the
   // forecasts that wait for them: void where the file was imported before the registration; not at
-  // all where a run's numbers cannot mean what they are called or the chain is broken, which the
-  // notes of the response say. The same content under the same name stores nothing.
-  // FAILED_PRECONDITION when a sweep has the name, or an import of other content has it and
-  // request.replace is off.
+  // all where a run's numbers cannot mean what they are called or the chain is broken. The notes of
+  // the response say which, and how each score came out. The same content under the same name
+  // stores nothing. FAILED_PRECONDITION when a sweep has the name, or an import of other content
+  // has it and request.replace is off.
   absl::StatusOr<v1::ImportResponse> Import(const v1::ImportRequest& request, int64_t now_ms);
   absl::Status VerifyForecastChain() { return orchestrator::VerifyForecastChain(db_.get()); }
 

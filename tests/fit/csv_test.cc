@@ -4,6 +4,8 @@
 
 #include "core/rng.h"
 #include "fit/cohort.h"
+#include "fit/read_table.h"
+#include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -12,6 +14,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 absl::StatusOr<CsvObservations> Read(std::string_view text, const CsvOptions& options = {}) {
   return ObservationsFromCsv(text, "runs.csv", options);
@@ -101,8 +104,46 @@ TEST(CsvTest, ErrorsNameFileLineColumnAndValue) {
   EXPECT_THAT(ErrorOf(head + "1e18,1e8,1e9\n"), HasSubstr("runs.csv:3: 3 cells"));
   EXPECT_THAT(ErrorOf(head + "\"1e18,1e8\n"), HasSubstr("never ends"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("empty"));
-  EXPECT_THAT(ErrorOf("flops,params,tokens,loss\n"), HasSubstr("no observations"));
+  EXPECT_THAT(ErrorOf("flops,params,tokens,loss\n"), HasSubstr("a header and no row below it"));
   EXPECT_THAT(ErrorOf("flops,params,params,loss\n"), HasSubstr("twice"));
+}
+
+TEST(CsvTest, NumbersWrittenForPeopleAreRefusedWithWhatToWrite) {
+  const std::string head = "flops,params,tokens,loss\n";
+  for (const char* cell : {"28,490,034", "3,6368", "1 000", "1'000", "1_000", "1.234.567"})
+    EXPECT_THAT(ErrorOf(fmt::format("{}1e18,\"{}\",1e9,3\n", head, cell)),
+                AllOf(HasSubstr(cell), HasSubstr("thousands separators or a decimal comma"),
+                      HasSubstr("plain numbers"), Not(HasSubstr("--where"))))
+        << cell;
+  for (const char* cell : {"28M", "1.5B", "28 k", "2e3G"})
+    EXPECT_THAT(ErrorOf(fmt::format("{}1e18,{},1e9,3\n", head, cell)),
+                AllOf(HasSubstr("a suffix"), HasSubstr("28e6"), Not(HasSubstr("--where"))))
+        << cell;
+  for (const char* cell : {"NaN", "abc", "M", "12 apples", "-5", "1e999"})
+    EXPECT_THAT(ErrorOf(fmt::format("{}1e18,{},1e9,3\n", head, cell)), HasSubstr("--where"))
+        << cell;
+}
+
+TEST(CsvTest, AHeaderOfOtherSeparatorsIsRecognised) {
+  EXPECT_THAT(ErrorOf("flops;params;tokens;loss\n1;2;3;4\n"),
+              AllOf(HasSubstr("separated by ';'"), HasSubstr("commas are wanted")));
+  EXPECT_THAT(ErrorOf("flops\tparams\ttokens\tloss\n1\t2\t3\t4\n"), HasSubstr("separated by tabs"));
+  EXPECT_THAT(ErrorOf("flops;params;tokens;loss\n1,5;2;3;4\n"),
+              AllOf(HasSubstr("2 cells where the header has 1"), HasSubstr("separated by ';'")));
+  EXPECT_THAT(ErrorOf("flops,params,tokens,lost;x\n1,1,1,1\n"), Not(HasSubstr("separated")));
+}
+
+TEST(CsvTest, Utf16IsNamed) {
+  for (const std::string& bytes :
+       {std::string("\xFF\xFE"
+                    "f\0l\0",
+                    6),
+        std::string("\xFE\xFF\0f\0l", 6), std::string("f\0l\0o\0", 6), std::string("\0f\0l\0o", 6)})
+    for (const char* name : {"runs.csv", "runs.jsonl"}) {
+      const absl::Status status = ParseTable(bytes, name).status();
+      EXPECT_TRUE(absl::IsInvalidArgument(status));
+      EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("UTF-16"), HasSubstr("UTF-8")));
+    }
 }
 
 TEST(CsvTest, MissingFlopsAreComputedOnlyWhenAsked) {

@@ -42,7 +42,9 @@ TEST(FlopsCheckTest, WhatIsDeclaredAs6ndMustBeThat) {
   runs[2].flops *= 1.009;
   EXPECT_EQ(FlopsDoubt(runs), "");
   runs[2].flops *= 1.02;
-  EXPECT_THAT(FlopsDoubt(runs), AllOf(HasSubstr("1 of 3 runs"), HasSubstr("+2.92 %")));
+  for (size_t i = 0; i < runs.size(); ++i) runs[i].row = static_cast<int64_t>(i) + 2;
+  EXPECT_THAT(FlopsDoubt(runs), AllOf(HasSubstr("1 of 3 runs"), HasSubstr("+2.92 %, at row 4"),
+                                      HasSubstr("C / (N D) is 6.175 there")));
   // The same runs under a convention of their own are fine.
   for (Observation& o : runs) o.cohort["flop_convention"] = "given";
   EXPECT_EQ(FlopsDoubt(runs), "");

@@ -7,6 +7,7 @@
 #include "core/rng.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "maps/overrides.h"
 #include "tests/fit/test_data.h"
 
 namespace maps {
@@ -182,6 +183,66 @@ TEST(ApplyTest, TenThousandDamagedTablesGiveSoundRunsOrAReasonWithTheirRow) {
   EXPECT_LT(refused, 9900);
 }
 
+TEST(ApplyTest, EveryColumnThatWasTakenIsNamedWithItsScale) {
+  const auto imported = ApplyTo(kMap, kRows);
+  ASSERT_TRUE(imported.ok()) << imported.status();
+  const core::Json taken = TakenJson(imported->taken);
+  EXPECT_THAT(taken, testing::Contains(
+                         core::Json({{"field", "params"}, {"columns", {"n_b"}}, {"scale", 1e9}})));
+  EXPECT_THAT(taken, testing::Contains(core::Json(
+                         {{"field", "tokens"}, {"columns", {"steps", "batch"}}, {"scale", 1.0}})));
+  for (const char* field : {"run", "flops", "data", "loss", "acc"})
+    EXPECT_EQ(std::count_if(imported->taken.begin(), imported->taken.end(),
+                            [&](const Taken& t) { return t.field == field; }),
+              1)
+        << field;
+}
+
+TEST(ApplyTest, OtherCandidatesThatDifferAreNamedByTheirFirstLine) {
+  const auto rivals = [](const std::string& rows) {
+    std::vector<Rival> all;
+    const auto imported = Apply(*LoadMap("wandb"), *fit::ParseTable(rows, "w.csv"), "w.csv");
+    EXPECT_TRUE(imported.ok()) << imported.status();
+    for (const Taken& taken : imported->taken)
+      all.insert(all.end(), taken.rivals.begin(), taken.rivals.end());
+    return all;
+  };
+  const std::string head =
+      "Name,State,params,tokens,total_flos,throughput/total_gflops,eval/loss\n";
+  EXPECT_TRUE(
+      rivals(head + "a,finished,1e8,2e9,1.2e18,1.2e9,3\nb,finished,1e8,2e9,1.2e18,,3\n").empty())
+      << "the same number in another unit, and a cell that says nothing";
+  const auto one = rivals(head +
+                          "a,crashed,1e8,2e9,1,9e9,3\nb,finished,1e8,2e9,1.2e18,1.2e9,3\n"
+                          "c,finished,1e8,2e9,1.2e18,3.6e9,3\n");
+  ASSERT_EQ(one.size(), 1u) << "rows that are left out count for nothing";
+  EXPECT_EQ(one[0].column, "throughput/total_gflops");
+  EXPECT_EQ(one[0].line, 4);
+  EXPECT_EQ(one[0].other, 3.6e18);
+  // What is taken for one field is no rival of another.
+  const auto marin = Apply(*LoadMap("marin"),
+                           *fit::ParseTable("source,dataset,params,tokens,flops,budget,loss\n"
+                                            "r,d,1e8,2e9,1.21e18,1.2e18,3\n",
+                                            "m.csv"),
+                           "m.csv");
+  ASSERT_TRUE(marin.ok()) << marin.status();
+  for (const Taken& taken : marin->taken) EXPECT_TRUE(taken.rivals.empty()) << taken.field;
+}
+
+TEST(ApplyTest, ATableWithoutRowsOrSeparatedOtherwiseSaysSo) {
+  EXPECT_THAT(
+      std::string(ApplyTo(kMap, "id,n_b,steps,batch,c,corpus,l,a,state\n").status().message()),
+      HasSubstr("r.csv: a header and no row below it"));
+  EXPECT_THAT(std::string(ApplyTo(kMap, "id;n_b;steps\nx;1;2\n").status().message()),
+              AllOf(HasSubstr("no column for params"), HasSubstr("separated by ';'")));
+  EXPECT_THAT(
+      ErrorOf("2.4e18", "\"2,400,000\""),
+      AllOf(HasSubstr("r.csv:4: column 'c' holds '2,400,000'"), HasSubstr("plain numbers")));
+  EXPECT_THAT(ErrorOf("id,n_b,steps,batch,c", "id,n_b,steps,batch,cc"),
+              AllOf(HasSubstr("no column for flops"), HasSubstr("--assume-6nd"),
+                    HasSubstr("flops=COLUMN*1e9")));
+}
+
 // Rows as the three ready maps meet them.
 TEST(ReadyMapTest, WandbReadsBothAnExportAndTheApi) {
   const MapFile map = *LoadMap("wandb");
@@ -205,6 +266,18 @@ TEST(ReadyMapTest, WandbReadsBothAnExportAndTheApi) {
   ASSERT_TRUE(of_api.ok()) << of_api.status();
   EXPECT_EQ(of_api->runs[0].params, 1e8);
   EXPECT_EQ(of_api->runs[0].values[0].value, 3.1);
+}
+
+TEST(ReadyMapTest, WandbReadsOlmosCountOfTrainingFlops) {
+  for (const char* prefix : {"", "summary."}) {
+    const auto table =
+        fit::ParseTable(std::string("Name,State,params,tokens,eval/loss,") + prefix +
+                            "throughput/total_training_Gflops\na,finished,1e8,2e9,3.1,1.2e9\n",
+                        "w.csv");
+    const auto imported = Apply(*LoadMap("wandb"), *table, "w.csv");
+    ASSERT_TRUE(imported.ok()) << imported.status();
+    EXPECT_EQ(imported->runs[0].flops, 1.2e18);
+  }
 }
 
 TEST(ReadyMapTest, MarinKeepsTheDatasetApartFromTheRecipe) {

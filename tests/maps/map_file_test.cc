@@ -64,24 +64,6 @@ TEST(MapFileTest, EveryOrderIsACondition) {
   }
 }
 
-TEST(MapFileTest, ConditionsOfTheCommandLineJoinTheMaps) {
-  auto map = ParseMap(kMap, "m.yaml");
-  ASSERT_TRUE(map.ok());
-  std::vector<fit::Where> given;
-  for (const char* text : {"big=yes", "n<2e9", "big=no", "n>1", "state!=killed", "l<=9", "l>=1"}) {
-    const auto where = fit::ParseWhere(text);
-    ASSERT_TRUE(where.ok()) << where.status();
-    given.push_back(*where);
-  }
-  AddWhere(*map, given);
-  std::vector<std::string> texts;
-  for (const Filter& filter : map->where) texts.push_back(filter.Text());
-  EXPECT_THAT(texts,
-              ::testing::ElementsAre("state is finished", "n is at least 1", "big is yes or no",
-                                     "n is below 2e+09", "n is above 1", "state is not killed",
-                                     "l is at most 9", "l is at least 1"));
-}
-
 TEST(MapFileTest, AWrongKeyIsNamedByItsPlaceWithTheRightOne) {
   EXPECT_THAT(ErrorOf(With("metrics:", "metricts:")),
               AllOf(HasSubstr("m.yaml:4:1: unknown key 'metricts'"), HasSubstr("'metrics'")));
@@ -110,38 +92,6 @@ TEST(MapFileTest, WhatCannotBeMeantIsRefused) {
   EXPECT_THAT(ErrorOf(With(", flops: c}\nvalues: {",
                            "}\nassume_6nd: true\nvalues: {flop_convention: given, ")),
               HasSubstr("assume_6nd counts 6 N D, flop_convention says given"));
-}
-
-TEST(MapFileTest, AColumnThatTheMapKnowsKeepsItsScaleAndItsUnit) {
-  MapFile map = *LoadMap("wandb");
-  EXPECT_TRUE(SetColumn(map, "flops", "throughput/total_gflops").ok());
-  ASSERT_EQ(map.columns["flops"].size(), 1u);
-  EXPECT_EQ(map.columns["flops"][0].scale, 1e9);
-  EXPECT_TRUE(SetColumn(map, "flops", "mine").ok());
-  EXPECT_EQ(map.columns["flops"][0].scale, 1);
-  EXPECT_THAT(std::string(SetColumn(map, "loss", "eval/bpb").message()),
-              HasSubstr("the map knows that column as bpb, in bits_per_byte"));
-}
-
-TEST(MapFileTest, TheCommandLineAddsToAMapAndMisspellingsAreNamed) {
-  MapFile map = *ParseMap(kMap, "m.yaml");
-  EXPECT_TRUE(SetColumn(map, "loss", "eval_loss").ok());
-  EXPECT_EQ(map.metrics[0].sources[0].columns[0], "eval_loss");
-  EXPECT_TRUE(SetColumn(map, "data", "corpus").ok());
-  EXPECT_TRUE(SetValue(map, "data", "c4").ok());
-  EXPECT_EQ(map.columns.count("data"), 0u) << "one of them holds, the later";
-  EXPECT_TRUE(SetValue(map, "schedule", "cooled").ok());
-  EXPECT_EQ(map.schedule.state, "cooled");
-  EXPECT_TRUE(SetValue(map, "eval", "pile").ok());
-  EXPECT_EQ(map.metrics[0].eval, "c4") << "said in the map";
-  EXPECT_EQ(map.metrics[1].eval, "pile");
-  EXPECT_THAT(std::string(SetColumn(map, "parms", "x").message()),
-              HasSubstr("did you mean 'params'?"));
-  EXPECT_THAT(std::string(SetValue(map, "tokeniser", "x").message()),
-              HasSubstr("did you mean 'tokenizer'?"));
-  EXPECT_THAT(std::string(SetValue(map, "n_convention", "with-embeding").message()),
-              HasSubstr("did you mean 'with-embedding'?"));
-  EXPECT_FALSE(SetValue(map, "schedule", "last-of-run").ok());
 }
 
 TEST(MapFileTest, EveryKeyIsDocumentedOnce) {

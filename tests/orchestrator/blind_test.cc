@@ -130,7 +130,10 @@ TEST_F(BlindTest, AFileThatWasImportedBeforeScoresNothing) {
   Import(part);
   ASSERT_EQ(Register(), "open");
   const v1::ImportResponse response = Import(whole);
-  EXPECT_THAT(response.notes(), ElementsAre(HasSubstr("forecast a: void: row 10 of import whole")));
+  EXPECT_EQ(response.forecasts_scored(), 0);
+  EXPECT_THAT(response.notes(),
+              ElementsAre(AllOf(HasSubstr("forecast a: void: row 10 of import whole"),
+                                HasSubstr("3.05, is on record"))));
   EXPECT_EQ(Text("SELECT status FROM forecasts"), "void");
   EXPECT_THAT(Text("SELECT status_reason FROM forecasts"),
               AllOf(HasSubstr("the file it comes from was imported at "),
@@ -287,6 +290,9 @@ TEST_F(BlindTest, ARowThatCannotMeanWhatItIsCalledScoresNothingAndIsNamed) {
   v1::ImportRequest value = Outcome("value");
   (*value.mutable_runs(1)->mutable_values())["c4"] = 1e300;
   refused("the loss of no model", value);
+  v1::ImportRequest perplexity = Outcome("perplexity");
+  (*perplexity.mutable_runs(1)->mutable_values())["c4"] = 21.1;
+  refused("probably a perplexity", perplexity);
   v1::ImportRequest nominal = Outcome("nominal");
   nominal.mutable_runs(1)->set_flops(3e20);
   nominal.mutable_runs(1)->set_budget_flops(1e20);

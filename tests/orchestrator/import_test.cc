@@ -196,6 +196,31 @@ TEST_F(ImportTest, ATargetWithinTheFittedRunsIsNoForecast) {
   EXPECT_NEAR(*store_->db().Double(0, "SELECT reach FROM v_forecasts"), 10, 1e-9);
 }
 
+TEST_F(ImportTest, NothingIsRegisteredFromPerplexities) {
+  ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
+  v1::RegisterForecastRequest request = ForecastElsewhere("a");
+  request.set_observations_json(R"([{"flops":1e18,"loss":13.5,"trial_id":"run-0"}])");
+  EXPECT_THAT(std::string(store_->RegisterForecast(request, Now()).status().message()),
+              AllOf(HasSubstr("run-0\": 13.5 nats_per_token"), HasSubstr("probably a perplexity")));
+  request.set_metric("c4/bits_per_token");
+  EXPECT_OK(store_->RegisterForecast(request, Now()));  // 9.4 nats
+}
+
+TEST_F(ImportTest, AScoreIsToldWithOutcomeErrorAndInterval) {
+  ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
+  v1::RegisterForecastRequest request = ForecastElsewhere("a");
+  request.set_loss(3.06);
+  request.set_interval_lo(3.0);
+  request.set_interval_hi(3.1);
+  request.set_interval_level(0.9);
+  ASSERT_OK(store_->RegisterForecast(request, Now()));
+  v1::ImportRequest later = KnownImport("later", 1);
+  AddOutcome(&later, 10, 1e9, 3.4);
+  EXPECT_THAT(store_->Import(later, Now())->notes(),
+              ElementsAre("forecast a: scored: outcome 3.4, forecast 3.06: error -10.00 %, outside "
+                          "its 90 % interval, 3 .. 3.1"));
+}
+
 TEST_F(ImportTest, AnOutcomeUnderAnyNameScoresAndAllItsRowsAreOnRecord) {
   ASSERT_OK(store_->Import(KnownImport("theirs", 3), Now()));
   ASSERT_OK(store_->RegisterForecast(ForecastElsewhere("a"), Now()));

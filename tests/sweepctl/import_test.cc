@@ -243,6 +243,140 @@ TEST_F(ImportVerbTest, WhatExportWritesOfAnImportFitReadsBackAlike) {
   EXPECT_EQ(there.json()["fits"][0]["params"], here["fits"][0]["params"]);
 }
 
+// Rows that the wandb map reads, without flops.
+constexpr char kThree[] =
+    "Name,State,params,tokens,eval/loss\na,finished,1e8,2e9,3.1\nb,finished,2e8,2e9,3.0\n"
+    "a,finished,1e8,3e9,3.05\n";
+
+TEST_F(ImportVerbTest, WhatTheCommandLineSaysAgainstTheMapHoldsAndIsSaid) {
+  const std::string path = Write(
+      "m.csv", "source,dataset,params,tokens,budget,loss,other\nr,d,1e8,2e9,1.2e18,3.1,2.9\n");
+  const std::string import = "import --map marin --dry-run --json " + path;
+  const Json said = Run(import + " --value eval=c4 --value unit=bits_per_token").json();
+  EXPECT_EQ(said["metrics"][0]["eval"], "c4");
+  EXPECT_EQ(said["metrics"][0]["unit"], "bits_per_token");
+  EXPECT_THAT(said["warnings"].dump(),
+              AllOf(HasSubstr("eval=c4 holds for metric loss in place of paloma-macro"),
+                    HasSubstr("unit=bits_per_token")));
+  const Json redirected = Run(import + " --column loss=other").json();
+  EXPECT_EQ(redirected["unknown"], Json({"eval"}));
+  EXPECT_THAT(redirected["warnings"].dump(), HasSubstr("its evaluation set is unknown"));
+  const Json named = Run(import + " --column loss=other --value eval=c4").json();
+  EXPECT_TRUE(named["unknown"].empty());
+  for (const char* twice : {" --value eval=a --value eval=b", " --column loss=a --column loss=b"}) {
+    const Result result = Run(import + twice);
+    EXPECT_EQ(result.code, 2);
+    EXPECT_THAT(result.err, HasSubstr("is given twice: as a and as b"));
+  }
+  EXPECT_EQ(Run(import + " --value eval=a --value eval=a").code, 0);
+}
+
+TEST_F(ImportVerbTest, EveryColumnThatWasTakenIsPrintedGivenAndStored) {
+  const std::string path =
+      Write("w.csv",
+            "Name,State,params,tokens,throughput/total_gflops,total_flops,eval/loss\n"
+            "a,finished,1e8,2e9,1.2e9,3.6e18,3.1\n");
+  const Json flops = {{"field", "flops"}, {"columns", {"throughput/total_gflops"}}, {"scale", 1e9}};
+  const Result stored = Run("import --map wandb " + path);
+  EXPECT_THAT(stored.out, AllOf(HasSubstr("flops            throughput/total_gflops x 1e+09"),
+                                HasSubstr("1 of 1 runs, from eval/loss")));
+  EXPECT_THAT(stored.err,
+              HasSubstr("other-columns: flops is taken from 'throughput/total_gflops'; the file "
+                        "has 'total_flops' too, which differs: 1.2e+18 and 3.6e+18 on line 2"));
+  const Json again = Run("import --map wandb --json " + path).json();
+  EXPECT_TRUE(again["already_present"]);
+  EXPECT_THAT(again["columns"], testing::Contains(flops));
+  const Json row =
+      Run("query \"SELECT map_json->'$.taken' AS taken FROM imports\" --json").json()["rows"][0];
+  EXPECT_THAT(row["taken"].get<std::string>(), HasSubstr("throughput/total_gflops"));
+  const Json chosen =
+      Run("import --map wandb --dry-run --json --column flops=total_flops*0.5 " + path).json();
+  EXPECT_EQ(chosen["rows"][0]["flops"], 1.8e18);
+  EXPECT_THAT(chosen["warnings"].dump(), Not(HasSubstr("other-columns")));
+}
+
+TEST_F(ImportVerbTest, WithoutFlopsSixNDIsTakenWhereItIsAskedFor) {
+  const std::string path = Write("w.csv", kThree);
+  EXPECT_THAT(Run("import --map wandb " + path).err, HasSubstr("--assume-6nd"));
+  const Result assumed = Run("import --map wandb --assume-6nd --dry-run --json " + path);
+  ASSERT_EQ(assumed.code, 0) << assumed.err;
+  EXPECT_EQ(assumed.json()["rows"][0]["flops"], 1.2e18);
+  EXPECT_EQ(assumed.json()["rows"][0]["flop_convention"], "6nd");
+  const std::string with =
+      Write("c.csv", "Name,State,params,tokens,flops,eval/loss\na,finished,1e8,2e9,1.3e18,3.1\n");
+  const Json given = Run("import --map wandb --assume-6nd --dry-run --json " + with).json();
+  EXPECT_EQ(given["rows"][0]["flops"], 1.3e18) << "as `fit --csv --assume-6nd`: a column holds";
+  EXPECT_EQ(given["rows"][0]["flop_convention"], "unknown");
+  const std::string marin = Write("m.csv", "source,dataset,params,tokens,loss\nr,d,1e8,2e9,3.1\n");
+  const Result nominal = Run("import --map marin --assume-6nd --dry-run --json " + marin);
+  ASSERT_EQ(nominal.code, 0) << nominal.err;
+  EXPECT_TRUE(nominal.json()["rows"][0]["budget_flops"].is_null());
+  EXPECT_THAT(nominal.json()["warnings"].dump(), HasSubstr("flop_convention is 6nd in place of"));
+  EXPECT_THAT(Run("import --map marin --assume-6nd --column budget_flops=x " + marin).err,
+              HasSubstr("no column for budget_flops"));
+  for (const char* more : {" --column flops=x", " --value flop_convention=recipe"})
+    EXPECT_EQ(Run("import --map wandb --assume-6nd " + path + more).code, 2) << more;
+}
+
+TEST_F(ImportVerbTest, TheCommandLineChoosesTheRowsOfARun) {
+  const std::string import =
+      "import --map wandb --assume-6nd --dry-run --json " + Write("w.csv", kThree);
+  EXPECT_EQ(Run(import).json()["runs"], 3);
+  const Json last = Run(import + " --rows last-of-run").json();
+  EXPECT_EQ(last["runs"], 2);
+  EXPECT_EQ(last["rows"][1]["tokens"], 3e9);
+  EXPECT_EQ(Run(import + " --rows newest").code, 2);
+}
+
+TEST_F(ImportVerbTest, APerplexityIsNoLossAndIsNamedByRunAndLine) {
+  const std::string path = Write("w.csv",
+                                 "Name,State,params,tokens,flops,eval/loss\n"
+                                 "a,finished,1e8,2e9,1.2e18,3.1\nb,finished,2e8,1e9,1.2e18,22.2\n");
+  const std::string import = "import --map wandb --dry-run " + path;
+  EXPECT_THAT(
+      Run(import).err,
+      AllOf(HasSubstr("impossible-loss: 1 of 2 runs (line 3, first run 'b')"),
+            HasSubstr("22.2 nats_per_token is above the 13"), HasSubstr("natural logarithm")));
+  EXPECT_THAT(Run(import + " --value unit=bits_per_token").err, HasSubstr("is above the 18.8"));
+  EXPECT_THAT(Run(import + " --value unit=bits_per_byte").err, Not(HasSubstr("impossible-loss")));
+  EXPECT_THAT(Run(import + " --column 'loss=eval/loss*0.5'").err,
+              Not(HasSubstr("impossible-loss")));
+}
+
+TEST_F(ImportVerbTest, TheLadderIsReadFromJsonLinesToo) {
+  std::istringstream lines(*core::ReadFile(std::string(SWEEP_SOURCE_DIR "/") + kLadder));
+  const auto split = [](const std::string& line) {
+    std::vector<std::string> cells;
+    std::istringstream stream(line);
+    for (std::string cell; std::getline(stream, cell, ',');) cells.push_back(cell);
+    return cells;
+  };
+  std::string line, json;
+  std::getline(lines, line);
+  const std::vector<std::string> header = split(line);
+  while (std::getline(lines, line)) {
+    Json object = Json::object();
+    const std::vector<std::string> cells = split(line);
+    for (size_t i = 0; i < cells.size(); ++i) object[header[i]] = cells[i];
+    json += object.dump() + "\n";
+  }
+  const std::string packed = dir_.File("ladder.jsonl.gz");
+  gzFile file = gzopen(packed.c_str(), "wb");
+  gzputs(file, json.c_str());
+  gzclose(file);
+  const auto of = [&](const std::string& path) {
+    const Result result = Run("import --map olmo-ladder --dry-run --json " + path);
+    EXPECT_EQ(result.code, 0) << result.err;
+    Json rows = result.json()["rows"];
+    for (Json& row : rows) row.erase("row"), row.erase("source_row");
+    return rows;
+  };
+  const Json csv = of(kLadder);
+  EXPECT_EQ(csv.size(), 18u);
+  EXPECT_EQ(of(Write("ladder.jsonl", json)), csv);
+  EXPECT_EQ(of(packed), csv);
+}
+
 // compare, on files, by a column, and on imports.
 class CompareVerbTest : public ImportVerbTest {
  protected:
@@ -368,10 +502,19 @@ TEST_F(CompareVerbTest, AForecastOfAnImportIsRegisteredWhenAllIsKnownAndScoredBy
   const double params = entry["params"], tokens = 1e21 / 6 / params;
   Write("two.csv", *core::ReadFile(path) + fmt::format("1e21,{},{},{},old,t,nats\n", params, tokens,
                                                        Loss(params, tokens, 1)));
+  const std::string again = import + " --value numerics=bf16 --dry-run --json";
+  EXPECT_THAT(Run(again).json()["warnings"].dump(),
+              AllOf(HasSubstr("would-fail"), HasSubstr("--replace")));
+  const Json tried = Run(again + " --replace").json();
+  EXPECT_EQ(tried["stored"], false);
+  EXPECT_EQ(tried["forecasts_scored"], 1);
+  EXPECT_EQ(Run("forecasts --json").json()["forecasts"][0]["status"], "open");
   const Result outcome = Run(import + " --value numerics=bf16 --replace");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("outcome of 1 registered forecast found"),
-                                 HasSubstr("sweepctl forecasts")));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("forecast old/loss/nats_per_token/1e+21: scored: outcome "),
+                    HasSubstr(" %, inside its 90 % interval"), HasSubstr("sweepctl forecasts")));
+  EXPECT_THAT(outcome.err, HasSubstr(tried["notes"][0].get<std::string>()));
   const Json scored = Run("forecasts --json").json()["forecasts"][0];
   EXPECT_EQ(scored["status"], "scored");
   EXPECT_LT(std::fabs(scored["error_rel"].get<double>()), 0.01);

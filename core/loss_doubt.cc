@@ -1,0 +1,19 @@
+#include "core/loss_doubt.h"
+
+#include <cmath>
+
+#include "fmt/format.h"
+
+namespace core {
+
+std::string LossDoubt(double value, std::string_view unit) {
+  if (unit != "nats_per_token" && unit != "bits_per_token") return "";
+  const double nats = unit == "nats_per_token" ? value : value * std::log(2.0);
+  if (!(nats > kMostNatsPerToken)) return "";
+  return fmt::format(
+      "{:.4g} {} is above the {:.3g} of one guess among 440,000 tokens, more than any vocabulary "
+      "in use: it is probably a perplexity",
+      value, unit, kMostNatsPerToken * value / nats);
+}
+
+}  // namespace core
