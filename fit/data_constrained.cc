@@ -91,7 +91,8 @@ class DataConstrained final : public SurfaceLaw {
 
   std::string_view name() const override { return "data-constrained"; }
   std::string_view equation() const override {
-    return "L = E + A/N'^alpha + B/D'^beta, D' = U(1 + R_D*(1 - exp(-(D/U-1)/R_D*)))";
+    return "L = E + A/N'^alpha + B/D'^beta, D' = U(1 + R_D*(1 - exp(-(D/U-1)/R_D*))), "
+           "N' = U_N(1 + R_N*(1 - exp(-(N/U_N-1)/R_N*))), U_N = min(N, the N that U deserves)";
   }
   const std::vector<Coordinate>& coordinates() const override {
     static const auto* const list =

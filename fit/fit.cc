@@ -48,7 +48,7 @@ absl::Status CheckOptions(const FitOptions& options) {
   };
   for (const double target : options.predict) RETURN_IF_ERROR(positive("forecast target", target));
   for (const RunTarget& run : options.predict_runs) {
-    RETURN_IF_ERROR(positive("FLOPs of a run to forecast", run.flops));
+    if (run.flops != 0) RETURN_IF_ERROR(positive("FLOPs of a run to forecast", run.flops));
     RETURN_IF_ERROR(positive("params of a run to forecast", run.params));
     RETURN_IF_ERROR(positive("tokens of a run to forecast", run.tokens));
   }
@@ -378,7 +378,11 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   }
   std::vector<RunTarget> targets;
   for (const double flops : options.predict) targets.push_back({flops});
-  targets.insert(targets.end(), options.predict_runs.begin(), options.predict_runs.end());
+  for (RunTarget run : options.predict_runs) {
+    if (run.flops == 0)
+      run.flops = law_options.flops.PerParamToken(run.params) * run.params * run.tokens;
+    targets.push_back(run);
+  }
   for (const RunTarget& target : targets) {
     std::vector<Forecast> forecasts = ForecastsOf(summary, target);
     // Two steps alone forecast elsewhere.

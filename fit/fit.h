@@ -40,8 +40,9 @@ struct FitOptions {
   // them.
   bool learn_flops = true;
   std::vector<KnownFlops> known_flops;
-  std::vector<double> predict;          // training FLOPs to forecast at; > 0
-  std::vector<RunTarget> predict_runs;  // runs to forecast at their own N and D
+  std::vector<double> predict;  // training FLOPs to forecast at; > 0
+  // Runs to forecast at their own N and D; flops 0: what the runs' C / (N D) makes of them.
+  std::vector<RunTarget> predict_runs;
   std::vector<TwoStepTarget>
       models;  // two-step: models to forecast; params, tokens > 0, flops 0: derived
   TwoStepRequest two_step;

@@ -113,15 +113,16 @@ void RemarkOnSizes(Forecast& primary, Forecast& other) {
 
 // An interval whose ends are a factor of 2 apart says that the data do not determine the forecast;
 // the rule is about use, not about any data set. Nor do they where there is no interval at all.
+// Then nothing is said of sizes that are equally good either.
 void JudgeWidth(Forecast& forecast) {
   constexpr double kWidest = 2;
   const Interval& interval = forecast.interval;
-  if (!std::isfinite(interval.lo) || !std::isfinite(interval.hi)) {
-    forecast.determined = false;
-    return;
-  }
-  if (interval.hi <= kWidest * interval.lo) return;
+  const bool known = std::isfinite(interval.lo) && std::isfinite(interval.hi);
+  if (known && interval.hi <= kWidest * interval.lo) return;
   forecast.determined = false;
+  if (!known) return;
+  forecast.flat_params_lo = forecast.flat_params_hi = 0;
+  forecast.flat_by.clear();
   forecast.warnings.push_back(
       Warn(kNotDetermined,
            fmt::format("at {} the {:.10g} % interval {:.4g} .. {:.4g} spans more than a factor of "

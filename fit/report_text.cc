@@ -231,20 +231,29 @@ std::string CalibrationText(const std::string& method) {
   return "";
 }
 
+// "at 1e+23 FLOPs", or the run itself.
+std::string Target(const Forecast& f, const std::string& input) {
+  if (!(f.run_params > 0)) return fmt::format("at {} {}", core::FormatFlops(f.flops), input);
+  return fmt::format("of N {}, D {} ({} {})", core::FormatCount(f.run_params),
+                     core::FormatCount(f.run_tokens), core::FormatFlops(f.flops), input);
+}
+
 void AppendForecast(const Forecast& f, const std::string& input, Warnings& warnings,
                     std::string& out) {
-  out +=
-      fmt::format("\nforecast at {} {} by {}{}: {}{} {}, {}\n", core::FormatFlops(f.flops), input,
-                  f.law, f.primary ? " (primary)" : "", f.determined ? "" : "NOT DETERMINED; ",
-                  f.metric, Loss(f.loss), Described(f.interval, Loss));
+  out += fmt::format("\nforecast {} by {}{}: {}{} {}, {}\n", Target(f, input), f.law,
+                     f.primary ? " (primary)" : "", f.determined ? "" : "NOT DETERMINED; ",
+                     f.metric, Loss(f.loss), Described(f.interval, Loss));
   out += fmt::format("  method: {}\n", f.interval.method);
   for (const AverageMember& m : f.members)
-    out += fmt::format("  of it {:.0f} % {}: {}, {}{}\n", 100 * m.weight, m.law, Loss(m.loss),
-                       Described(m.interval, Loss), CalibrationText(m.interval.method));
+    out +=
+        fmt::format("  of it {:.0f} % {}{}: {}, {}{}\n", 100 * m.weight, m.law,
+                    m.interval.method.find("averaged over its profile") == std::string::npos
+                        ? ""
+                        : ", averaged over its profile",
+                    Loss(m.loss), Described(m.interval, Loss), CalibrationText(m.interval.method));
   if (f.run_params > 0)
-    out += fmt::format("  of the run N {}, D {}: {:+.2f} % of the optimum's loss\n",
-                       core::FormatCount(f.run_params), core::FormatCount(f.run_tokens),
-                       100 * f.off_optimum);
+    out +=
+        fmt::format("  {:+.2f} % of the loss of the optimum at its FLOPs\n", 100 * f.off_optimum);
   for (const auto& [law, why] : f.left_out) out += fmt::format("  without {}: {}\n", law, why);
   out += fmt::format("  an average run: {}{}\n", Described(f.mean_interval, Loss),
                      f.mean_interval.method == f.interval.method

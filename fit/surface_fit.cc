@@ -161,6 +161,11 @@ void RangeOfAsymptote(SurfaceFit& fit) {
         drawn ? "profile likelihood united with " + fit.Method() : "profile likelihood";
   }
   if (!std::isfinite(fit.asymptote.lo)) return;
+  // A resample without the best run may put E above it; what was reached is no floor.
+  const auto best = std::min_element(fit.points.begin(), fit.points.end(),
+                                     [](const auto& a, const auto& b) { return a.y < b.y; });
+  fit.asymptote.lo = std::min(fit.asymptote.lo, best->y);
+  fit.asymptote.hi = std::min(fit.asymptote.hi, best->y);
   for (const double value : {fit.asymptote.lo, fit.asymptote.hi}) {
     std::vector<Coordinate> held = fit.box;
     held[e].lower = held[e].upper = value;

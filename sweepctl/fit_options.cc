@@ -45,7 +45,7 @@ absl::Status TwoStepOptionsOf(const FitArgs& args, fit::FitOptions& options) {
   const bool two_step =
       !args.hard.empty() || is_named(args.laws, "two-step") || is_named(args.laws, "all");
   for (const char* option :
-       {"--model", "--chance", "--soft-by", "--curve", "--no-perfect-model", "--beyond-middle"})
+       {"--chance", "--soft-by", "--curve", "--no-perfect-model", "--beyond-middle"})
     if (!two_step && is_named(args.given, option))
       return UsageError(
           fmt::format("{} is of a benchmark's two steps: name its column with --hard", option));
@@ -58,7 +58,11 @@ absl::Status TwoStepOptionsOf(const FitArgs& args, fit::FitOptions& options) {
     ASSIGN_OR_RETURN(options.two_step.chance, NumberOf(args.chance, "--chance"));
   }
   for (const std::string& text : args.models) {
-    ASSIGN_OR_RETURN(options.models.emplace_back(), ModelOf(text));
+    ASSIGN_OR_RETURN(const fit::TwoStepTarget model, ModelOf(text));
+    if (two_step)
+      options.models.push_back(model);
+    else
+      options.predict_runs.push_back({model.flops, model.params, model.tokens});
   }
   if (!args.input.empty()) {
     options.input = args.input;
@@ -122,7 +126,9 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
   verb->add_flag("--beyond-middle", args->beyond_middle,
                  "two-step: forecast the score also where no run has passed the middle of the "
                  "curve's rise");
-  verb->add_option("--model", args->models, "two-step: a model to forecast; repeatable")
+  verb->add_option("--model", args->models,
+                   "a run to forecast at its own size and tokens, over-trained or not; with --hard "
+                   "its score; repeatable")
       ->type_name("PARAMS:TOKENS[:FLOPS]");
   verb->add_flag("--checkpoints", args->checkpoints, "rows of one id are checkpoints of one run");
   verb->add_flag("--optima", args->optima,

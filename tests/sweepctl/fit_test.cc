@@ -142,6 +142,23 @@ TEST(FitVerbTest, ABadRowIsNamedByFileAndLine) {
   EXPECT_EQ(Sweepctl("fit --csv /no/such.csv").code, 65);
 }
 
+// A run of a size of its own, over-trained: what it loses against the optimum is in its forecast.
+TEST(FitVerbTest, ARunIsForecastAtItsOwnSize) {
+  const std::string path = Write("run.csv", PlantedCsv());
+  const std::string args = "fit --csv " + path +
+                           " --column loss=loss_c4 --law chinchilla --bootstrap 100 "
+                           "--no-backtest --model 1e9:1e12";
+  const Result result = Sweepctl(args + " --json");
+  ASSERT_EQ(result.code, 0) << result.err;
+  const core::Json forecast = result.json()["predictions"][0];
+  EXPECT_EQ(forecast["run"]["params"], 1e9);
+  EXPECT_EQ(forecast["run"]["tokens"], 1e12);
+  EXPECT_NEAR(forecast["budget_flops"].get<double>() / 6e21, 1, 1e-3);
+  EXPECT_GT(forecast["run"]["off_optimum"].get<double>(), 0.005);
+  EXPECT_THAT(Sweepctl(args).out, HasSubstr("forecast of N 1B, D 1T (6e+21 FLOPs)"));
+  EXPECT_EQ(Sweepctl(args + " --register").code, 2);
+}
+
 TEST(FitVerbTest, AMixedCohortIsRefusedWithItsDiffAndMarkedWhenAllowed) {
   const std::string path = Write("mixed.csv", PlantedCsv("", true));
   const std::string args =
