@@ -243,7 +243,13 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     if (const std::string doubt = FlopsDoubt(observations); !doubt.empty()) {
       summary.warnings.push_back(Warn(kFlopConvention, doubt));
       summary.registration_blocked.push_back(fmt::format("{}: {}", kFlopConvention, doubt));
+    } else if (const std::string odd = FlopsRemark(observations); !odd.empty()) {
+      summary.warnings.push_back(Warn(kFlopConvention, odd));
     }
+  }
+  if (const std::string doubt = LossDoubt(observations); !doubt.empty()) {
+    summary.warnings.push_back(Warn(kImpossibleLoss, doubt));
+    summary.registration_blocked.push_back(fmt::format("{}: {}", kImpossibleLoss, doubt));
   }
   if (options.n_convention == NConvention::kNoEmbedding)
     RETURN_IF_ERROR(UseNoEmbedding(observations));

@@ -1,6 +1,10 @@
 #include "fit/flops_check.h"
 
+#include <cmath>
+
 #include "core/flops_doubt.h"
+#include "core/loss_doubt.h"
+#include "fmt/format.h"
 
 namespace fit {
 
@@ -13,6 +17,33 @@ std::string FlopsDoubt(const std::vector<Observation>& observations) {
                       o.row > 0 ? "row " + std::to_string(o.row) : o.id});
   }
   return core::FlopsDoubt(claims);
+}
+
+std::string FlopsRemark(const std::vector<Observation>& observations) {
+  constexpr double kLeast = 4.5, kMost = 15;
+  double sum = 0;
+  for (const Observation& o : observations)
+    sum += std::log(o.flops) - std::log(o.params) - std::log(o.tokens);
+  const double mean = std::exp(sum / static_cast<double>(observations.size()));
+  if (observations.empty() || (mean >= kLeast && mean <= kMost)) return "";
+  return fmt::format(
+      "C / (N D) of the runs is {:.3g} in the mean, where 6 is usual: a factor that slipped in "
+      "(the "
+      "pass forward alone, the number of devices, another unit) moves every budget and target by "
+      "it",
+      mean);
+}
+
+std::string LossDoubt(const std::vector<Observation>& observations) {
+  for (const Observation& o : observations) {
+    const auto metric = o.cohort.find("metric");
+    if (metric == o.cohort.end()) continue;
+    const std::string doubt =
+        core::LossDoubt(o.loss, metric->second.substr(metric->second.rfind('/') + 1));
+    if (!doubt.empty())
+      return fmt::format("{}: {}", o.row > 0 ? "row " + std::to_string(o.row) : o.id, doubt);
+  }
+  return "";
 }
 
 }  // namespace fit

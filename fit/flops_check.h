@@ -1,4 +1,4 @@
-// Whether C, N and D of the runs can mean what they are called.
+// Whether C, N, D and losses of the runs can mean what they are called.
 #pragma once
 
 #include <string>
@@ -10,5 +10,13 @@ namespace fit {
 
 // Why not, for people; empty when they can: core/flops_doubt.h of each run's flop_convention.
 std::string FlopsDoubt(const std::vector<Observation>& observations);
+
+// What is odd though possible: C / (N D), geometric mean of the runs, below 4.5 or above 15. Dense
+// models of every size lie between, with embeddings and attention counted. Empty otherwise.
+std::string FlopsRemark(const std::vector<Observation>& observations);
+
+// Why losses in the metric that the cohort names cannot mean what they are called
+// (core/loss_doubt.h), naming the first; empty when they can.
+std::string LossDoubt(const std::vector<Observation>& observations);
 
 }  // namespace fit

@@ -282,7 +282,9 @@ std::string WithoutClamped(size_t runs) {
   return fmt::format("without the {} where a limit of the recipe bit", Runs(runs));
 }
 
-std::string WithoutOutliers(size_t runs) { return "without the outlying " + Runs(runs); }
+std::string WithoutOutliers(size_t runs) {
+  return fmt::format("without the {} far from all others", Runs(runs));
+}
 
 std::vector<Sensitivity> Sensitivities(const std::vector<const Law*>& laws,
                                        const std::vector<const FittedLaw*>& fits,

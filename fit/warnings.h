@@ -53,6 +53,7 @@ inline constexpr std::string_view kNotFitted = "not-fitted";
 inline constexpr std::string_view kNoForecast = "no-forecast";
 inline constexpr std::string_view kLawsDisagree = "laws-disagree";
 inline constexpr std::string_view kFlopConvention = "flop-convention";
+inline constexpr std::string_view kImpossibleLoss = "impossible-loss";
 inline constexpr std::string_view kTargetsIncluded = "targets-included";
 inline constexpr std::string_view kNotDetermined = "not-determined";
 inline constexpr std::string_view kAbstains = "abstains";

@@ -52,7 +52,7 @@ absl::Status CheckLimit(const sweeps::SweepFile& file,
 }
 
 void CoverLimit(const SweepFlops& needed, sweeps::SweepFile* file) {
-  if (file->limit_flops <= 0 || needed.Total() <= file->limit_flops) return;
+  if (file->limit_flops > 0 && needed.Total() <= file->limit_flops) return;
   const double unit = std::pow(10, std::floor(std::log10(needed.Total())) - 1);
   file->limit_flops = std::ceil(needed.Total() / unit) * unit;
 }

@@ -35,7 +35,8 @@ absl::Status CheckLimit(const sweeps::SweepFile& file,
                         const std::vector<sweeps::PlannedTrial>& trials,
                         const std::vector<Target>& targets);
 
-// Raises limits.flops, where the file has one, to what `needed` takes, rounded up to two digits.
+// Raises limits.flops to what `needed` takes, rounded up to two digits; a file without one gets
+// that.
 void CoverLimit(const SweepFlops& needed, sweeps::SweepFile* file);
 
 // What power analysis forecasts: the loss of each plan at what it will spend.

@@ -26,6 +26,20 @@ TEST(FlopsCheckTest, WhatRecipesCountIsNotDoubted) {
   for (const double k : {1.01, 4.0, 6.0, 9.0, 99.0}) EXPECT_EQ(FlopsDoubt(Runs(k)), "") << k;
 }
 
+TEST(FlopsCheckTest, AFactorThatSlippedInIsRemarked) {
+  for (const double k : {4.6, 6., 14.}) EXPECT_EQ(FlopsRemark(Runs(k)), "") << k;
+  for (const double k : {2., 60.})
+    EXPECT_THAT(FlopsRemark(Runs(k)), HasSubstr("where 6 is usual")) << k;
+}
+
+TEST(FlopsCheckTest, APerplexityIsNoLoss) {
+  std::vector<Observation> runs = Runs(6);
+  for (Observation& o : runs) o.cohort["metric"] = "loss/nats_per_token";
+  EXPECT_EQ(LossDoubt(runs), "");
+  runs[1].loss = 38, runs[1].row = 7;
+  EXPECT_THAT(LossDoubt(runs), HasSubstr("row 7: "));
+}
+
 TEST(FlopsCheckTest, AColumnInAnotherUnitIsDoubtedWithTheRange) {
   EXPECT_THAT(FlopsDoubt(Runs(6e-9)), AllOf(HasSubstr("6e-09 .. 6e-09"), HasSubstr("GFLOPs")));
   EXPECT_THAT(FlopsDoubt(Runs(6e6)), HasSubstr("6e+06 .. 6e+06"));
