@@ -107,9 +107,9 @@ inline void DamageCell(core::Rng& rng, const Cells& header, std::vector<Cells>& 
   // Some columns may be empty, and a score may be 0.
   if (column < 4 && rng.Below(4) == 0) cell = rng.Below(2) == 0 ? "0" : " ";
   file.named = {fmt::format("{}column '{}' holds '", line, header[column]),
-                cell == "1_0" ? "write plain numbers"
-                : share       ? "--where"
-                              : "leave it out"};
+                cell == "1_0" && !share ? "write plain numbers"
+                : share                 ? "--where"
+                                        : "leave it out"};
 }
 
 }  // namespace hostile_internal
