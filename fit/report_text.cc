@@ -231,6 +231,14 @@ std::string CalibrationText(const std::string& method) {
   return "";
 }
 
+// A sweep's own metric is its unit and its definition, "nats_per_token/1": of interest to the
+// JSON. Any other stands as it is.
+std::string MetricName(const std::string& metric) {
+  if (metric.starts_with("nats_per_token/")) return "loss (nats per token)";
+  if (metric.starts_with("bits_per_byte/")) return "loss (bits per byte)";
+  return metric;
+}
+
 // "at 1e+23 FLOPs", or the run itself.
 std::string Target(const Forecast& f, const std::string& input) {
   if (!(f.run_params > 0)) return fmt::format("at {} {}", core::FormatFlops(f.flops), input);
@@ -242,7 +250,7 @@ void AppendForecast(const Forecast& f, const std::string& input, Warnings& warni
                     std::string& out) {
   out += fmt::format("\nforecast {} by {}{}: {}{} {}, {}\n", Target(f, input), f.law,
                      f.primary ? " (primary)" : "", f.determined ? "" : "NOT DETERMINED; ",
-                     f.metric, Loss(f.loss), Described(f.interval, Loss));
+                     MetricName(f.metric), Loss(f.loss), Described(f.interval, Loss));
   out += fmt::format("  method: {}\n", f.interval.method);
   for (const AverageMember& m : f.members)
     out +=
@@ -252,8 +260,8 @@ void AppendForecast(const Forecast& f, const std::string& input, Warnings& warni
                         : ", averaged over its profile",
                     Loss(m.loss), Described(m.interval, Loss), CalibrationText(m.interval.method));
   if (f.run_params > 0)
-    out +=
-        fmt::format("  {:+.2f} % of the loss of the optimum at its FLOPs\n", 100 * f.off_optimum);
+    out += fmt::format("  {:+.2f} % against the loss of the optimum at its FLOPs\n",
+                       100 * f.off_optimum);
   for (const auto& [law, why] : f.left_out) out += fmt::format("  without {}: {}\n", law, why);
   out += fmt::format("  an average run: {}{}\n", Described(f.mean_interval, Loss),
                      f.mean_interval.method == f.interval.method

@@ -156,14 +156,16 @@ void TwoStep::FitCurve(const TwoStepOptions& options, TwoStepData* data) {
   };
   const std::set<size_t> runs(data->pair_run.begin(), data->pair_run.end());
   const double left = static_cast<double>(runs.size()) - static_cast<double>(box.size());
-  // Squares this small are rounding of the hard metric.
-  constexpr double kRounding = 1e-9;
+  // Hard metrics are written to about six digits: residuals below that contradict nothing, and
+  // no fit is taken to be nearer.
+  constexpr double kRounding = 1e-6;
   if (!free.theta.empty() && !hard_.theta.empty() && left >= 1 &&
       RootMeanSquare(hard_.residuals) > kRounding) {
     constexpr double kLevel = 0.95;
     const double t = StudentTwoSided(kLevel, left);
     const double dropped = static_cast<double>(data->known.size());
-    const double f = (squares(hard_) / squares(free) - 1) * left / dropped;
+    const double floor = kRounding * kRounding * static_cast<double>(data->pairs.size());
+    const double f = (squares(hard_) / std::max(squares(free), floor) - 1) * left / dropped;
     if (f > t * t) {
       const FitPoint& known = data->known.front();
       contradiction_ = fmt::format(

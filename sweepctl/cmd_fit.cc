@@ -174,7 +174,8 @@ std::string WhatToTrain(const fit::Forecast& forecast, const absl::StatusOr<reci
   text += fmt::format("{} FLOPs\n", core::FormatFlops(plan->recipe_flops));
   if (const auto own = ForecastOf(*plan, summary, options))
     text += fmt::format(
-        "  forecast of this run: {:.4f}, {:g} % prediction interval {:.4f} .. {:.4f}; {:+.2f} % of "
+        "  forecast of this run: {:.4f}, {:g} % prediction interval {:.4f} .. {:.4f}; {:+.2f} % "
+        "against "
         "the optimum's loss by its shape\n",
         own->loss, 100 * own->interval.level, own->interval.lo, own->interval.hi,
         100 * own->off_optimum);

@@ -202,6 +202,20 @@ TEST(TwoStepTest, ACeilingBelowOneIsFoundOrCovered) {
   }
 }
 
+// Nothing is nearer than the digits of a hard metric: F stays a number where a curve fits exactly.
+TEST(TwoStepTest, AnExactCurveContradictsInNumbers) {
+  PlantedTask task;
+  task.top = .9;
+  const auto summary = ChainAsAsked(task.Draw(1), {}, 0, {6 * 7e9 * 4e12, 7e9, 4e12});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  ASSERT_TRUE(Has(summary->warnings, kPerfectModel));
+  for (const Warning& warning : summary->warnings) {
+    const size_t at = warning.text.find("F = ");
+    if (at == std::string::npos) continue;
+    EXPECT_LT(std::stod(warning.text.substr(at + 4)), 1e14) << warning.text;
+  }
+}
+
 TEST(TwoStepTest, ACurveThatThePairsRejectIsRemarked) {
   PlantedTask task;
   task.curve = &GompertzCurve(), task.top = 1, task.middle = 1.2;
