@@ -44,7 +44,7 @@ struct DriftOptions {
   int terms = 1;           // J, 1 or 2
   double scale = 0.005;    // s0, relative
   double worth = 2;        // nu0 > 0
-  double lowest_loss = 0;  // that was reached, also by runs not fitted; 0: that of the points
+  double lowest_loss = 0;  // LowestLoss (isoflop.h), also of runs not fitted; 0: that of the points
   double level = 0.9;      // of all intervals
   // Relative scatter of single runs where points are more than runs (minima of budgets).
   double run_scatter = 0;

@@ -164,10 +164,9 @@ class AveragedLawModel final : public Law {
     DriftOptions drift;
     drift.level = options.bootstrap.level;
     std::vector<DriftPoint> points;
-    for (const Observation& o : observations) {
-      if (drift.lowest_loss <= 0 || o.loss < drift.lowest_loss) drift.lowest_loss = o.loss;
+    drift.lowest_loss = LowestLoss(observations);
+    for (const Observation& o : observations)
       if (o.unique_tokens > 0 && o.unique_tokens < o.tokens * (1 - 1e-9)) return fitted;
-    }
     std::optional<DriftFit> in_flops;
     if (kind_ == DriftKind::kFrontier) {
       drift.terms = 1, drift.scale = 0.005, drift.usual_g = 0.16, drift.prior_spread = 1;

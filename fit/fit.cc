@@ -182,8 +182,13 @@ absl::StatusOr<TwoStepSummary> TwoStepOf(const std::vector<Observation>& observa
 
 Scale ScaleOf(const FitSummary& summary) {
   const auto metric = summary.cohort.values.find("metric");
-  return {summary.smallest_flops, summary.largest_flops, summary.spent_flops,
-          metric == summary.cohort.values.end() ? "loss" : metric->second, summary.one_law};
+  return {summary.smallest_flops,
+          summary.largest_flops,
+          summary.spent_flops,
+          metric == summary.cohort.values.end() ? "loss" : metric->second,
+          summary.one_law,
+          summary.fewest_tokens_per_param,
+          summary.most_tokens_per_param};
 }
 
 std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& target) {
@@ -294,7 +299,14 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   summary.grouping = groups.grouping;
   summary.smallest_flops = groups.groups.front().budget_flops;
   summary.largest_flops = groups.groups.back().budget_flops;
-  for (const Observation& o : observations) summary.spent_flops += o.flops;
+  summary.fewest_tokens_per_param = HUGE_VAL;
+  // What a table of optima cost to find is not in it.
+  for (const Observation& o : observations) {
+    if (!options.law.observations_are_optima) summary.spent_flops += o.flops;
+    const double ratio = o.tokens / o.params;
+    summary.fewest_tokens_per_param = std::min(summary.fewest_tokens_per_param, ratio);
+    summary.most_tokens_per_param = std::max(summary.most_tokens_per_param, ratio);
+  }
   if (options.spent_flops > 0) summary.spent_flops = options.spent_flops;
   const auto is_set = [](const std::string& name) { return name == "default" || name == "all"; };
   summary.one_law = std::none_of(options.laws.begin(), options.laws.end(), is_set) &&

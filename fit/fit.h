@@ -87,8 +87,9 @@ struct FitSummary {
   // Why no forecast from this fit may be registered; empty where one may.
   std::vector<std::string> registration_blocked;
   BudgetGrouping grouping = BudgetGrouping::kNominal;
-  size_t observations = 0;                       // after exclusions
-  double smallest_flops = 0, largest_flops = 0;  // fitted budgets
+  size_t observations = 0;                                        // after exclusions
+  double smallest_flops = 0, largest_flops = 0;                   // fitted budgets
+  double fewest_tokens_per_param = 0, most_tokens_per_param = 0;  // of the fitted runs
   double spent_flops = 0;
   bool one_law = false;  // one law that forecasts was asked for: it is primary
   double elapsed_s = 0;

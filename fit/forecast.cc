@@ -75,6 +75,30 @@ void RemarkOutside(Forecast& forecast) {
                          forecast.law, what)));
 }
 
+// Where the target lies outside what was fitted; empty where it does not.
+std::string OutsideRange(const RunTarget& target, const Scale& scale) {
+  std::string text;
+  const std::string flops = core::FormatFlops(target.flops);
+  if (const double reach = target.flops / scale.largest_flops; reach > 1 + 1e-9)
+    text = fmt::format("{} is {:.3g} times the largest fitted budget {}", flops, reach,
+                       core::FormatFlops(scale.largest_flops));
+  if (target.flops < scale.smallest_flops * (1 - 1e-9))
+    text =
+        fmt::format("{} lies below the smallest fitted budget {}, by a factor of {:.3g}", flops,
+                    core::FormatFlops(scale.smallest_flops), scale.smallest_flops / target.flops);
+  if (!(target.params > 0) || !(scale.most_tokens_per_param > 0)) return text;
+  constexpr double kRounding = 0.01;
+  const double ratio = target.tokens / target.params;
+  if (ratio < scale.fewest_tokens_per_param * (1 - kRounding) ||
+      ratio > scale.most_tokens_per_param * (1 + kRounding))
+    text += fmt::format(
+        "{}{:.3g} tokens a parameter lie outside the {:.3g} .. {:.3g} of the fitted runs, and no "
+        "interval knows how laws fail there",
+        text.empty() ? "" : "; ", ratio, scale.fewest_tokens_per_param,
+        scale.most_tokens_per_param);
+  return text;
+}
+
 // `value` and `interval` of every member, mixed.
 template <typename Value, typename Of>
 void Mix(const std::vector<const Forecast*>& members, const std::vector<double>& weights,
@@ -220,6 +244,18 @@ std::vector<double> WeightsOf(const std::vector<const Forecast*>& members,
   return weights;
 }
 
+// A member's warning as the average repeats it: by name, unless it is of them all.
+Warning OfMember(const Warning& warning, const Forecast& member,
+                 const std::vector<const Forecast*>& members) {
+  const bool of_all = std::all_of(members.begin(), members.end(), [&](const Forecast* other) {
+    return std::any_of(other->warnings.begin(), other->warnings.end(), [&](const Warning& own) {
+      return own.code == warning.code && own.text == warning.text;
+    });
+  });
+  if (of_all || warning.text.find(member.law) != std::string::npos) return warning;
+  return {warning.code, fmt::format("{}: {}", member.law, warning.text)};
+}
+
 Forecast AverageOf(const std::vector<const Forecast*>& own,
                    const std::vector<BacktestRow>& backtest, const Beside& beside) {
   std::vector<Forecast> taken;
@@ -287,7 +323,7 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
     for (const Warning& warning : member->warnings)
       if (!Has(average.warnings, warning.code) && warning.code != kAsymptoteUnidentified &&
           !(warning.code == kNoInterval && std::isfinite(average.interval.lo)))
-        average.warnings.push_back(warning);
+        average.warnings.push_back(OfMember(warning, *member, members));
   return average;
 }
 
@@ -295,7 +331,8 @@ Forecast AverageOf(const std::vector<const Forecast*>& own,
 std::vector<std::pair<std::string, std::string>> LeftOut(const std::vector<const FittedLaw*>& laws,
                                                          const std::vector<Forecast>& forecasts,
                                                          const std::vector<Candidate>& candidates,
-                                                         const std::vector<std::string>& selected) {
+                                                         const std::vector<std::string>& selected,
+                                                         const RunTarget& target) {
   double least = HUGE_VAL, least_error = HUGE_VAL;
   std::map<std::string, double> errors;
   for (const Candidate& c : candidates) {
@@ -317,7 +354,8 @@ std::vector<std::pair<std::string, std::string>> LeftOut(const std::vector<const
         if (why.empty() && warning.code == code)
           why = fmt::format("{}: {}", warning.code, warning.text);
     } else if (!forecast) {
-      why = "no optimum at this budget";
+      why = target.params > 0 ? "it knows optima, and the run's size is far from them"
+                              : "no optimum at this budget";
     } else {
       why = SelectedBy(candidates) == Selection::kHeldOut
                 ? fmt::format(
@@ -385,7 +423,8 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
     forecast->primary = forecast->law == primary;
     forecast->metric = scale.metric;
     forecast->reach = flops / scale.largest_flops;
-    forecast->leverage = flops / scale.spent_flops;
+    forecast->leverage = scale.spent_flops > 0 ? flops / scale.spent_flops
+                                               : std::numeric_limits<double>::quiet_NaN();
     const Calibration calibration(
         forecast->law, KnownAt(backtest, forecast->law, std::numeric_limits<double>::infinity()),
         forecast->interval.level);
@@ -394,17 +433,8 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
     calibration.Apply(forecast->loss, forecast->reach, &forecast->mean_interval);
     if (auto warning = UnidentifiedAsymptote(*forecast, forecast->unwidened))
       forecast->warnings.push_back(*std::move(warning));
-    if (forecast->reach > 1 + 1e-9)
-      forecast->warnings.push_back(Warn(
-          kOutsideRange,
-          fmt::format("{} is {:.3g} times the largest fitted budget {}", core::FormatFlops(flops),
-                      forecast->reach, core::FormatFlops(scale.largest_flops))));
-    if (flops < scale.smallest_flops * (1 - 1e-9))
-      forecast->warnings.push_back(
-          Warn(kOutsideRange,
-               fmt::format("{} lies below the smallest fitted budget {}, by a factor of {:.3g}",
-                           core::FormatFlops(flops), core::FormatFlops(scale.smallest_flops),
-                           scale.smallest_flops / flops)));
+    if (std::string text = OutsideRange(target, scale); !text.empty())
+      forecast->warnings.push_back(Warn(kOutsideRange, std::move(text)));
     if (!std::isfinite(forecast->interval.lo) || !std::isfinite(forecast->interval.hi))
       forecast->warnings.push_back(Warn(
           kNoInterval,
@@ -424,7 +454,9 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
   if (primary == "average") {
     std::vector<Candidate> candidates;
     for (const FittedLaw* law : laws)
-      if (IsDetermined(law->fit()))
+      if (IsDetermined(law->fit()) &&
+          std::any_of(forecasts.begin(), forecasts.end(),
+                      [&](const Forecast& f) { return f.law == law->fit().law; }))
         candidates.push_back({law->fit().law, law->fit().aicc,
                               ProfileAverages(KnownAt(backtest, law->fit().law, kInfinity))});
     const std::vector<std::string> selected = SelectLaws(candidates);
@@ -435,7 +467,7 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
     if (!members.empty()) {
       Forecast average = AverageOf(members, backtest, beside);
       average.primary = true;
-      average.left_out = LeftOut(laws, forecasts, candidates, selected);
+      average.left_out = LeftOut(laws, forecasts, candidates, selected, target);
       forecasts.push_back(std::move(average));
     }
   }

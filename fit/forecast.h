@@ -35,9 +35,11 @@ std::vector<std::string> LawsOfAverage(const std::vector<const FittedLaw*>& laws
 
 struct Scale {
   double smallest_flops = 0, largest_flops = 0;  // fitted budgets
-  double spent_flops = 0;                        // everything spent: tuning, seeds and failures too
-  std::string metric;                            // of the cohort; "loss" when it names none
-  bool one_law = false;                          // as of PrimaryLaw
+  double spent_flops = 0;  // everything spent: tuning, seeds and failures too; 0: unknown
+  std::string metric;      // of the cohort; "loss" when it names none
+  bool one_law = false;    // as of PrimaryLaw
+  // D / N of the fitted runs; 0 where unknown.
+  double fewest_tokens_per_param = 0, most_tokens_per_param = 0;
 };
 
 // What other fits of the same runs say of the same target.
@@ -51,8 +53,8 @@ struct Beside {
 };
 
 // All laws at one target, the primary first, with reach, leverage and the warnings outside-range
-// (above or below the fitted budgets), laws-disagree, no-interval and estimate-outside-interval; a
-// law's own warnings that bear on a forecast are repeated there.
+// (above or below the fitted budgets, or a run's D / N), laws-disagree, no-interval and
+// estimate-outside-interval; a law's own warnings that bear on a forecast are repeated there.
 // Intervals out of range are widened by what `backtest` teaches (calibration.h; it may be empty).
 std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, const RunTarget& target,
                                  const Scale& scale, const std::vector<BacktestRow>& backtest,

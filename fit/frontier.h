@@ -44,8 +44,7 @@ struct AsymptoticOptions {
   // linear: least squares on L; log: on the relative residual Lhat/L - 1, which equals the log
   // residual to first order and keeps the law linear in (E, A).
   ResidualKind residual = ResidualKind::kLog;
-  // The lowest loss that any run reached, those of refused budgets too: E lies below it. 0:
-  // unknown.
+  // LowestLoss (isoflop.h) of all runs, those of refused budgets too: E lies below it. 0: unknown.
   double lowest_loss = 0;
   // What is known of the variance of a loss (of the kind of `residual`) beside the law's own
   // residuals, and how many degrees of freedom that is worth; for ProfileAsymptote.

@@ -217,9 +217,7 @@ absl::StatusOr<FrontierEstimate> EstimateFrontier(FrontierKind kind, const LawOp
   // isoflop is the published procedure, through the runs as they are; and a table of optima is
   // fitted as its authors do: its N and D are rounded, and each is a fit of its own.
   if (estimate.with_loss() && !options.observations_are_optima) asymptotic.flops = options.flops;
-  for (const Observation& o : observations)
-    if (asymptotic.lowest_loss <= 0 || o.loss < asymptotic.lowest_loss)
-      asymptotic.lowest_loss = o.loss;
+  asymptotic.lowest_loss = LowestLoss(observations);
   if (kind == FrontierKind::kEnvelope) {
     estimate.observations = observations;
     ASSIGN_OR_RETURN(estimate.runs, GroupRuns(observations, options.checkpoints));

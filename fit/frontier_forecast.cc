@@ -13,17 +13,40 @@
 namespace fit {
 namespace {
 
-constexpr uint64_t kNoiseStream = uint64_t{1} << 41;
+constexpr uint64_t kNoiseStream = uint64_t{1} << 41, kShapeStream = uint64_t{1} << 42;
+// ln of 2: beyond twice or half of the optimal size, runs are for laws of N and D.
+constexpr double kFarFromOptimum = 0.6931471805599453;
 
-// Of L / L* per (ln x)^2, the median of the last budgets that have a minimum; 0 where none is
-// known. It falls slowly with C, hence not all.
-double RelativeCurvature(const FrontierEstimate& estimate) {
-  constexpr size_t kLast = 3;
-  std::vector<double> last;
-  const std::vector<IsoflopMinimum>& minima = estimate.laws.minima;
-  for (auto m = minima.rbegin(); m != minima.rend(); ++m)
-    if (m->ok() && m->curvature > 0 && last.size() < kLast) last.push_back(m->curvature / m->loss);
-  return last.empty() ? 0 : Quantile(last, 0.5);
+// What a run loses by its shape, of L*: a parabola in ln x whose curvature is a share of what can
+// be reduced, L* - E, as that of every sum of power laws is.
+class Shape {
+ public:
+  explicit Shape(const std::vector<IsoflopMinimum>& minima) {
+    for (const IsoflopMinimum& m : minima)
+      if (m.ok() && m.curvature > 0) known_.push_back(&m);
+  }
+
+  // Of (L - E) / (L* - E) per (ln x)^2, the median of the budgets that have a minimum; of a
+  // resample of them with `rng`.
+  double Curvature(double E, core::Rng* rng) const {
+    std::vector<double> shares;
+    for (size_t i = 0; i < known_.size(); ++i) {
+      const IsoflopMinimum& m = *known_[rng == nullptr ? i : rng->Below(known_.size())];
+      if (m.loss > E) shares.push_back(m.curvature / (m.loss - E));
+    }
+    return shares.empty() ? 0 : Quantile(shares, 0.5);
+  }
+
+ private:
+  std::vector<const IsoflopMinimum*> known_;
+};
+
+// ln of the target's x over that of the optimum of its budget.
+double OffOptimum(const LawOptions& options, const FrontierFit& laws, const RunTarget& target,
+                  double bought) {
+  return options.isoflop.axis == IsoflopAxis::kParams
+             ? std::log(target.params / laws.ParamsAt(bought))
+             : std::log(target.tokens / laws.TokensAt(bought));
 }
 
 // A bias of the curve, `ratio` of N*, with that of D* at `flops`; 1 where it is not worth saying.
@@ -57,14 +80,15 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   const bool own = target.params > 0 && !relation.exact();
   const double bought =
       own ? relation.PerParamToken(target.params) * target.params * target.tokens : flops;
-  // What a run loses by its shape: the parabolas know how steep a budget's curve is.
-  const double curvature = target.params > 0 ? RelativeCurvature(estimate) : 0;
-  const auto shape = [&](const FrontierFit& laws) {
-    if (curvature == 0) return 1.0;
-    const double off = options.isoflop.axis == IsoflopAxis::kParams
-                           ? std::log(target.params / laws.ParamsAt(bought))
-                           : std::log(target.tokens / laws.TokensAt(bought));
-    return 1 + curvature * off * off;
+  // Optima are what is known here; a parabola does not reach far from them, or from its budget.
+  if (target.params > 0 &&
+      !(std::fabs(OffOptimum(options, estimate.laws, target, bought)) <= kFarFromOptimum))
+    return std::nullopt;
+  const Shape known(estimate.laws.minima);
+  const auto shape = [&](const FrontierFit& laws, double best, core::Rng* rng) {
+    if (!(target.params > 0)) return 1.0;
+    const double off = OffOptimum(options, laws, target, bought), E = laws.loss_law->E;
+    return 1 + known.Curvature(E, rng) * off * off * (best - E) / best;
   };
   Forecast forecast;
   forecast.law = Text(estimate.kind);
@@ -72,8 +96,9 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   forecast.params = estimate.laws.ParamsAt(flops);
   forecast.tokens = estimate.laws.TokensAt(flops);
   forecast.run_params = target.params, forecast.run_tokens = target.tokens;
-  const double penalty = shape(estimate.laws);
-  forecast.loss = LossAt(estimate, bought, std::nullopt) * penalty;
+  const double at_optimum = LossAt(estimate, bought, std::nullopt);
+  const double penalty = shape(estimate.laws, at_optimum, nullptr);
+  forecast.loss = at_optimum * penalty;
   forecast.off_optimum =
       own ? forecast.loss / LossAt(estimate, flops, std::nullopt) - 1 : penalty - 1;
   const std::vector<double>& noise = estimate.noise;
@@ -83,8 +108,9 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
     params.push_back(laws.ParamsAt(flops));
     tokens.push_back(laws.TokensAt(flops));
     best.push_back(laws.loss_law->At(laws.Effective(flops)));
-    const double loss =
-        (own ? laws.loss_law->At(laws.Effective(bought)) : best.back()) * shape(laws);
+    const double optimum = own ? laws.loss_law->At(laws.Effective(bought)) : best.back();
+    core::Rng of_shape(options.bootstrap.seed, kShapeStream + i);
+    const double loss = optimum * shape(laws, optimum, &of_shape);
     mean.push_back(loss);
     core::Rng rng(options.bootstrap.seed, kNoiseStream + i);
     draws.push_back(loss * (noise.empty() ? 1 : std::exp(noise[rng.Below(noise.size())])));

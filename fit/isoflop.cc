@@ -97,6 +97,17 @@ std::string_view Text(MinimumStatus status) {
   return "too-few-points";
 }
 
+double LowestLoss(const std::vector<Observation>& observations) {
+  double lowest = HUGE_VAL;
+  for (const IsoflopGroup& group : GroupByBudget(observations).groups) {
+    std::vector<double> losses;
+    for (const size_t member : group.members) losses.push_back(observations[member].loss);
+    std::sort(losses.begin(), losses.end());
+    lowest = std::min(lowest, losses[losses.size() < 3 ? 0 : 1]);
+  }
+  return lowest;
+}
+
 IsoflopGroups GroupByBudget(const std::vector<Observation>& observations) {
   IsoflopGroups result;
   std::map<double, std::vector<size_t>> by_key;

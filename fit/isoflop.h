@@ -52,6 +52,11 @@ struct IsoflopGroups {
 // Rows without a nominal budget send the whole set to the fall-backs. Cannot fail.
 IsoflopGroups GroupByBudget(const std::vector<Observation>& observations);
 
+// The lowest loss that was reached by more than one lucky or mistyped run: the least of the
+// budgets' second lowest losses, or of the lowest where a budget has fewer than three runs.
+// REQUIRES: one observation at least.
+double LowestLoss(const std::vector<Observation>& observations);
+
 enum class MinimumStatus {
   kInterior,        // usable
   kEdge,            // vertex outside the sampled sizes: widen the range

@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <tuple>
 
 #include "Eigen/Dense"
 #include "core/units.h"
@@ -30,22 +31,43 @@ std::vector<std::vector<double>> Sizes(const std::vector<Observation>& observati
   return sizes;
 }
 
-// Whether runs sorted by `size` show every group as one piece; sizes within 1 % count as equal, and
-// equal ones of different groups are no pieces.
-bool AreIntervals(const std::vector<int>& group, const std::vector<double>& size) {
+// Of each group, its piece of the runs' range: groups share one where no size (nor any of the sizes
+// within the piece, once it is split) tells them apart. Spans within 1 % of each other overlap.
+std::vector<int> PiecesOf(const std::vector<int>& group, int groups,
+                          const std::vector<std::vector<double>>& sizes) {
   constexpr double kEqual = 0.01;
-  std::map<int, std::pair<double, double>> spans;
-  for (size_t i = 0; i < group.size(); ++i) {
-    const auto [at, fresh] = spans.emplace(group[i], std::make_pair(size[i], size[i]));
-    at->second.first = std::min(at->second.first, size[i]);
-    at->second.second = std::max(at->second.second, size[i]);
+  struct Span {
+    int piece = 0;
+    double lo = HUGE_VAL, hi = -HUGE_VAL;
+    size_t group = 0;
+  };
+  std::vector<int> pieces(static_cast<size_t>(groups), 0);
+  for (size_t at = 0, unchanged = 0; unchanged < sizes.size(); at = (at + 1) % sizes.size()) {
+    std::vector<Span> spans(pieces.size());
+    for (size_t g = 0; g < spans.size(); ++g) spans[g].piece = pieces[g], spans[g].group = g;
+    for (size_t i = 0; i < group.size(); ++i) {
+      Span& span = spans[static_cast<size_t>(group[i])];
+      span.lo = std::min(span.lo, sizes[at][i]), span.hi = std::max(span.hi, sizes[at][i]);
+    }
+    std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
+      return std::tie(a.piece, a.lo) < std::tie(b.piece, b.lo);
+    });
+    std::vector<int> split(pieces.size());
+    int piece = 0;
+    double end = spans[0].hi;
+    for (size_t s = 0; s < spans.size(); ++s) {
+      const bool other = s > 0 && spans[s].piece != spans[s - 1].piece;
+      if (other || spans[s].lo > end + kEqual) ++piece, end = spans[s].hi;
+      end = std::max(end, spans[s].hi);
+      split[spans[s].group] = piece;
+    }
+    const auto count = [](const std::vector<int>& of) {
+      return *std::max_element(of.begin(), of.end());
+    };
+    unchanged = count(split) == count(pieces) ? unchanged + 1 : 0;
+    pieces = std::move(split);
   }
-  std::vector<std::pair<double, double>> sorted;
-  for (const auto& [key, span] : spans) sorted.push_back(span);
-  std::sort(sorted.begin(), sorted.end());
-  for (size_t i = 1; i < sorted.size(); ++i)
-    if (sorted[i].first <= sorted[i - 1].second + kEqual) return false;
-  return true;
+  return pieces;
 }
 
 std::vector<double> Ranks(const std::vector<double>& values) {
@@ -74,7 +96,7 @@ double RankCorrelation(const std::vector<double>& a, const std::vector<double>& 
   return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0;
 }
 
-// The surface's terms: 1, n, d, n^2, n d, d^2, and u where data are repeated.
+// The surface's terms: 1, n, d, n^2, n d, d^2, their cubic ones, and u where data are repeated.
 Eigen::MatrixXd Terms(const std::vector<std::vector<double>>& sizes) {
   const auto n = static_cast<Eigen::Index>(sizes[0].size());
   const auto column = [&](const std::vector<double>& values) {
@@ -84,23 +106,22 @@ Eigen::MatrixXd Terms(const std::vector<std::vector<double>>& sizes) {
     return scale > 1e-9 ? Eigen::VectorXd(x / scale) : Eigen::VectorXd::Zero(n).eval();
   };
   const Eigen::VectorXd a = column(sizes[0]), b = column(sizes[1]), u = column(sizes[4]);
-  Eigen::MatrixXd terms(n, 7);
-  terms << Eigen::VectorXd::Ones(n), a, b, a.cwiseProduct(a), a.cwiseProduct(b), b.cwiseProduct(b),
-      u;
+  const Eigen::VectorXd aa = a.cwiseProduct(a), ab = a.cwiseProduct(b), bb = b.cwiseProduct(b);
+  Eigen::MatrixXd terms(n, 11);
+  terms << Eigen::VectorXd::Ones(n), a, b, aa, ab, bb, a.cwiseProduct(aa), a.cwiseProduct(ab),
+      a.cwiseProduct(bb), b.cwiseProduct(bb), u;
   return terms;
 }
 
 struct Regression {
   double rss = 0;
   Eigen::Index rank = 0;
-  Eigen::VectorXd coefficients;
 };
 
 Regression Regress(const Eigen::MatrixXd& x, const Eigen::VectorXd& y) {
   const Eigen::ColPivHouseholderQR<Eigen::MatrixXd> qr(x);
   Regression fit;
-  fit.coefficients = qr.solve(y);
-  fit.rss = (y - x * fit.coefficients).squaredNorm();
+  fit.rss = (y - x * qr.solve(y)).squaredNorm();
   fit.rank = qr.rank();
   return fit;
 }
@@ -111,28 +132,38 @@ double AiccOf(const Regression& fit, Eigen::Index rows) {
   return n * std::log(std::max(fit.rss, 1e-20) / n) + 2 * k * n / (n - k - 1);
 }
 
-// Root mean square of the groups' offsets if they are real, 0 if not, NaN where nobody can tell.
+// A column of 0 and 1 for every value of `of` but the first.
+Eigen::MatrixXd Dummies(const std::vector<int>& of, int values) {
+  Eigen::MatrixXd columns =
+      Eigen::MatrixXd::Zero(static_cast<Eigen::Index>(of.size()), std::max(0, values - 1));
+  for (size_t i = 0; i < of.size(); ++i)
+    if (of[i] > 0) columns(static_cast<Eigen::Index>(i), of[i] - 1) = 1;
+  return columns;
+}
+
+// Root mean square of what the groups move the runs by, beyond what sizes could explain as well, if
+// it is real; 0 if not, NaN where nobody can tell. `pieces` of the groups: what one piece has over
+// another may be the size's doing, so that only groups of one piece are compared.
 double OffsetOf(const std::vector<Observation>& observations,
                 const std::vector<std::vector<double>>& sizes, const std::vector<int>& group,
-                int groups) {
+                int groups, const std::vector<int>& pieces) {
   constexpr double kVisible = 0.003, kNoSupport = 10;
   const auto n = static_cast<Eigen::Index>(observations.size());
-  const Eigen::MatrixXd surface = Terms(sizes);
-  if (n < surface.cols() + groups + 4) return std::numeric_limits<double>::quiet_NaN();
+  std::vector<int> piece;
+  for (const int g : group) piece.push_back(pieces[static_cast<size_t>(g)]);
+  const Eigen::MatrixXd terms = Terms(sizes),
+                        of_pieces =
+                            Dummies(piece, *std::max_element(piece.begin(), piece.end()) + 1),
+                        of_groups = Dummies(group, groups);
+  Eigen::MatrixXd surface(n, terms.cols() + of_pieces.cols());
+  surface << terms, of_pieces;
+  if (n < terms.cols() + groups + 4) return std::numeric_limits<double>::quiet_NaN();
   Eigen::VectorXd y(n);
   for (Eigen::Index i = 0; i < n; ++i) y(i) = std::log(observations[static_cast<size_t>(i)].loss);
-  Eigen::MatrixXd both = Eigen::MatrixXd::Zero(n, surface.cols() + groups - 1);
-  both.leftCols(surface.cols()) = surface;
-  for (Eigen::Index i = 0; i < n; ++i)
-    if (const int g = group[static_cast<size_t>(i)]; g > 0) both(i, surface.cols() + g - 1) = 1;
+  Eigen::MatrixXd both(n, surface.cols() + of_groups.cols());
+  both << surface, of_groups;
   const Regression without = Regress(surface, y), with = Regress(both, y);
-  Eigen::VectorXd offsets(n);
-  for (Eigen::Index i = 0; i < n; ++i) {
-    const int g = group[static_cast<size_t>(i)];
-    offsets(i) = g > 0 ? with.coefficients(surface.cols() + g - 1) : 0;
-  }
-  offsets.array() -= offsets.mean();
-  const double rms = offsets.norm() / std::sqrt(static_cast<double>(n));
+  const double rms = std::sqrt(std::max(0., without.rss - with.rss) / static_cast<double>(n));
   return rms > kVisible && AiccOf(without, n) - AiccOf(with, n) > kNoSupport ? rms : 0;
 }
 
@@ -168,12 +199,15 @@ std::vector<LabelFinding> FindLabels(const std::vector<Observation>& observation
     seen[group] = kNone;
     const bool number = values.size() == observations.size();
     constexpr double kFollows = 0.8;
-    if (std::any_of(sizes.begin(), sizes.end(), [&](const std::vector<double>& size) {
-          return AreIntervals(group, size) ||
-                 (number && std::fabs(RankCorrelation(values, size)) > kFollows);
+    if (number && std::any_of(sizes.begin(), sizes.end(), [&](const std::vector<double>& size) {
+          return std::fabs(RankCorrelation(values, size)) > kFollows;
         }))
       continue;
-    const double offset = OffsetOf(observations, sizes, group, static_cast<int>(counts.size()));
+    const auto groups = static_cast<int>(counts.size());
+    const std::vector<int> pieces = PiecesOf(group, groups, sizes);
+    if (*std::max_element(pieces.begin(), pieces.end()) + 1 == groups)
+      continue;  // the column follows from sizes
+    const double offset = OffsetOf(observations, sizes, group, groups, pieces);
     if (offset == 0 || (number && std::isnan(offset))) continue;
     LabelFinding finding;
     finding.columns = {column};

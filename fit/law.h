@@ -168,7 +168,7 @@ struct Forecast {
   // forecast, and the warning not-determined says so.
   bool determined = true;
   double reach = 0;     // flops / largest fitted budget
-  double leverage = 0;  // flops / all FLOPs spent
+  double leverage = 0;  // flops / all FLOPs spent; NaN where those are unknown
   std::optional<AsymptoteSpan> asymptote;
   std::optional<ProfileAverage> averaged;
   std::vector<Warning> warnings;

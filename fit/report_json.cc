@@ -205,7 +205,7 @@ Json FitJson(const FitSummary& summary) {
                {"registration",
                 {{"blocked", !summary.registration_blocked.empty()},
                  {"reasons", summary.registration_blocked}}},
-               {"spent_flops", summary.spent_flops},
+               {"spent_flops", summary.spent_flops > 0 ? Json(summary.spent_flops) : Json()},
                {"elapsed_s", summary.elapsed_s}};
   for (const LawFit& fit : summary.fits) json["fits"].push_back(LawJson(fit, cohort));
   for (const Forecast& f : summary.predictions) json["predictions"].push_back(ForecastJson(f));

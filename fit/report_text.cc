@@ -299,7 +299,8 @@ void AppendForecast(const Forecast& f, const std::string& input, Warnings& warni
         core::FormatCount(f.joint->params_hi), core::FormatCount(f.joint->tokens_lo),
         core::FormatCount(f.joint->tokens_hi), Loss(f.joint->loss_lo), Loss(f.joint->loss_hi),
         Correlation(f.joint->correlation_nl), Correlation(f.joint->correlation_dl));
-  out += fmt::format("  reach {:.3g}, leverage {:.3g}\n", f.reach, f.leverage);
+  out += fmt::format("  reach {:.3g}, leverage {}\n", f.reach,
+                     std::isfinite(f.leverage) ? fmt::format("{:.3g}", f.leverage) : "unknown");
   if (f.asymptote.has_value())
     out += fmt::format("  E, {} ({}), moves it from {} to {}\n", Described(f.asymptote->E, Loss),
                        f.asymptote->E.method, Loss(f.asymptote->loss_at_E_lo),
@@ -330,10 +331,11 @@ void AppendFlops(const FitSummary& summary, std::string& out) {
 std::string FitText(const FitSummary& summary) {
   std::string out =
       summary.input == "FLOPs"
-          ? fmt::format("{} observations, {}, largest budget {} FLOPs, spent {} FLOPs\n",
+          ? fmt::format("{} observations, {}, largest budget {} FLOPs, spent {}\n",
                         summary.observations, Text(summary.grouping),
                         core::FormatFlops(summary.largest_flops),
-                        core::FormatFlops(summary.spent_flops))
+                        summary.spent_flops > 0 ? core::FormatFlops(summary.spent_flops) + " FLOPs"
+                                                : "unknown: a table of optima does not say")
           : fmt::format("{} observations, C is {}, largest {}\n", summary.observations,
                         summary.input, core::FormatFlops(summary.largest_flops));
   if (const std::string cohort = CohortText(summary.cohort); !cohort.empty())

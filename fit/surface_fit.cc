@@ -161,11 +161,14 @@ void RangeOfAsymptote(SurfaceFit& fit) {
         drawn ? "profile likelihood united with " + fit.Method() : "profile likelihood";
   }
   if (!std::isfinite(fit.asymptote.lo)) return;
-  // A resample without the best run may put E above it; what was reached is no floor.
-  const auto best = std::min_element(fit.points.begin(), fit.points.end(),
-                                     [](const auto& a, const auto& b) { return a.y < b.y; });
-  fit.asymptote.lo = std::min(fit.asymptote.lo, best->y);
-  fit.asymptote.hi = std::min(fit.asymptote.hi, best->y);
+  // A resample without the best runs may put E above what the fit says they reach. What the profile
+  // allows stays: a lucky run, or a wrong one, is no bound.
+  double reached = HUGE_VAL;
+  for (const FitPoint& p : fit.points)
+    reached = std::min(reached, fit.law->Value(fit.theta.data(), p.x));
+  if (fit.profiles[e].has_value()) reached = std::max(reached, fit.profiles[e]->hi);
+  fit.asymptote.lo = std::min(fit.asymptote.lo, reached);
+  fit.asymptote.hi = std::min(fit.asymptote.hi, reached);
   for (const double value : {fit.asymptote.lo, fit.asymptote.hi}) {
     std::vector<Coordinate> held = fit.box;
     held[e].lower = held[e].upper = value;

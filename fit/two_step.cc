@@ -201,8 +201,12 @@ void TwoStep::FindRangeOfAsymptote(const TwoStepData& data, const LossSpec& loss
   range.method = enough ? "profile likelihood united with bootstrap of runs" : "profile likelihood";
   range.lo = enough ? std::min(range.lo, profile.lo) : profile.lo;
   range.hi = enough ? std::max(range.hi, profile.hi) : profile.hi;
-  for (const FitPoint& p : data.soft)  // what was reached is no floor
-    range.lo = std::min(range.lo, p.y), range.hi = std::min(range.hi, p.y);
+  // As of surface_fit.cc: what the fit says was reached is no floor.
+  double reached = HUGE_VAL;
+  for (const FitPoint& p : data.soft)
+    reached = std::min(reached, law_->Value(soft_.theta.data(), p.x));
+  reached = std::max(reached, profile.hi);
+  range.lo = std::min(range.lo, reached), range.hi = std::min(range.hi, reached);
   const auto held_at = [&](double value) {
     box[e].lower = box[e].upper = value;
     return FitEquation(*law_, data.soft, ones, loss, {soft_.theta}, &box).theta;

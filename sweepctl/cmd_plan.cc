@@ -458,8 +458,8 @@ void AddPlanVerb(CLI::App& app, Session& session) {
       ->type_name("FILE");
   verb->footer(
       "Examples:  sweepctl plan sweeps/quickstart.yaml\n"
-      "           sweepctl plan isoflop.yaml --prior chinchilla --noise 0.5% --predict 1e22\n"
-      "           sweepctl plan isoflop.yaml --target-width 1% --max-flops 1e16 --out design.yaml\n"
+      "           sweepctl plan sweeps/delphi.yaml --prior chinchilla --noise 0.5% --predict 1e22\n"
+      "           sweepctl plan mine.yaml --target-width 2.5% --max-flops 1e16 --out design.yaml\n"
       "           sweepctl plan --next --max-flops 1e15 --out next.yaml\n"
       "           sweepctl plan sweeps/delphi.yaml --json | jq '.trials[0]'\n"
       "           sweepctl plan isoflop.yaml --flops-per-second 2e14 --dollars-per-hour 2.5\n"

@@ -94,8 +94,10 @@ std::string PowerText(const fit::Prior& prior, const fit::Power& power,
   std::string text = fmt::format(
       "\nexpected forecast, if the prior is true: {:g} % prediction intervals as `fit` would print "
       "them\n({}; half-widths: their median and where 4 of 5 fall)\n{}\n{}\n"
-      "E: half of its {:g} % range over the range's middle, the median; identified: {:g} % or less "
-      "(the warning of `fit` goes by E's part in the interval, which noise makes smaller)\n",
+      "E: half of its {:g} % range over the range's middle, the median; identified: {:g} % or "
+      "less; "
+      "`fit` warns (asymptote-unidentified) where E alone moves the forecast by more than half of "
+      "its interval\n",
       100 * power.level, power.method, PriorLine(prior), NoiseLine(prior), 100 * power.level,
       100 * options.E_within);
   Table table({{"target", "target"},
@@ -107,6 +109,7 @@ std::string PowerText(const fit::Prior& prior, const fit::Power& power,
                {"covered", "outcomes inside"},
                {"asymptote", "E"},
                {"identified", "E identified"},
+               {"warned", "fit warns of E"},
                {"law", "law", true}});
   for (const fit::TargetPower& t : power.targets)
     table.AddRow(
@@ -120,6 +123,7 @@ std::string PowerText(const fit::Prior& prior, const fit::Power& power,
          {Number(t.E_half_range),
           std::isfinite(t.E_half_range) ? fmt::format("+- {}", Percent(t.E_half_range)) : "none"},
          {t.identified, HowOften(t.identified, power.simulations - power.failed)},
+         {t.E_warned, HowOften(t.E_warned, power.simulations - power.failed)},
          {t.law, ""}});
   text += table.Text(false);
   if (power.failed > 0)

@@ -406,13 +406,13 @@ TEST(FlopsRelationTest, ForecastsAreUnbiasedWhereSmallModelsSpendMoreAParameter)
   EXPECT_LT(sensitivity->loss, sensitivity->loss_before * (1 - 5e-4));
 }
 
-// A run off the optimum is forecast as what it is, by surfaces and, from the parabolas' curvature,
-// by approach 2.
+// A run off the optimum is forecast as what it is, by surfaces and, near it and from the parabolas'
+// curvature, by approach 2.
 TEST(FlopsRelationTest, ARunIsForecastAtItsOwnSize) {
   const Planted planted;
   FitOptions options = Quick();
   options.predict = {1e21};
-  for (const double factor : {1., 2., .4}) {
+  for (const double factor : {1., 1.8, .6, .3, .03}) {
     const double n = planted.Best(1e21).params * factor;
     options.predict_runs.push_back({1e21, n, 1e21 / 6 / n});
   }
@@ -426,14 +426,18 @@ TEST(FlopsRelationTest, ARunIsForecastAtItsOwnSize) {
     }
     ++seen[f.law];
     const double truth = planted.Loss(f.run_params, f.run_tokens);
-    EXPECT_NEAR(f.loss / truth, 1, f.law == "chinchilla" ? 1e-6 : 6e-3) << f.law;
+    EXPECT_NEAR(f.loss / truth, 1, f.law == "chinchilla" ? 1e-6 : 2e-3) << f.law;
     EXPECT_NEAR(f.off_optimum, truth / planted.Best(1e21).loss - 1,
-                f.law == "chinchilla" ? 1e-6 : 6e-3);
+                f.law == "chinchilla" ? 1e-6 : 2e-3);
+    const bool told = std::any_of(f.warnings.begin(), f.warnings.end(), [](const Warning& w) {
+      return w.text.find("tokens a parameter") != std::string::npos;
+    });
+    EXPECT_EQ(told, f.run_params < .1 * planted.Best(1e21).params) << f.law;
     EXPECT_NEAR(f.params / planted.Best(1e21).params, 1, .05) << "N* stays the optimum's";
   }
-  EXPECT_EQ(seen["chinchilla"], 3);
-  EXPECT_EQ(seen["frontier"], 3);
-  EXPECT_EQ(seen["average"], 3);
+  EXPECT_EQ(seen["chinchilla"], 5);
+  EXPECT_EQ(seen["frontier"], 3) << "far from the optimum a parabola knows nothing";
+  EXPECT_EQ(seen["average"], 5);
 }
 
 // What the caller knows of larger models goes before a curve's continuation.
