@@ -1,6 +1,8 @@
 // Forecasts of imports: what was imported before is not forgotten, and what is scored by what.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "orchestrator/store/schema.h"
 #include "tests/orchestrator/import_fixtures.h"
 
@@ -257,6 +259,29 @@ TEST_F(BlindTest, OneSetOfRunsMakesOnePrimaryForecastWhateverItsLabels) {
   second.set_observations_json(
       R"([{"flops":1e18,"params":1e8,"tokens":2e9,"loss":3.6},{"flops":2e18,"params":1e8,"tokens":4e9,"loss":3.4}])");
   EXPECT_EQ(Register(second), "open") << "another data set's runs of the same sizes";
+}
+
+TEST_F(BlindTest, OneSetOfRunsMakesOnePrimaryForecastInWhateverUnitOrScale) {
+  const auto of = [](const std::string& name, double loss, double flops) {
+    v1::RegisterForecastRequest request = ForecastElsewhere(name);
+    core::Json runs = core::Json::array();
+    for (const double c : {1e18, 2e18, 4e18, 8e18})
+      runs.push_back({{"flops", c * flops},
+                      {"params", 1e8},
+                      {"tokens", c / 6e8},
+                      {"loss", loss * (1.7 + 3 * std::pow(c / 1e18, -0.1))}});
+    request.set_observations_json(runs.dump());
+    request.set_cohort_json(core::Json({{"recipe", name}}).dump());
+    return request;
+  };
+  ASSERT_EQ(Register(of("a", 1, 1)), "open");
+  EXPECT_THAT(Register(of("b", 1, 1.0001)), HasSubstr("those of the primary forecast a"));
+  EXPECT_THAT(Register(of("c", 1.0000001, 1)), HasSubstr("those of the primary forecast a"));
+  v1::RegisterForecastRequest bits = of("d", 1.4426950408889634, 1);
+  bits.set_metric("c4/bits_per_token");
+  EXPECT_THAT(Register(bits), AllOf(HasSubstr("those of the primary forecast a"),
+                                    HasSubstr("1.442695 times its own")));
+  EXPECT_THAT(Register(of("e", 1, 1.3)), HasSubstr("those of the primary forecast a"));
 }
 
 TEST_F(BlindTest, AnotherEvaluationSetIsNearlyTheOutcome) {
