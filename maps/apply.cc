@@ -415,6 +415,7 @@ class Applier {
       result_.taken.push_back(TakenOf(field, {{column}, 1}));
     for (size_t m = 0; m < metrics_.size(); ++m) {
       result_.taken.push_back(TakenOf(result_.metrics[m].name, metrics_[m]));
+      result_.taken.back().rescaled = IsRescaled(result_.metrics[m]);
       FindRivals(result_.metrics[m].sources, metrics_[m], used, result_.taken.back());
     }
   }
@@ -444,13 +445,15 @@ bool HasField(const MapFile& map, const std::string& field, const fit::CsvTable&
 
 core::Json TakenJson(const std::vector<Taken>& taken) {
   core::Json list = core::Json::array();
-  for (const Taken& t : taken)
+  for (const Taken& t : taken) {
     list.push_back({{"field", t.field}, {"columns", t.columns}, {"scale", t.scale}});
   return list;
 }
 
 absl::StatusOr<Imported> Apply(const MapFile& map, const fit::CsvTable& table,
                                std::string_view origin) {
+    if (t.rescaled) list.back()["rescaled"] = true;
+  }
   return Applier(map, table, origin).Run();
 }
 

@@ -179,10 +179,13 @@ Table RunTable(const maps::Imported& imported) {
   return table;
 }
 
-// "loss_c4", "steps x batch x 1e+06".
+// "loss_c4", "steps x batch x 1e+06", "loss x 1.0000001".
 std::string ColumnText(const maps::Taken& taken) {
-  return fmt::format("{}{}", fmt::join(taken.columns, " x "),
-                     taken.scale == 1 ? "" : fmt::format(" x {:g}", taken.scale));
+  std::string text = fmt::format("{}", fmt::join(taken.columns, " x "));
+  if (taken.scale == 1) return text;
+  const std::string scale = fmt::format("{:g}", taken.scale);
+  return text + " x " +
+         (std::stod(scale) == taken.scale ? scale : fmt::format("{:.10g}", taken.scale));
 }
 
 // Where each number and name stands, for people; labels and metrics follow with theirs.
@@ -355,7 +358,7 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
         "cannot be registered. Say what you know with --value {}=...{}",
         fmt::join(imported.unknown, ", "), imported.unknown[0], args.dry_run ? "" : " --replace"));
   for (const Json& note : summary["notes"])
-    Note((args.dry_run ? "! if it were stored: " : "! ") + note.get<std::string>());
+    Note((args.dry_run ? "! dry run: " : "! ") + note.get<std::string>());
   if (args.dry_run) return kDone;
   Note("next: " + CommandLine(options, summary["notes"].empty() ? "fit --sweep " + map.name
                                                                 : std::string("forecasts")));

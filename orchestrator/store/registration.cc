@@ -8,6 +8,7 @@
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "orchestrator/store/history.h"
+#include "orchestrator/store/outcome.h"
 #include "orchestrator/store/shared_runs.h"
 
 namespace orchestrator {
@@ -248,6 +249,18 @@ absl::StatusOr<BlindTarget> TargetOf(Database* db, const v1::RegisterForecastReq
                                      const core::Json& cohort, const core::Json& observations) {
   return request.target_trial_id().empty() ? TargetElsewhere(db, request, cohort, observations)
                                            : TargetHere(db, request);
+}
+
+absl::Status CheckScale(Database* db, const v1::RegisterForecastRequest& request) {
+  if (!request.target_trial_id().empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(
+      const std::string rescaled,
+      RescaledLoss(db, request.sweep(), request.metric().substr(0, request.metric().rfind('/'))));
+  if (rescaled.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("forecast {}: of its observations, {}, so no outcome could be held against it; "
+                  "import them again without the scale, with --replace",
+                  request.name(), rescaled));
 }
 
 // As where FLOPs cannot mean what they are called: no forecast rests on such runs.

@@ -324,6 +324,52 @@ TEST_F(BlindTest, ARowThatCannotMeanWhatItIsCalledScoresNothingAndIsNamed) {
   refused("are not its nominal budget", nominal);
 }
 
+// By the command line of the import.
+v1::ImportRequest Rescaled(v1::ImportRequest request) {
+  request.set_map_json(
+      R"({"metrics":[{"name":"c4","rescaled":true}],"taken":[{"field":"c4","columns":["l"],"scale":0.97,"rescaled":true}]})");
+  return request;
+}
+
+TEST_F(BlindTest, ARescaledLossScoresNothingAndStandsInNoOthersWay) {
+  ASSERT_EQ(Register(), "open");
+  const v1::ImportResponse response = Import(Rescaled(Outcome("scaled")));
+  EXPECT_EQ(response.forecasts_scored(), 0);
+  const auto said = AllOf(HasSubstr("row 10 of import scaled (run-0): c4 is l x 0.97"),
+                          HasSubstr("goes through --value unit="));
+  EXPECT_THAT(response.notes(), ElementsAre(AllOf(said, HasSubstr("not scored"))));
+  ASSERT_EQ(Audit().remarks.size(), 1u);
+  EXPECT_THAT(Audit().remarks[0].text, AllOf(HasSubstr("not scored: "), said));
+  EXPECT_EQ(Import(Outcome("later")).forecasts_scored(), 1);
+  EXPECT_THAT(Audit().remarks, testing::IsEmpty());
+}
+
+TEST_F(BlindTest, NothingIsRegisteredFromRescaledLosses) {
+  Import(Replacing(Rescaled(KnownImport("theirs", 3))));
+  EXPECT_THAT(Register(), AllOf(HasSubstr("c4 is l x 0.97"), HasSubstr("--replace")));
+  Import(Replacing(KnownImport("theirs", 3)));
+  EXPECT_EQ(Register(), "open");
+}
+
+TEST_F(BlindTest, APreviewNamesTheForecastsAndNoNumberOfTheirScores) {
+  ASSERT_EQ(Register(), "open");
+  {
+    Transaction undo(&store_->db());
+    const v1::ImportResponse response = *store_->TryImport(Outcome("later"), Now());
+    EXPECT_EQ(response.forecasts_scored(), 1);
+    EXPECT_THAT(response.notes(), ElementsAre("would score forecast a"));
+  }
+  {
+    Transaction undo(&store_->db());
+    v1::ImportRequest seen = Outcome("later");
+    seen.set_source_hash(KnownImport("theirs", 3).source_hash());
+    EXPECT_THAT(store_->TryImport(seen, Now())->notes(),
+                ElementsAre(AllOf(HasSubstr("would make forecast a void: row 10"),
+                                  testing::Not(HasSubstr("3.05")))));
+  }
+  EXPECT_EQ(Text("SELECT status FROM forecasts"), "open");
+}
+
 TEST_F(BlindTest, TwoNamesOfOneMetricAreOnePrimaryForecast) {
   const auto named = [](const std::string& name, const std::string& eval) {
     v1::RegisterForecastRequest request = ForecastElsewhere(name + eval);
