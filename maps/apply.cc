@@ -438,22 +438,27 @@ const std::vector<std::string>& LabelKeys() {
   return *keys;
 }
 
-bool HasField(const MapFile& map, const std::string& field, const fit::CsvTable& table) {
+std::string FieldColumn(const MapFile& map, const std::string& field, const fit::CsvTable& table) {
   const auto sources = map.columns.find(field);
-  return sources != map.columns.end() && !FindAll(table, sources->second).empty();
+  if (sources == map.columns.end()) return "";
+  std::string text;
+  if (const std::vector<Bound> found = FindAll(table, sources->second); !found.empty())
+    for (const size_t column : found[0].columns)
+      text += (text.empty() ? "" : " x ") + table.header[column];
+  return text;
 }
 
 core::Json TakenJson(const std::vector<Taken>& taken) {
   core::Json list = core::Json::array();
   for (const Taken& t : taken) {
     list.push_back({{"field", t.field}, {"columns", t.columns}, {"scale", t.scale}});
+    if (t.rescaled) list.back()["rescaled"] = true;
+  }
   return list;
 }
 
 absl::StatusOr<Imported> Apply(const MapFile& map, const fit::CsvTable& table,
                                std::string_view origin) {
-    if (t.rescaled) list.back()["rescaled"] = true;
-  }
   return Applier(map, table, origin).Run();
 }
 

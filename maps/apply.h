@@ -62,8 +62,9 @@ struct Imported {
   std::vector<Taken> taken;              // of the fields that the map names, then of the metrics
 };
 
-// Whether the table has a column of those that the map names for the field.
-bool HasField(const MapFile& map, const std::string& field, const fit::CsvTable& table);
+// The table's column of those that the map names for the field, "a x b" of a product; "" where it
+// has none.
+std::string FieldColumn(const MapFile& map, const std::string& field, const fit::CsvTable& table);
 
 // [{"field","columns","scale"}] of what was taken, for the record; "rescaled":true where it is.
 core::Json TakenJson(const std::vector<Taken>& taken);

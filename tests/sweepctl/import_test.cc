@@ -269,6 +269,10 @@ TEST_F(ImportVerbTest, WhatTheCommandLineSaysAgainstTheMapHoldsAndIsSaid) {
     EXPECT_THAT(result.err, HasSubstr("is given twice: as a and as b"));
   }
   EXPECT_EQ(Run(import + " --value eval=a --value eval=a").code, 0);
+  const Result both = Run(import + " --column recipe=source --value recipe=r");
+  EXPECT_EQ(both.code, 2);
+  EXPECT_THAT(both.err, HasSubstr("--column recipe=source and --value recipe=r both say what "
+                                  "recipe is; leave one out"));
 }
 
 TEST_F(ImportVerbTest, EveryColumnThatWasTakenIsPrintedGivenAndStored) {
@@ -304,9 +308,10 @@ TEST_F(ImportVerbTest, WithoutFlopsSixNDIsTakenWhereItIsAskedFor) {
   EXPECT_EQ(assumed.json()["rows"][0]["flop_convention"], "6nd");
   const std::string with =
       Write("c.csv", "Name,State,params,tokens,flops,eval/loss\na,finished,1e8,2e9,1.3e18,3.1\n");
-  const Json given = Run("import --map wandb --assume-6nd --dry-run --json " + with).json();
-  EXPECT_EQ(given["rows"][0]["flops"], 1.3e18) << "as `fit --csv --assume-6nd`: a column holds";
-  EXPECT_EQ(given["rows"][0]["flop_convention"], "unknown");
+  const Result given = Run("import --map wandb --assume-6nd --dry-run " + with);
+  EXPECT_EQ(given.code, 2);
+  EXPECT_THAT(given.err, HasSubstr("map wandb takes them from column 'flops' of this one; leave "
+                                   "--assume-6nd out"));
   const std::string marin = Write("m.csv", "source,dataset,params,tokens,loss\nr,d,1e8,2e9,3.1\n");
   const Result nominal = Run("import --map marin --assume-6nd --dry-run --json " + marin);
   ASSERT_EQ(nominal.code, 0) << nominal.err;
