@@ -255,6 +255,9 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   if (const std::string doubt = LossDoubt(observations); !doubt.empty()) {
     summary.warnings.push_back(Warn(kImpossibleLoss, doubt));
     summary.registration_blocked.push_back(fmt::format("{}: {}", kImpossibleLoss, doubt));
+  } else if (const std::string odd = LossRemark(observations);
+             !odd.empty() && options.input == "FLOPs") {
+    summary.warnings.push_back(Warn(kImpossibleLoss, odd));
   }
   if (options.n_convention == NConvention::kNoEmbedding)
     RETURN_IF_ERROR(UseNoEmbedding(observations));

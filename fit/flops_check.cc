@@ -1,6 +1,7 @@
 #include "fit/flops_check.h"
 
 #include <cmath>
+#include <cstdint>
 
 #include "core/flops_doubt.h"
 #include "core/loss_doubt.h"
@@ -44,6 +45,26 @@ std::string LossDoubt(const std::vector<Observation>& observations) {
       return fmt::format("{}: {}", o.row > 0 ? "row " + std::to_string(o.row) : o.id, doubt);
   }
   return "";
+}
+
+std::string LossRemark(const std::vector<Observation>& observations) {
+  int64_t above = 0;
+  std::string first;
+  for (const Observation& o : observations) {
+    const auto metric = o.cohort.find("metric");
+    const std::string name = metric == o.cohort.end() ? "" : metric->second;
+    if (name.find('/') != std::string::npos || name == "bits_per_byte" ||
+        !(o.loss > core::kMostNatsPerToken))
+      continue;
+    if (above++ == 0)
+      first = fmt::format("{}: {:.4g}", o.row > 0 ? "row " + std::to_string(o.row) : o.id, o.loss);
+  }
+  if (above == 0) return "";
+  return fmt::format(
+      "{}{} is above {:g}, more than any loss in nats per token, and nobody has said the unit: it "
+      "is probably a perplexity, whose natural logarithm is the loss",
+      first, above == 1 ? "" : fmt::format(" (the first of {} such runs)", above),
+      core::kMostNatsPerToken);
 }
 
 }  // namespace fit

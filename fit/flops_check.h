@@ -19,4 +19,8 @@ std::string FlopsRemark(const std::vector<Observation>& observations);
 // (core/loss_doubt.h), naming the first; empty when they can.
 std::string LossDoubt(const std::vector<Observation>& observations);
 
+// What is odd where the cohort names no unit: losses above the bound of nats per token, naming the
+// first. Empty otherwise.
+std::string LossRemark(const std::vector<Observation>& observations);
+
 }  // namespace fit

@@ -415,6 +415,7 @@ class Applier {
       result_.taken.push_back(TakenOf(field, {{column}, 1}));
     for (size_t m = 0; m < metrics_.size(); ++m) {
       result_.taken.push_back(TakenOf(result_.metrics[m].name, metrics_[m]));
+      result_.taken.back().rescaled = IsRescaled(result_.metrics[m]);
       FindRivals(result_.metrics[m].sources, metrics_[m], used, result_.taken.back());
     }
   }
@@ -437,15 +438,22 @@ const std::vector<std::string>& LabelKeys() {
   return *keys;
 }
 
-bool HasField(const MapFile& map, const std::string& field, const fit::CsvTable& table) {
+std::string FieldColumn(const MapFile& map, const std::string& field, const fit::CsvTable& table) {
   const auto sources = map.columns.find(field);
-  return sources != map.columns.end() && !FindAll(table, sources->second).empty();
+  if (sources == map.columns.end()) return "";
+  std::string text;
+  if (const std::vector<Bound> found = FindAll(table, sources->second); !found.empty())
+    for (const size_t column : found[0].columns)
+      text += (text.empty() ? "" : " x ") + table.header[column];
+  return text;
 }
 
 core::Json TakenJson(const std::vector<Taken>& taken) {
   core::Json list = core::Json::array();
-  for (const Taken& t : taken)
+  for (const Taken& t : taken) {
     list.push_back({{"field", t.field}, {"columns", t.columns}, {"scale", t.scale}});
+    if (t.rescaled) list.back()["rescaled"] = true;
+  }
   return list;
 }
 

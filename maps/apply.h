@@ -50,6 +50,7 @@ struct Taken {
   std::string field;
   std::vector<std::string> columns;  // one, or the factors of a product
   double scale = 1;
+  bool rescaled = false;      // of a loss: IsRescaled
   std::vector<Rival> rivals;  // of numbers
 };
 
@@ -61,10 +62,11 @@ struct Imported {
   std::vector<Taken> taken;              // of the fields that the map names, then of the metrics
 };
 
-// Whether the table has a column of those that the map names for the field.
-bool HasField(const MapFile& map, const std::string& field, const fit::CsvTable& table);
+// The table's column of those that the map names for the field, "a x b" of a product; "" where it
+// has none.
+std::string FieldColumn(const MapFile& map, const std::string& field, const fit::CsvTable& table);
 
-// [{"field","columns","scale"}] of what was taken, for the record.
+// [{"field","columns","scale"}] of what was taken, for the record; "rescaled":true where it is.
 core::Json TakenJson(const std::vector<Taken>& taken);
 
 // Every number that is used is checked: INVALID_ARGUMENT names file, line, column and text of the

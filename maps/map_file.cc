@@ -146,6 +146,12 @@ Json SourcesJson(const Sources& sources) {
 
 bool IsLoss(const Metric& metric) { return metric.unit != "accuracy"; }
 
+bool IsRescaled(const Metric& metric) {
+  constexpr double kPercent = 0.01;
+  if (!metric.scaled || !IsLoss(metric)) return false;
+  return metric.unit != "error" || metric.sources[0].scale != kPercent;
+}
+
 std::string Filter::Text() const {
   const std::string column = fmt::format("{}", fmt::join(columns, "|"));
   switch (kind) {
@@ -239,12 +245,14 @@ Json MapJson(const MapFile& map) {
   Json columns = Json::object(), metrics = Json::array(), where = Json::array(),
        targets = Json::array();
   for (const auto& [field, sources] : map.columns) columns[field] = SourcesJson(sources);
-  for (const Metric& m : map.metrics)
+  for (const Metric& m : map.metrics) {
     metrics.push_back({{"name", m.name},
                        {"column", SourcesJson(m.sources)},
                        {"unit", m.unit},
                        {"eval", m.eval},
                        {"optional", m.optional}});
+    if (IsRescaled(m)) metrics.back()["rescaled"] = true;
+  }
   for (const Filter& filter : map.where) where.push_back(filter.Text());
   for (const Filter& filter : map.targets) targets.push_back(filter.Text());
   Json schedule = map.schedule.state;

@@ -16,7 +16,8 @@ namespace maps {
 // `column` is the column of a field or a metric; of one that is a number "NAME*1e9" is it times
 // 1e9. A column that the map knows for the field keeps its scale, unless another is given; one that
 // it knows as another metric is refused. A metric that the map does not know in that column has an
-// unknown evaluation set from then on: whose losses these are, the map does not say.
+// unknown evaluation set from then on: whose losses these are, the map does not say. A loss times
+// what is neither 1 nor the map's own scale is rescaled (map_file.h): no forecast rests on it.
 absl::Status SetColumn(MapFile& map, const std::string& field, const std::string& column);
 
 // What holds for all rows; `unit` and `eval` are of the metrics that SetColumn has redirected, or

@@ -87,7 +87,7 @@ absl::StatusOr<sweep::v1::ImportResponse> TryImport(const std::string& db_path,
     const std::string copy = folder + "/copy.db";
     RETURN_IF_ERROR(db->CopyTo(copy));
     ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, Store::Open(copy));
-    return store->Import(request, core::SystemClock().UnixMs());
+    return store->TryImport(request, core::SystemClock().UnixMs());
   };
   auto response = attempt();
   std::filesystem::remove_all(folder, error);

@@ -18,8 +18,8 @@ namespace orchestrator {
 absl::StatusOr<sweep::v1::ImportResponse> WriteImport(const std::string& db_path,
                                                       const sweep::v1::ImportRequest& request);
 
-// What WriteImport would answer, tried on a copy in the folder for temporary files: nothing is
-// stored. NOT_FOUND without a database.
+// What WriteImport would answer, but for how each score comes out, tried on a copy in the folder
+// for temporary files: nothing is stored. NOT_FOUND without a database.
 absl::StatusOr<sweep::v1::ImportResponse> TryImport(const std::string& db_path,
                                                     const sweep::v1::ImportRequest& request);
 

@@ -55,6 +55,12 @@ absl::StatusOr<maps::MapFile> MapOf(const ImportArgs& args, maps::MapFile map) {
   ASSIGN_OR_RETURN(const auto columns, PairsOf(args.columns, "--column"));
   ASSIGN_OR_RETURN(const auto values, PairsOf(args.values, "--value"));
   for (const auto& [field, column] : columns) {
+    for (const auto& [key, value] : values)
+      if (key == field)
+        return UsageError(
+            fmt::format("--column {}={} and --value {}={} both say what {} is; leave "
+                        "one out",
+                        field, column, key, value, key));
     if (args.assume_6nd && field == "flops")
       return UsageError(
           fmt::format("--column flops={} names what --assume-6nd is without; leave "
@@ -74,6 +80,12 @@ absl::StatusOr<maps::MapFile> MapOf(const ImportArgs& args, maps::MapFile map) {
 
 // --assume-6nd, of a table that has no column for flops.
 absl::Status AssumeSixNd(const ImportArgs& args, const fit::CsvTable& table, maps::MapFile& map) {
+  if (const std::string column = maps::FieldColumn(map, "flops", table); !column.empty())
+    return UsageError(
+        fmt::format("--assume-6nd is for files without FLOPs, and map {} takes them from column "
+                    "'{}' of this one; leave --assume-6nd out, or drop that column from the file "
+                    "or the map",
+                    args.map, fit::ShownCell(column)));
   for (const std::string& text : args.values)
     if (text.starts_with("flop_convention=") && text != "flop_convention=6nd")
       return UsageError(
@@ -85,7 +97,8 @@ absl::Status AssumeSixNd(const ImportArgs& args, const fit::CsvTable& table, map
   const bool named = std::any_of(args.columns.begin(), args.columns.end(), [](const auto& text) {
     return text.starts_with("budget_flops=");
   });
-  if (!named && !maps::HasField(map, "budget_flops", table)) map.columns.erase("budget_flops");
+  if (!named && maps::FieldColumn(map, "budget_flops", table).empty())
+    map.columns.erase("budget_flops");
   return absl::OkStatus();
 }
 
@@ -179,10 +192,13 @@ Table RunTable(const maps::Imported& imported) {
   return table;
 }
 
-// "loss_c4", "steps x batch x 1e+06".
+// "loss_c4", "steps x batch x 1e+06", "loss x 1.0000001".
 std::string ColumnText(const maps::Taken& taken) {
-  return fmt::format("{}{}", fmt::join(taken.columns, " x "),
-                     taken.scale == 1 ? "" : fmt::format(" x {:g}", taken.scale));
+  std::string text = fmt::format("{}", fmt::join(taken.columns, " x "));
+  if (taken.scale == 1) return text;
+  const std::string scale = fmt::format("{:g}", taken.scale);
+  return text + " x " +
+         (std::stod(scale) == taken.scale ? scale : fmt::format("{:.10g}", taken.scale));
 }
 
 // Where each number and name stands, for people; labels and metrics follow with theirs.
@@ -280,8 +296,7 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
   ASSIGN_OR_RETURN(maps::MapFile map, MapOf(args, named));
   ASSIGN_OR_RETURN(const std::string source_hash, core::Sha256HexOfFile(args.file));
   ASSIGN_OR_RETURN(const fit::CsvTable table, fit::ReadTable(args.file, map.format));
-  if (args.assume_6nd && !maps::HasField(map, "flops", table))
-    RETURN_IF_ERROR(AssumeSixNd(args, table, map));
+  if (args.assume_6nd) RETURN_IF_ERROR(AssumeSixNd(args, table, map));
   ASSIGN_OR_RETURN(const maps::Imported imported, maps::Apply(map, table, args.file));
   Json summary = {{"name", map.name},
                   {"source", args.file},
@@ -355,7 +370,7 @@ absl::StatusOr<int> RunImport(const ImportArgs& args, const GlobalOptions& optio
         "cannot be registered. Say what you know with --value {}=...{}",
         fmt::join(imported.unknown, ", "), imported.unknown[0], args.dry_run ? "" : " --replace"));
   for (const Json& note : summary["notes"])
-    Note((args.dry_run ? "! if it were stored: " : "! ") + note.get<std::string>());
+    Note((args.dry_run ? "! dry run: " : "! ") + note.get<std::string>());
   if (args.dry_run) return kDone;
   Note("next: " + CommandLine(options, summary["notes"].empty() ? "fit --sweep " + map.name
                                                                 : std::string("forecasts")));

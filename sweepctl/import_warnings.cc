@@ -104,10 +104,9 @@ std::vector<ImportWarning> WarnOfLosses(const maps::Imported& imported) {
          fmt::format("{} of {} runs ({}{}): {} is no loss: {}. No forecast from such runs can be "
                      "registered and none is scored by them; write the natural logarithm into the "
                      "file (there is no option that takes it), or say another unit with --value "
-                     "unit=... or a scale with --column {}=COLUMN*SCALE",
+                     "unit=...",
                      lines.size(), imported.runs.size(), LinesText(lines),
-                     first.empty() ? "" : ", first run '" + first + "'", metric.name, doubt,
-                     metric.name)});
+                     first.empty() ? "" : ", first run '" + first + "'", metric.name, doubt)});
   }
   return warnings;
 }

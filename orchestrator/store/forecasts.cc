@@ -107,6 +107,7 @@ absl::StatusOr<v1::RegisterForecastResponse> Store::RegisterForecast(
                    TargetOf(db_.get(), request, record["cohort"], observations));
   RETURN_IF_ERROR(CheckFit(db_.get(), request));
   RETURN_IF_ERROR(CheckLosses(request, observations));
+  RETURN_IF_ERROR(CheckScale(db_.get(), request));
   // Somebody has seen a result at this budget in this cohort: the forecast is recorded, not blind.
   const std::string status = target.seen.empty() ? "open" : "void";
   const std::string reason =

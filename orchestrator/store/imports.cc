@@ -104,6 +104,15 @@ absl::StatusOr<std::vector<Waiting>> WaitingForecasts(Database* db) {
   }
 }
 
+// The verdict that an import would bring, without a number of it.
+std::string PreviewText(const Waiting& forecast, const std::string& seen) {
+  if (forecast.status == "void")
+    return fmt::format("would put the outcome of forecast {}, which is void, on record",
+                       forecast.name);
+  if (!seen.empty()) return fmt::format("would make forecast {} void: {}", forecast.name, seen);
+  return "would score forecast " + forecast.name;
+}
+
 // What a verdict with an outcome says, for people. REQUIRES: AppendVerdict has stored it.
 absl::StatusOr<std::string> VerdictText(Database* db, int64_t forecast_id, bool was_void) {
   ASSIGN_OR_RETURN(Statement row,
@@ -125,7 +134,7 @@ absl::StatusOr<std::string> VerdictText(Database* db, int64_t forecast_id, bool 
 
 }  // namespace
 
-absl::Status Store::ScoreImportedForecasts(const std::string& import, int64_t now_ms,
+absl::Status Store::ScoreImportedForecasts(const std::string& import, int64_t now_ms, bool preview,
                                            v1::ImportResponse* response) {
   ASSIGN_OR_RETURN(const std::vector<Waiting> waiting, WaitingForecasts(db_.get()));
   if (waiting.empty()) return absl::OkStatus();
@@ -152,10 +161,8 @@ absl::Status Store::ScoreImportedForecasts(const std::string& import, int64_t no
       continue;
     }
     if (!outcome.doubt.empty()) {
-      note(
-          fmt::format("{}; it is not scored, and waits: correct the row and import it with "
-                      "--replace",
-                      outcome.doubt));
+      note(fmt::format("{}; it is not scored, and waits: correct it and import it with --replace",
+                       outcome.doubt));
       continue;
     }
     const bool was_void = forecast.status == "void";
@@ -165,8 +172,12 @@ absl::Status Store::ScoreImportedForecasts(const std::string& import, int64_t no
         db_.get(),
         {forecast.id, is_void ? "void" : "scored", reason, outcome.value, outcome.ToJson()},
         now_ms));
-    ASSIGN_OR_RETURN(const std::string text, VerdictText(db_.get(), forecast.id, was_void));
-    note(text);
+    if (preview) {
+      response->add_notes(PreviewText(forecast, outcome.seen));
+    } else {
+      ASSIGN_OR_RETURN(const std::string text, VerdictText(db_.get(), forecast.id, was_void));
+      note(text);
+    }
     if (!is_void) ++scored;
   }
   response->set_forecasts_scored(scored);
@@ -174,6 +185,16 @@ absl::Status Store::ScoreImportedForecasts(const std::string& import, int64_t no
 }
 
 absl::StatusOr<v1::ImportResponse> Store::Import(const v1::ImportRequest& request, int64_t now_ms) {
+  return ImportRuns(request, now_ms, false);
+}
+
+absl::StatusOr<v1::ImportResponse> Store::TryImport(const v1::ImportRequest& request,
+                                                    int64_t now_ms) {
+  return ImportRuns(request, now_ms, true);
+}
+
+absl::StatusOr<v1::ImportResponse> Store::ImportRuns(const v1::ImportRequest& request,
+                                                     int64_t now_ms, bool preview) {
   RETURN_IF_ERROR(CheckImport(request));
   ASSIGN_OR_RETURN(const std::string content_hash, ContentHash(request));
   Transaction transaction(db_.get());
@@ -192,7 +213,7 @@ absl::StatusOr<v1::ImportResponse> Store::Import(const v1::ImportRequest& reques
                      db_->Text("SELECT content_hash FROM imports WHERE import_key=?1", old_key));
     if (old_hash == content_hash) {
       response.set_already_present(true);
-      RETURN_IF_ERROR(ScoreImportedForecasts(request.name(), now_ms, &response));
+      RETURN_IF_ERROR(ScoreImportedForecasts(request.name(), now_ms, preview, &response));
       RETURN_IF_ERROR(transaction.Commit());
       return response;
     }
@@ -238,7 +259,7 @@ absl::StatusOr<v1::ImportResponse> Store::Import(const v1::ImportRequest& reques
           key, run.source_row(), metric, value));
   }
   RETURN_IF_ERROR(RememberImport(db_.get(), key));
-  RETURN_IF_ERROR(ScoreImportedForecasts(request.name(), now_ms, &response));
+  RETURN_IF_ERROR(ScoreImportedForecasts(request.name(), now_ms, preview, &response));
   RETURN_IF_ERROR(AddEvent(now_ms, old_key != 0 ? "import replaced" : "imported", request.name(),
                            "", "",
                            fmt::format("{} runs from {}, content {}", request.runs_size(),

@@ -236,16 +236,38 @@ core::Json ImportedOutcome::ToJson() const {
   return {{"rows", list}, {"spread", {{"lo", lo}, {"hi", hi}}}};
 }
 
+absl::StatusOr<std::string> RescaledLoss(Database* db, const std::string& import,
+                                         const std::string& metric) {
+  ASSIGN_OR_RETURN(Statement row,
+                   db->Prepare("SELECT t.value->'$.columns', t.value->>'$.scale' FROM imports i, "
+                               "json_each(i.map_json, '$.taken') t WHERE i.name=?1 AND "
+                               "t.value->>'$.field'=?2 AND t.value->>'$.rescaled'",
+                               import, metric));
+  ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) return std::string();
+  ASSIGN_OR_RETURN(const core::Json columns, core::ParseJson(row.Text(0), "columns of a metric"));
+  std::string factors;
+  for (const core::Json& column : columns)
+    if (column.is_string()) factors += column.get<std::string>() + " x ";
+  return fmt::format("{} is {}{:.10g}; a unit conversion goes through --value unit=...", metric,
+                     factors, row.Double(1));
+}
+
 absl::StatusOr<ImportedOutcome> OutcomeInImports(Database* db, int64_t forecast_id) {
   ASSIGN_OR_RETURN(const Promised promised, ReadPromise(db, forecast_id));
   ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, Candidates(db, promised));
   ImportedOutcome found;
+  std::vector<OutcomeRow> rescaled;
   std::vector<std::pair<Candidate, std::vector<std::string>>> others;
   for (const Candidate& candidate : candidates) {
     auto differ = Differences(candidate, promised);
     if (!differ.has_value()) continue;
     if (differ->empty()) {
-      found.rows.push_back(candidate.row);
+      ASSIGN_OR_RETURN(const std::string scale,
+                       RescaledLoss(db, candidate.row.import, candidate.metric));
+      if (!scale.empty() && rescaled.empty())
+        found.doubt = fmt::format("{}: {}", RowText(candidate.row), scale);
+      (scale.empty() ? found.rows : rescaled).push_back(candidate.row);
       continue;
     }
     const OutcomeRow& row = candidate.row;
@@ -255,7 +277,13 @@ absl::StatusOr<ImportedOutcome> OutcomeInImports(Database* db, int64_t forecast_
     if (!before.has_value()) others.emplace_back(candidate, *std::move(differ));
   }
   found.near = NearMisses(others, promised);
-  if (found.rows.empty()) return found;
+  if (!found.rows.empty()) {
+    found.doubt.clear();
+  } else if (!rescaled.empty()) {
+    found.rows = std::move(rescaled);
+  } else {
+    return found;
+  }
   Count(promised, found);
   for (const OutcomeRow& row : found.rows) {
     if (!row.counted) continue;

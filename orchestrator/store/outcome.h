@@ -48,7 +48,14 @@ struct ImportedOutcome {
   std::vector<NearMiss> near;
   core::Json ToJson() const;
 };
-// REQUIRES: the forecast is of an import.
+// What the command line of the import made of the losses that the file and the map say ("loss is
+// val_loss x 0.97; ..."), for people: they score nothing, and nothing is registered from them. ""
+// when it left them as they are.
+absl::StatusOr<std::string> RescaledLoss(Database* db, const std::string& import,
+                                         const std::string& metric);
+
+// Rows whose losses are rescaled are looked at only where no other is the outcome, and then in
+// doubt. REQUIRES: the forecast is of an import.
 absl::StatusOr<ImportedOutcome> OutcomeInImports(Database* db, int64_t forecast_id);
 
 }  // namespace orchestrator

@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <set>
-#include <vector>
 
 #include "core/loss_doubt.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
 #include "orchestrator/store/history.h"
+#include "orchestrator/store/outcome.h"
+#include "orchestrator/store/shared_runs.h"
 
 namespace orchestrator {
 
@@ -165,34 +165,12 @@ bool MayBeOneCohort(const core::Json& a, const core::Json& b) {
 // "nats_per_token" of "c4/nats_per_token".
 std::string UnitOf(const std::string& metric) { return metric.substr(metric.rfind('/') + 1); }
 
-// Whether two fits rest on the same runs, by all that was spent and measured: half of the fewer, or
-// more.
-bool ShareRuns(const core::Json& a, const core::Json& b) {
-  if (!a.is_array() || !b.is_array()) return false;
-  const auto keys = [](const core::Json& runs) {
-    std::multiset<std::vector<double>> keys;
-    for (const core::Json& run : runs) {
-      std::vector<double> key;
-      for (const char* name : {"flops", "params", "tokens", "loss"})
-        if (run.is_object() && run.contains(name) && run[name].is_number())
-          key.push_back(run[name].get<double>());
-      if (key.size() == 4) keys.insert(std::move(key));
-    }
-    return keys;
-  };
-  const std::multiset<std::vector<double>> of_a = keys(a), of_b = keys(b);
-  std::vector<std::vector<double>> both;
-  std::set_intersection(of_a.begin(), of_a.end(), of_b.begin(), of_b.end(),
-                        std::back_inserter(both));
-  return !both.empty() && 2 * both.size() >= std::min(of_a.size(), of_b.size());
-}
-
 // The primary forecast that is this one again, whatever import it was made from: a run of this
-// one's target would score it too, or its runs are this one's under other labels. "" when there is
-// none.
+// one's target would score it too, or its runs are this one's under other labels, in another unit
+// or scale. "" when there is none.
 struct OtherPrimary {
   std::string name;
-  bool same_runs = false;
+  std::optional<double> factor;  // of the same runs: this one's losses are the other's times this
 };
 absl::StatusOr<OtherPrimary> PrimaryElsewhere(Database* db,
                                               const v1::RegisterForecastRequest& request,
@@ -210,11 +188,12 @@ absl::StatusOr<OtherPrimary> PrimaryElsewhere(Database* db,
   while (true) {
     ASSIGN_OR_RETURN(const bool found, rows.Step());
     if (!found) return OtherPrimary();
-    if (UnitOf(rows.Text(2)) != UnitOf(request.metric())) continue;
     ASSIGN_OR_RETURN(const core::Json other, ParseOrNull(rows.Text(1), "cohort of a forecast"));
-    if (MayBeOneCohort(cohort, other)) return OtherPrimary{rows.Text(0)};
+    if (UnitOf(rows.Text(2)) == UnitOf(request.metric()) && MayBeOneCohort(cohort, other))
+      return OtherPrimary{rows.Text(0), std::nullopt};
     ASSIGN_OR_RETURN(const core::Json runs, ParseOrNull(rows.Text(3), "runs of a forecast"));
-    if (ShareRuns(observations, runs)) return OtherPrimary{rows.Text(0), true};
+    const std::optional<double> factor = SharedRuns(observations, runs);
+    if (factor.has_value()) return OtherPrimary{rows.Text(0), factor};
   }
 }
 
@@ -236,12 +215,15 @@ absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
   }
   if (request.primary()) {
     ASSIGN_OR_RETURN(const OtherPrimary other, PrimaryElsewhere(db, request, cohort, observations));
-    if (other.same_runs)
-      return absl::FailedPreconditionError(
-          fmt::format("forecast {}: its runs are those of the primary forecast {} at this budget, "
-                      "under other labels, and one set of runs makes one; which of the labels is "
-                      "right stands before the outcome, not after: correct the import",
-                      request.name(), other.name));
+    if (other.factor.has_value())
+      return absl::FailedPreconditionError(fmt::format(
+          "forecast {}: its runs are those of the primary forecast {} at this budget, "
+          "under other labels{}, and one set of runs makes one; which of the labels is "
+          "right stands before the outcome, not after: correct the import",
+          request.name(), other.name,
+          *other.factor == 1
+              ? ""
+              : fmt::format(" and with losses that are {:.8g} times its own", *other.factor)));
     if (!other.name.empty()) {
       return absl::FailedPreconditionError(
           fmt::format("forecast {}: its cohort has a primary forecast of {} at this budget already "
@@ -267,6 +249,18 @@ absl::StatusOr<BlindTarget> TargetOf(Database* db, const v1::RegisterForecastReq
                                      const core::Json& cohort, const core::Json& observations) {
   return request.target_trial_id().empty() ? TargetElsewhere(db, request, cohort, observations)
                                            : TargetHere(db, request);
+}
+
+absl::Status CheckScale(Database* db, const v1::RegisterForecastRequest& request) {
+  if (!request.target_trial_id().empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(
+      const std::string rescaled,
+      RescaledLoss(db, request.sweep(), request.metric().substr(0, request.metric().rfind('/'))));
+  if (rescaled.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("forecast {}: of its observations, {}, so no outcome could be held against it; "
+                  "import them again without the scale, with --replace",
+                  request.name(), rescaled));
 }
 
 // As where FLOPs cannot mean what they are called: no forecast rests on such runs.

@@ -28,6 +28,8 @@ absl::Status CheckReach(const sweep::v1::RegisterForecastRequest& request,
                         const core::Json& observations);
 absl::Status CheckLosses(const sweep::v1::RegisterForecastRequest& request,
                          const core::Json& observations);
+// FAILED_PRECONDITION: the losses of the import are rescaled (outcome.h).
+absl::Status CheckScale(Database* db, const sweep::v1::RegisterForecastRequest& request);
 
 // What a forecast is about.
 struct BlindTarget {
@@ -37,8 +39,8 @@ struct BlindTarget {
   std::string seen;                      // an observation at its budget: not blind
 };
 // NOT_FOUND: no such target or import. FAILED_PRECONDITION: it has a primary forecast, its target
-// an attempt, its runs a primary forecast at this budget under other labels, or, of an import, any
-// import ever held a larger run that may be of the cohort.
+// an attempt, its runs a primary forecast at this budget under other labels (shared_runs.h), or, of
+// an import, any import ever held a larger run that may be of the cohort.
 absl::StatusOr<BlindTarget> TargetOf(Database* db,
                                      const sweep::v1::RegisterForecastRequest& request,
                                      const core::Json& cohort, const core::Json& observations);

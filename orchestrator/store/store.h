@@ -81,6 +81,9 @@ class Store {
   // stores nothing. FAILED_PRECONDITION when a sweep has the name, or an import of other content
   // has it and request.replace is off.
   absl::StatusOr<v1::ImportResponse> Import(const v1::ImportRequest& request, int64_t now_ms);
+  // The same on a copy that is thrown away. The notes say which forecasts it would score and not
+  // how: whoever may look at a score before it is on record may choose the row.
+  absl::StatusOr<v1::ImportResponse> TryImport(const v1::ImportRequest& request, int64_t now_ms);
   absl::Status VerifyForecastChain() { return orchestrator::VerifyForecastChain(db_.get()); }
 
   // ---- Workers (store/leases.cc, report.cc) ----
@@ -162,8 +165,10 @@ class Store {
   absl::Status ScoreForecasts(int64_t key, int64_t now_ms);
   // imports.cc: every forecast of an import that waits for a run of this one, whose runs are
   // stored; how many, and what else there is to say of those that wait.
-  absl::Status ScoreImportedForecasts(const std::string& import, int64_t now_ms,
+  absl::Status ScoreImportedForecasts(const std::string& import, int64_t now_ms, bool preview,
                                       v1::ImportResponse* response);
+  absl::StatusOr<v1::ImportResponse> ImportRuns(const v1::ImportRequest& request, int64_t now_ms,
+                                                bool preview);
   absl::Status AbandonForecasts(int64_t key, std::string_view why, int64_t now_ms);
   absl::Status ReopenForecasts(int64_t key, int64_t now_ms);
   // Those of the target with status `from` are `to` from now on.

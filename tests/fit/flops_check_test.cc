@@ -40,6 +40,27 @@ TEST(FlopsCheckTest, APerplexityIsNoLoss) {
   EXPECT_THAT(LossDoubt(runs), HasSubstr("row 7: "));
 }
 
+TEST(FlopsCheckTest, UniformBytesAreTheWorstLossPerByte) {
+  std::vector<Observation> runs = Runs(6);
+  for (Observation& o : runs) o.cohort["metric"] = "loss/bits_per_byte";
+  runs[1].loss = 8;
+  EXPECT_EQ(LossDoubt(runs), "");
+  runs[1].loss = 9.2, runs[1].id = "a";
+  EXPECT_THAT(LossDoubt(runs), AllOf(HasSubstr("a: 9.2 bits_per_byte"), HasSubstr("256 bytes")));
+}
+
+TEST(FlopsCheckTest, APerplexityWithoutAUnitIsRemarkedAlone) {
+  std::vector<Observation> runs = Runs(6);
+  runs[1].loss = 12.9;
+  EXPECT_EQ(LossRemark(runs), "");
+  runs[1].loss = 38, runs[1].row = 7, runs[2].loss = 35;
+  EXPECT_THAT(LossRemark(runs), AllOf(HasSubstr("row 7: 38 (the first of 2 such runs)"),
+                                      HasSubstr("nobody has said the unit")));
+  EXPECT_EQ(LossDoubt(runs), "") << "it blocks nothing";
+  for (Observation& o : runs) o.cohort["metric"] = "loss/nats_per_token";
+  EXPECT_EQ(LossRemark(runs), "") << "LossDoubt says it";
+}
+
 TEST(FlopsCheckTest, AColumnInAnotherUnitIsDoubtedWithTheRange) {
   EXPECT_THAT(FlopsDoubt(Runs(6e-9)), AllOf(HasSubstr("6e-09 .. 6e-09"), HasSubstr("GFLOPs")));
   EXPECT_THAT(FlopsDoubt(Runs(6e6)), HasSubstr("6e+06 .. 6e+06"));

@@ -83,6 +83,45 @@ TEST(OverridesTest, AColumnTakesAScale) {
   EXPECT_EQ(map.columns["run"][0].columns[0], "name*2") << "a name has no scale";
 }
 
+TEST(OverridesTest, ALossThatTheCommandLineScalesIsNamedAndNoUnitIsOne) {
+  const MapFile ready = *LoadMap("wandb");
+  const auto told = [&](const MapFile& map) {
+    std::string text;
+    for (const Override& o : Overridden(ready, map)) text += o.code + ": " + o.text + "\n";
+    return text;
+  };
+  for (const char* column : {"val_loss*0.97", "mine*1.0000001"}) {
+    MapFile map = ready;
+    ASSERT_TRUE(SetColumn(map, "loss", column).ok());
+    ASSERT_TRUE(SetValue(map, "unit", "bits_per_token").ok());
+    EXPECT_TRUE(IsRescaled(map.metrics[0])) << column;
+    EXPECT_THAT(told(map), AllOf(HasSubstr("overridden: --column loss: "),
+                                 HasSubstr(std::string(column).substr(column[0] == 'v' ? 9 : 5)),
+                                 HasSubstr("goes through --value unit=")));
+    EXPECT_EQ(MapJson(map)["metrics"][0]["rescaled"], true);
+  }
+  MapFile map = ready;
+  ASSERT_TRUE(SetColumn(map, "loss", "val_loss*1").ok());
+  ASSERT_TRUE(SetColumn(map, "flops", "flops*3").ok());
+  EXPECT_FALSE(IsRescaled(map.metrics[0]));
+  EXPECT_EQ(told(map), "");
+  EXPECT_FALSE(MapJson(map)["metrics"][0].contains("rescaled"));
+  ASSERT_TRUE(SetColumn(map, "loss", "wrong*0.01").ok());
+  EXPECT_TRUE(IsRescaled(map.metrics[0]));
+  ASSERT_TRUE(SetValue(map, "unit", "error").ok());
+  EXPECT_FALSE(IsRescaled(map.metrics[0])) << "percent";
+  // A scale of the map's own, said once more.
+  const MapFile own = *ParseMap(
+      "name: m\ncolumns: {params: n, tokens: d, flops: c}\n"
+      "metrics: [{name: loss, column: {column: l, scale: 1e-3}, unit: nats_per_token}]\n",
+      "m.yaml");
+  map = own;
+  ASSERT_TRUE(SetColumn(map, "loss", "l*1e-3").ok());
+  EXPECT_FALSE(IsRescaled(map.metrics[0]));
+  ASSERT_TRUE(SetColumn(map, "loss", "l*2e-3").ok());
+  EXPECT_TRUE(IsRescaled(map.metrics[0]));
+}
+
 // A metric's evaluation set and unit are said of the map's own column.
 TEST(OverridesTest, WhatTheCommandLineSaysHoldsAndIsTold) {
   const MapFile ready = *LoadMap("marin");

@@ -1,6 +1,8 @@
 // Forecasts of imports: what was imported before is not forgotten, and what is scored by what.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "orchestrator/store/schema.h"
 #include "tests/orchestrator/import_fixtures.h"
 
@@ -259,6 +261,29 @@ TEST_F(BlindTest, OneSetOfRunsMakesOnePrimaryForecastWhateverItsLabels) {
   EXPECT_EQ(Register(second), "open") << "another data set's runs of the same sizes";
 }
 
+TEST_F(BlindTest, OneSetOfRunsMakesOnePrimaryForecastInWhateverUnitOrScale) {
+  const auto of = [](const std::string& name, double loss, double flops) {
+    v1::RegisterForecastRequest request = ForecastElsewhere(name);
+    core::Json runs = core::Json::array();
+    for (const double c : {1e18, 2e18, 4e18, 8e18})
+      runs.push_back({{"flops", c * flops},
+                      {"params", 1e8},
+                      {"tokens", c / 6e8},
+                      {"loss", loss * (1.7 + 3 * std::pow(c / 1e18, -0.1))}});
+    request.set_observations_json(runs.dump());
+    request.set_cohort_json(core::Json({{"recipe", name}}).dump());
+    return request;
+  };
+  ASSERT_EQ(Register(of("a", 1, 1)), "open");
+  EXPECT_THAT(Register(of("b", 1, 1.0001)), HasSubstr("those of the primary forecast a"));
+  EXPECT_THAT(Register(of("c", 1.0000001, 1)), HasSubstr("those of the primary forecast a"));
+  v1::RegisterForecastRequest bits = of("d", 1.4426950408889634, 1);
+  bits.set_metric("c4/bits_per_token");
+  EXPECT_THAT(Register(bits), AllOf(HasSubstr("those of the primary forecast a"),
+                                    HasSubstr("1.442695 times its own")));
+  EXPECT_THAT(Register(of("e", 1, 1.3)), HasSubstr("those of the primary forecast a"));
+}
+
 TEST_F(BlindTest, AnotherEvaluationSetIsNearlyTheOutcome) {
   v1::RegisterForecastRequest request = ForecastElsewhere("a");
   request.set_cohort_json(R"({"recipe":"x","tokenizer":"t","eval":"pile"})");
@@ -297,6 +322,52 @@ TEST_F(BlindTest, ARowThatCannotMeanWhatItIsCalledScoresNothingAndIsNamed) {
   nominal.mutable_runs(1)->set_flops(3e20);
   nominal.mutable_runs(1)->set_budget_flops(1e20);
   refused("are not its nominal budget", nominal);
+}
+
+// By the command line of the import.
+v1::ImportRequest Rescaled(v1::ImportRequest request) {
+  request.set_map_json(
+      R"({"metrics":[{"name":"c4","rescaled":true}],"taken":[{"field":"c4","columns":["l"],"scale":0.97,"rescaled":true}]})");
+  return request;
+}
+
+TEST_F(BlindTest, ARescaledLossScoresNothingAndStandsInNoOthersWay) {
+  ASSERT_EQ(Register(), "open");
+  const v1::ImportResponse response = Import(Rescaled(Outcome("scaled")));
+  EXPECT_EQ(response.forecasts_scored(), 0);
+  const auto said = AllOf(HasSubstr("row 10 of import scaled (run-0): c4 is l x 0.97"),
+                          HasSubstr("goes through --value unit="));
+  EXPECT_THAT(response.notes(), ElementsAre(AllOf(said, HasSubstr("not scored"))));
+  ASSERT_EQ(Audit().remarks.size(), 1u);
+  EXPECT_THAT(Audit().remarks[0].text, AllOf(HasSubstr("not scored: "), said));
+  EXPECT_EQ(Import(Outcome("later")).forecasts_scored(), 1);
+  EXPECT_THAT(Audit().remarks, testing::IsEmpty());
+}
+
+TEST_F(BlindTest, NothingIsRegisteredFromRescaledLosses) {
+  Import(Replacing(Rescaled(KnownImport("theirs", 3))));
+  EXPECT_THAT(Register(), AllOf(HasSubstr("c4 is l x 0.97"), HasSubstr("--replace")));
+  Import(Replacing(KnownImport("theirs", 3)));
+  EXPECT_EQ(Register(), "open");
+}
+
+TEST_F(BlindTest, APreviewNamesTheForecastsAndNoNumberOfTheirScores) {
+  ASSERT_EQ(Register(), "open");
+  {
+    Transaction undo(&store_->db());
+    const v1::ImportResponse response = *store_->TryImport(Outcome("later"), Now());
+    EXPECT_EQ(response.forecasts_scored(), 1);
+    EXPECT_THAT(response.notes(), ElementsAre("would score forecast a"));
+  }
+  {
+    Transaction undo(&store_->db());
+    v1::ImportRequest seen = Outcome("later");
+    seen.set_source_hash(KnownImport("theirs", 3).source_hash());
+    EXPECT_THAT(store_->TryImport(seen, Now())->notes(),
+                ElementsAre(AllOf(HasSubstr("would make forecast a void: row 10"),
+                                  testing::Not(HasSubstr("3.05")))));
+  }
+  EXPECT_EQ(Text("SELECT status FROM forecasts"), "open");
 }
 
 TEST_F(BlindTest, TwoNamesOfOneMetricAreOnePrimaryForecast) {

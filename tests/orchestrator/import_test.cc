@@ -204,6 +204,11 @@ TEST_F(ImportTest, NothingIsRegisteredFromPerplexities) {
               AllOf(HasSubstr("run-0\": 13.5 nats_per_token"), HasSubstr("probably a perplexity")));
   request.set_metric("c4/bits_per_token");
   EXPECT_OK(store_->RegisterForecast(request, Now()));  // 9.4 nats
+  request.set_name("bytes");
+  request.set_metric("c4/bits_per_byte");
+  request.set_observations_json(R"([{"flops":1e18,"loss":8.1,"trial_id":"run-0"}])");
+  EXPECT_THAT(std::string(store_->RegisterForecast(request, Now()).status().message()),
+              HasSubstr("run-0\": 8.1 bits_per_byte is above the 8"));
 }
 
 TEST_F(ImportTest, AScoreIsToldWithOutcomeErrorAndInterval) {

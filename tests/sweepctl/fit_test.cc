@@ -9,7 +9,9 @@
 namespace {
 
 using core::Json;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Chinchilla's surface of Besiroglu et al. 2024, which the test plants.
 double Loss(double params, double tokens) {
@@ -140,6 +142,18 @@ TEST(FitVerbTest, ABadRowIsNamedByFileAndLine) {
   EXPECT_EQ(column.code, 65);
   EXPECT_THAT(column.err, HasSubstr("--column loss=COLUMN"));
   EXPECT_EQ(Sweepctl("fit --csv /no/such.csv").code, 65);
+}
+
+TEST(FitVerbTest, APerplexityInAFileThatNamesNoUnitIsSaidAndFitted) {
+  const std::string args = " --column loss=loss_c4 --law frontier --no-backtest --json";
+  const Result result = Sweepctl("fit --csv " + Write("ppl.csv", PlantedCsv("38.5")) + args);
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(
+      result.json()["warnings"].dump(),
+      AllOf(HasSubstr("impossible-loss"), HasSubstr("row 6: 38.5"), HasSubstr("said the unit")));
+  EXPECT_THAT(
+      Sweepctl("fit --csv " + Write("nats.csv", PlantedCsv()) + args).json()["warnings"].dump(),
+      Not(HasSubstr("impossible-loss")));
 }
 
 // A run of a size of its own, over-trained: what it loses against the optimum is in its forecast.

@@ -130,6 +130,28 @@ TEST_F(RecordTest, AnOutcomeThatWasSeenIsVoidAndOneThatNearlyMatchesIsSaid) {
   EXPECT_THAT(Run("forecasts").out, HasSubstr("row 2 of import near (r1e+22_1000000000)"));
 }
 
+TEST_F(RecordTest, ALossThatTheCommandLineScalesScoresNothingAndIsNotRegisteredFrom) {
+  const std::string scale = "--column loss=loss*0.97 ";
+  const Result scaled = Import(runs_, scale);
+  EXPECT_THAT(scaled.err, HasSubstr("overridden: --column loss: loss is column 'loss' x 0.97"));
+  const Result refused = Run("fit --sweep m --predict 1e21 --register");
+  EXPECT_EQ(refused.code, 65);
+  EXPECT_THAT(refused.err, HasSubstr("loss is loss x 0.97; a unit conversion"));
+  ASSERT_EQ(Import(runs_, "--replace").code, 0);
+  Register();
+  const double params = Run("forecasts --json").json()["forecasts"][0]["target_params"];
+  const std::string outcome = Write("out.csv", "run,n,d,c,loss\n" + Row(1e21, params));
+  EXPECT_THAT(Import(outcome, "--name out --dry-run").err,
+              AllOf(HasSubstr("! dry run: would score forecast m/loss/nats_per_token/1e+21"),
+                    Not(HasSubstr("error")), Not(HasSubstr("inside"))));
+  EXPECT_THAT(Import(outcome, "--name out " + scale).err,
+              AllOf(HasSubstr("loss is loss x 0.97"), HasSubstr("it is not scored, and waits")));
+  EXPECT_THAT(Run("forecasts").out, AllOf(HasSubstr("not scored: row 2 of import out"),
+                                          HasSubstr("loss is loss x 0.97")));
+  EXPECT_EQ(Run("forecasts --json").json()["forecasts"][0]["status"], "open");
+  EXPECT_THAT(Import(outcome, "--name out --replace").err, HasSubstr("scored: outcome"));
+}
+
 // Ten runs with noise determine nothing: the forecast may stand on record, and counts nowhere.
 TEST_F(RecordTest, AForecastThatIsNotDeterminedIsMarkedAndCountsInNoCoverage) {
   std::string rows = "run,n,d,c,loss\n";
