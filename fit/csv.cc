@@ -58,7 +58,7 @@ const std::vector<std::string>& KnownFields() {
   static const auto* const fields = [] {
     auto* list = new std::vector<std::string>{
         "flops", "params", "tokens", "loss",          "budget_flops", "params_no_embedding",
-        "seed",  "id",     "clamps", "unique_tokens", "hard"};
+        "seed",  "id",     "clamps", "unique_tokens", "hard",         "params_log_se"};
     list->insert(list->end(), CohortKeys().begin(), CohortKeys().end());
     return list;
   }();
@@ -346,6 +346,7 @@ absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
                    columns.OfField("params_no_embedding"));
   ASSIGN_OR_RETURN(const std::optional<size_t> unique, columns.OfField("unique_tokens"));
   ASSIGN_OR_RETURN(const std::optional<size_t> hard, columns.OfField("hard"));
+  ASSIGN_OR_RETURN(const std::optional<size_t> params_se, columns.OfField("params_log_se"));
   ASSIGN_OR_RETURN(const std::optional<size_t> seed, columns.OfField("seed"));
   ASSIGN_OR_RETURN(const std::optional<size_t> id, columns.OfField("id"));
   ASSIGN_OR_RETURN(const std::optional<size_t> clamps, columns.OfField("clamps"));
@@ -359,7 +360,8 @@ absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
     cohort.emplace_back(options.experiment, index);
   }
   std::set<size_t> used;
-  for (const auto& column : {flops, budget, no_embedding, unique, hard, seed, id, clamps})
+  for (const auto& column :
+       {flops, budget, no_embedding, unique, hard, params_se, seed, id, clamps})
     if (column.has_value()) used.insert(*column);
   used.insert({params, tokens, loss});
   for (const auto& [key, index] : cohort) used.insert(index);
@@ -392,6 +394,9 @@ absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
     }
     if (unique.has_value() && !Trim(cells[*unique]).empty()) {
       ASSIGN_OR_RETURN(o.unique_tokens, PositiveCell(table, origin, row, *unique));
+    }
+    if (params_se.has_value()) {
+      ASSIGN_OR_RETURN(o.params_log_se, PositiveCell(table, origin, row, *params_se));
     }
     if (hard.has_value()) {
       ASSIGN_OR_RETURN(o.hard, Share(table, origin, row, *hard));

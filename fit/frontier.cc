@@ -264,8 +264,11 @@ FrontierFit FitFrontier(const std::vector<IsoflopGroup>& groups, const IsoflopOp
       for (size_t i = 0; i < groups[g].points.size(); ++i) {
         const IsoflopPoint& p = groups[g].points[i];
         const int copies = weights.empty() ? 1 : static_cast<int>(weights[g][i]);
-        for (int k = 0; k < copies; ++k)
+        for (int k = 0; k < copies; ++k) {
           add(groups[g].budget_flops, std::exp(p.log_params), std::exp(p.log_tokens), p.loss);
+          if (p.log_params_se > 0)
+            fit.size_weights.push_back(1 / (p.log_params_se * p.log_params_se));
+        }
       }
       continue;
     }
@@ -274,8 +277,8 @@ FrontierFit FitFrontier(const std::vector<IsoflopGroup>& groups, const IsoflopOp
     const IsoflopMinimum& m = fit.minima.back();
     if (m.ok() && m.loss > 0) add(m.budget_flops, m.params, m.tokens, m.loss);
   }
-  fit.params_law = FitPowerLaw(fit.flops, fit.params);
-  fit.tokens_law = FitPowerLaw(fit.flops, tokens);
+  fit.params_law = FitPowerLaw(fit.flops, fit.params, fit.size_weights);
+  fit.tokens_law = FitPowerLaw(fit.flops, tokens, fit.size_weights);
   FitLossLaw(asymptotic, &fit);
   return fit;
 }

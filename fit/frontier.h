@@ -96,7 +96,8 @@ struct FrontierFit {
 void FitLossLaw(const AsymptoticOptions& options, FrontierFit* fit);
 
 // `weights[g]` as in FitMinimum, empty for all ones. With `points_are_optima` every observation is
-// itself an optimum (published tables of optima) and no parabola is fitted.
+// itself an optimum (published tables of optima) and no parabola is fitted; sizes are weighted by
+// 1 / log_params_se^2 where all points have one (REQUIRES: all or none).
 FrontierFit FitFrontier(const std::vector<IsoflopGroup>& groups, const IsoflopOptions& isoflop,
                         const AsymptoticOptions& asymptotic, bool points_are_optima = false,
                         const std::vector<std::vector<double>>& weights = {});

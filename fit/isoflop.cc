@@ -132,7 +132,7 @@ IsoflopGroups GroupByBudget(const std::vector<Observation>& observations) {
     double log_flops = 0;
     for (const size_t i : members) {
       const Observation& o = observations[i];
-      group.points.push_back({std::log(o.params), std::log(o.tokens), o.loss});
+      group.points.push_back({std::log(o.params), std::log(o.tokens), o.loss, o.params_log_se});
       log_flops += std::log(o.flops);
     }
     group.members = members;

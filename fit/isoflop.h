@@ -27,6 +27,7 @@ struct IsoflopOptions {
 
 struct IsoflopPoint {
   double log_params = 0, log_tokens = 0, loss = 0;
+  double log_params_se = 0;  // of an optimum; 0: unknown
 };
 
 struct IsoflopGroup {

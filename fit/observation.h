@@ -29,6 +29,7 @@ struct Observation {
   double budget_flops = 0;  // nominal budget the run belongs to; 0 = not given
   double params_no_embedding = 0;  // 0 = not given
   double unique_tokens = 0;  // U, of which `tokens` are repetitions; 0 = every token seen once
+  double params_log_se = 0;  // of an optimum: standard error of ln N, its weight; 0 = not given
   // A benchmark's score, a share in [0, 1]: the hard metric of two_step.h, whose soft one is
   // `loss`.
   std::optional<double> hard;

@@ -66,6 +66,10 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
             "--assume-6nd: {} has a flops column, and it says otherwise (row {}: {:.4g} N D); "
             "leave the option out, the report says what C = 6 N D would change",
             args.csv, o.row, o.flops / (o.params * o.tokens)));
+  if (!args.optima && std::any_of(read.observations.begin(), read.observations.end(),
+                                  [](const fit::Observation& o) { return o.params_log_se > 0; }))
+    return UsageError(
+        "params_log_se weighs a table of optima: add --optima, or map that column to nothing");
   Input input;
   input.observations = std::move(read.observations);
   input.excluded = std::move(read.excluded);

@@ -355,6 +355,7 @@ TEST(FrontierTest, ReproducesThePorianExponents) {
   ASSERT_TRUE(table.ok());
   struct Config {
     std::vector<double> flops, params, weights;
+    std::vector<Observation> optima;
     double weighted = 0, basic = 0;
   };
   std::map<std::string, Config> configs;
@@ -364,6 +365,10 @@ TEST(FrontierTest, ReproducesThePorianExponents) {
     c.flops.push_back(std::stod(row[1]));
     c.params.push_back(std::stod(row[2]));
     c.weights.push_back(std::pow(std::stod(row[5]), -2));
+    Observation& o = c.optima.emplace_back();
+    o.flops = o.budget_flops = std::stod(row[1]);
+    o.params = std::stod(row[2]), o.tokens = std::stod(row[3]), o.loss = std::stod(row[4]);
+    o.params_log_se = std::stod(row[5]);
     c.weighted = std::stod(row[6]);
     c.basic = std::stod(row[8]);
   }
@@ -375,6 +380,8 @@ TEST(FrontierTest, ReproducesThePorianExponents) {
     worst = std::max({worst, std::fabs(weighted - c.weighted), std::fabs(basic - c.basic)});
     EXPECT_NEAR(weighted, c.weighted, 5e-4) << name;
     EXPECT_NEAR(basic, c.basic, 5e-4) << name;
+    const FrontierFit fit = FitFrontier(GroupByBudget(c.optima).groups, {}, {}, true);
+    EXPECT_NEAR(fit.params_law->exponent, c.weighted, 5e-4) << name;
   }
   std::printf("porian: 30 exponents, worst deviation %.2g\n", worst);
 }
