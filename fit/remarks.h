@@ -40,9 +40,11 @@ void RemarkOnRepeatedIds(const std::vector<Observation>& observations, FitSummar
 void RemarkOnOutliers(const std::vector<Observation>& observations, FitSummary& summary);
 
 // richer-law: kaplan or farseer, which were not asked for, lie nearer to the runs than every
-// surface that was: AICc more than 10 lower and, as it counts, residuals 1.5 times smaller. Real
-// surfaces always bend a little; richer laws follow them in range and did not forecast better out
-// of it (bench/forecasts), so less than that is not said. Cost: one fit without bootstrap of each.
+// surface that was: AICc more than 10 lower, the objective lower and the residuals more than 1.5
+// times smaller, in the mean of their sizes (root mean square under least squares), of at least 3
+// runs a constant: with fewer, AICc differs by its small-sample term alone. Real surfaces always
+// bend a little; richer laws follow them in range and did not forecast better out of it
+// (bench/forecasts), so less than that is not said. Cost: one fit without bootstrap of each.
 void RemarkOnRicherLaws(const std::vector<Observation>& observations, const LawOptions& options,
                         FitSummary& summary);
 
