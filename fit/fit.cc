@@ -288,7 +288,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     observations = LastRows(observations, runs);
   }
   summary.observations = observations.size();
-  RETURN_IF_ERROR(RemarkOnLabels(observations, options.allow_mixed, summary));
+  RETURN_IF_ERROR(
+      RemarkOnLabels(observations, options.allow_mixed, options.experiment_option, summary));
   RemarkOnRepeatedIds(observations, summary);
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;

@@ -50,7 +50,9 @@ struct FitOptions {
   // those that use the way there.
   bool checkpoints = false;
   NConvention n_convention = NConvention::kParams;
-  std::vector<std::string> allow_mixed;  // cohort keys that may differ
+  std::vector<std::string> allow_mixed;  // cohort keys and columns that may differ
+  // Whether who asks has --experiment COLUMN, which makes a column a cohort key: advice names it.
+  bool experiment_option = true;
   // What flops stands for where the rows are points of a curve in something else
   // (CsvOptions::input): only laws in C alone are fitted then.
   std::string input = "FLOPs";

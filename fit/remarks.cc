@@ -33,7 +33,8 @@ void RemarkOnConstants(LawFit& fit) {
 }
 
 absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
-                            const std::vector<std::string>& allow_mixed, FitSummary& summary) {
+                            const std::vector<std::string>& allow_mixed, bool experiment_option,
+                            FitSummary& summary) {
   std::string text, first, refused, allow;
   for (const LabelFinding& finding : FindLabels(observations)) {
     std::string names;
@@ -59,17 +60,22 @@ absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
   if (!refused.empty())
     return absl::FailedPreconditionError(fmt::format(
         "{} runs are of different experiments, by columns that nobody mapped:{}\nselect "
-        "one with --where {}=TEXT, make the column part of the cohort with --experiment "
-        "{}, or accept the mixture with{} (the fit and its forecasts are marked, and "
-        "none can be registered)",
-        observations.size(), refused, first, first, allow));
+        "one with --where {}=TEXT, {}or accept the mixture with{} (the fit and its forecasts are "
+        "marked, and none can be registered)",
+        observations.size(), refused, first,
+        experiment_option
+            ? fmt::format("make the column part of the cohort with --experiment {}, ", first)
+            : "",
+        allow));
   if (text.empty()) return absl::OkStatus();
   summary.warnings.push_back(Warn(
       kMixedColumns,
       fmt::format("different experiments are fitted together as one, and no forecast from them can "
-                  "be registered: by column {}. --where {}=TEXT chooses one, --experiment {} makes "
-                  "the column part of the cohort",
-                  text, first, first)));
+                  "be registered: by column {}. --where {}=TEXT chooses one{}",
+                  text, first,
+                  experiment_option
+                      ? fmt::format(", --experiment {} makes the column part of the cohort", first)
+                      : "")));
   return absl::OkStatus();
 }
 

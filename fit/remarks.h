@@ -15,9 +15,11 @@ void RemarkOnConstants(LawFit& fit);
 
 // Columns of the file that split the runs into experiments although nobody said so.
 // FAILED_PRECONDITION, with their groups, where losses are seen to differ and none of the mirrored
-// columns is in `allow_mixed`. Else mixed-columns, and no forecast may be registered.
+// columns is in `allow_mixed`. Else mixed-columns, and no forecast may be registered. Advice names
+// --experiment where there is that option.
 absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
-                            const std::vector<std::string>& allow_mixed, FitSummary& summary);
+                            const std::vector<std::string>& allow_mixed, bool experiment_option,
+                            FitSummary& summary);
 
 // undercoverage where of `tested` later values (5 or more) so few were `inside` that the share lies
 // 15 points below the level.
