@@ -10,7 +10,7 @@
 namespace fit {
 namespace {
 
-constexpr char kNone[] = "(none)";
+constexpr char kNone[] = "(none)", kMixed[] = "(mixed)";
 
 // Without the tokenizer, which counts only where the metric is per token.
 const std::set<std::string>& Yardstick() {
@@ -19,13 +19,14 @@ const std::set<std::string>& Yardstick() {
   return *keys;
 }
 
-std::string ValueOf(const Cohort& cohort, const std::string& key) {
-  const auto it = cohort.values.find(key);
-  return it == cohort.values.end() ? kNone : it->second;
-}
-
 bool Holds(const std::vector<std::string>& list, const std::string& word) {
   return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+std::string ValueOf(const Cohort& cohort, const std::string& key) {
+  if (Holds(cohort.mixed, key)) return kMixed;
+  const auto it = cohort.values.find(key);
+  return it == cohort.values.end() ? kNone : it->second;
 }
 
 }  // namespace
@@ -49,16 +50,17 @@ Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, co
   for (const auto& [key, value] : cohort_b.values) keys.insert(key);
   for (const auto* mixed : {&cohort_a.mixed, &cohort_b.mixed}) {
     for (const std::string& key : *mixed)
-      result.reasons.push_back(
-          fmt::format("{} differs within {}", key, mixed == &cohort_a.mixed ? a : b));
+      if (yardstick.count(key) > 0)
+        result.reasons.push_back(
+            fmt::format("{} differs within {}", key, mixed == &cohort_a.mixed ? a : b));
     keys.insert(mixed->begin(), mixed->end());
   }
   std::vector<std::string> unknown, unlabelled;
   for (const std::string& key : yardstick)
     if (keys.count(key) == 0) unlabelled.push_back(key);
   for (const std::string& key : keys) {
-    if (Holds(cohort_a.mixed, key) || Holds(cohort_b.mixed, key)) continue;
     const std::string value_a = ValueOf(cohort_a, key), value_b = ValueOf(cohort_b, key);
+    if (yardstick.count(key) > 0 && (value_a == kMixed || value_b == kMixed)) continue;
     if (value_a == value_b) {
       if (value_a == kUnknownValue) unknown.push_back(key);
       continue;
@@ -86,17 +88,23 @@ Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, co
           "{} cannot be the compared factor: losses measured differently have no common scale",
           key));
   }
-  std::vector<std::string> unnamed;
+  std::vector<std::string> unnamed, all = result.factors;
   for (const std::string& key : result.factors)
     if (!Holds(factors, key)) unnamed.push_back(key);
+  for (const std::string& key : factors)
+    if (!Holds(all, key) && yardstick.count(key) == 0) all.push_back(key);
+  // What models cost stands beside the key that is compared: who names that alone leaves the one
+  // key that differs to be it.
+  const bool named = std::any_of(factors.begin(), factors.end(),
+                                 [](const std::string& key) { return key != kFlopsFactor; });
   const bool several = result.factors.size() > 1;
-  if (!unnamed.empty() && (several || !factors.empty()))
+  if (!unnamed.empty() && (several || named))
     result.reasons.push_back(fmt::format(
         "they differ in {}{}; make a comparison in one of them, or name all with --factor {} (the "
         "multiplier then belongs to all together)",
         fmt::join(result.factors, ", "),
-        factors.empty() ? "" : fmt::format(", and only {} is compared", fmt::join(factors, ", ")),
-        fmt::join(result.factors, " --factor ")));
+        named ? fmt::format(", and only {} is compared", fmt::join(factors, ", ")) : "",
+        fmt::join(all, " --factor ")));
   if (several && unnamed.empty())
     result.warnings.push_back(
         Warn(kConfounded, fmt::format("{} and {} differ in {}: the multiplier belongs to all "

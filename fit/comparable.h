@@ -33,9 +33,10 @@ inline constexpr char kFlopsFactor[] = "flops_per_param_token";
 // and schedule must be the same and known in both or unknown in both (a warning); so must
 // tokenizer, unless the metric is in bits per byte, which no tokenizer changes. Of the other keys
 // (recipe, data, numerics, ...) one may differ; several only when `factors` names them all (a
-// warning: the multiplier belongs to all of them together). A key that is mixed within a cohort is
-// a reason. `columns`: differences in columns that are no keys; each is one that may be compared.
-// `a` and `b` name the cohorts in words. Cannot fail.
+// warning: the multiplier belongs to all of them together); kFlopsFactor among them names none. A
+// key of the yardstick that is mixed within a cohort is a reason; another counts as the value
+// "(mixed)", which differs from every other. `columns`: differences in columns that are no keys;
+// each is one that may be compared. `a` and `b` name the cohorts in words. Cannot fail.
 Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, const std::string& a,
                               const std::string& b, const std::vector<std::string>& factors,
                               const std::vector<KeyDifference>& columns = {});

@@ -80,6 +80,20 @@ absl::StatusOr<FitSummary> FitOf(const ComparedCohort& cohort, FitOptions option
   return summary;
 }
 
+// `options` for one of two cohorts: a column that may be mixed and that only the other one's file
+// has is nothing to it.
+FitOptions OptionsOf(const ComparedCohort& cohort, const ComparedCohort& other,
+                     FitOptions options) {
+  const auto has = [](const ComparedCohort& of, const std::string& column) {
+    return !of.observations.empty() && of.observations.front().labels.count(column) > 0;
+  };
+  std::erase_if(options.allow_mixed, [&](const std::string& column) {
+    return has(other, column) && !has(cohort, column);
+  });
+  options.experiment_option = false;
+  return options;
+}
+
 absl::StatusOr<Cohort> CohortOf(const ComparedCohort& cohort, const FitOptions& options) {
   auto checked = CheckCohort(cohort.observations, options.allow_mixed);
   RETURN_IF_ERROR(Named(cohort, checked.status()));
@@ -183,7 +197,7 @@ void CheckFlopsAlike(const ComparedCohort& a, const ComparedCohort& b,
     out->reasons.push_back(fmt::format(
         "{}: where FLOPs are counted in two ways, the multiplier is that of the counting. Count "
         "both alike (6 N D, or the recipe's for both), or, if their models do cost that "
-        "differently, say --factor {}",
+        "differently, add --factor {}",
         text, kFlopsFactor));
     return;
   }
@@ -407,16 +421,17 @@ absl::StatusOr<Comparison> Compare(const ComparedCohort& a, const ComparedCohort
   Comparison comparison;
   comparison.a = a.name;
   comparison.b = b.name;
-  ASSIGN_OR_RETURN(const Cohort cohort_a, CohortOf(a, options.fit));
-  ASSIGN_OR_RETURN(const Cohort cohort_b, CohortOf(b, options.fit));
+  const FitOptions of_a = OptionsOf(a, b, options.fit), of_b = OptionsOf(b, a, options.fit);
+  ASSIGN_OR_RETURN(const Cohort cohort_a, CohortOf(a, of_a));
+  ASSIGN_OR_RETURN(const Cohort cohort_b, CohortOf(b, of_b));
   comparison.comparability =
       CheckComparable(cohort_a, cohort_b, a.name, b.name, options.factors, ColumnsThatDiffer(a, b));
   CheckShared(a, b, &comparison.comparability);
   CheckFlopsAlike(a, b, options.factors, &comparison.comparability);
   if (!comparison.comparability.reasons.empty()) return comparison;
   const uint64_t seed = options.fit.law.bootstrap.seed;
-  ASSIGN_OR_RETURN(comparison.fit_a, FitOf(a, options.fit, seed));
-  ASSIGN_OR_RETURN(comparison.fit_b, FitOf(b, options.fit, seed ^ kSeedOfB));
+  ASSIGN_OR_RETURN(comparison.fit_a, FitOf(a, of_a, seed));
+  ASSIGN_OR_RETURN(comparison.fit_b, FitOf(b, of_b, seed ^ kSeedOfB));
   comparison.warnings = comparison.comparability.warnings;
   Comparer comparer(options, comparison);
   if (!comparer.Prepare()) return comparison;

@@ -152,6 +152,7 @@ class AveragedLawModel final : public Law {
   std::vector<std::string> constants() const override { return law_->constants(); }
   const SurfaceLaw* surface() const override { return law_->surface(); }
   bool in_compute() const override { return law_->in_compute(); }
+  bool forecasts_runs() const override { return law_->forecasts_runs(); }
   bool uses_checkpoints() const override { return law_->uses_checkpoints(); }
   size_t backtest_budgets(const LawOptions& options) const override {
     return law_->backtest_budgets(options);

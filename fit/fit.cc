@@ -178,6 +178,36 @@ absl::StatusOr<TwoStepSummary> TwoStepOf(const std::vector<Observation>& observa
   return RunTwoStep(observations, runs, request, steps, flops, targets);
 }
 
+// Why a law says nothing of a run at its own N and D.
+constexpr char kNoRuns[] = "cannot forecast a run away from the optimum";
+
+// The laws that know what a run loses by its N and D decide alone; who cannot says so.
+absl::Status RemarkOnRuns(const std::vector<const Law*>& laws, bool observations_are_optima,
+                          FitSummary& summary) {
+  if (observations_are_optima)
+    return absl::InvalidArgumentError(
+        fmt::format("rows are optima, one a budget: laws of them {}; forecast a budget", kNoRuns));
+  std::vector<std::string> in_compute;
+  bool any = laws.empty();
+  for (const Law* law : laws) {
+    any = any || law->forecasts_runs();
+    if (!law->forecasts_runs() && law->name() != "isoflop") in_compute.emplace_back(law->name());
+  }
+  const bool several = in_compute.size() > 1;
+  const std::string why =
+      in_compute.empty()
+          ? "isoflop forecasts no loss"
+          : fmt::format("{} {} in C: {} {}", fmt::join(in_compute, " and "),
+                        several ? "are laws" : "is a law", several ? "they" : "it", kNoRuns);
+  if (!any)
+    return absl::InvalidArgumentError(
+        fmt::format("{}; --law chinchilla and frontier can (and the other laws of params and "
+                    "tokens)",
+                    why));
+  if (!in_compute.empty()) summary.warnings.push_back(Warn(kNoForecast, why));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Scale ScaleOf(const FitSummary& summary) {
@@ -200,7 +230,16 @@ std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& ta
     beside.unpinned = ForecastsOf(*summary.unpinned, target);
     beside.pinned_E = *summary.pinned_E;
   }
-  return ForecastAt(laws, target, ScaleOf(summary), summary.backtest, beside);
+  std::vector<Forecast> forecasts =
+      ForecastAt(laws, target, ScaleOf(summary), summary.backtest, beside);
+  // A law that declines a run has no forecast of it, which is not for want of an optimum.
+  if (target.params > 0)
+    for (Forecast& forecast : forecasts)
+      for (auto& [name, why] : forecast.left_out)
+        if (const Law* law = LawByName(name);
+            law != nullptr && !law->forecasts_runs() && why.starts_with("no optimum"))
+          why = fmt::format("a law in C {}", kNoRuns);
+  return forecasts;
 }
 
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
@@ -287,6 +326,12 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
       summary.warnings.push_back(Warn(kNotFitted, std::string(failure.message())));
     }
   }
+  std::vector<RunTarget> wanted = options.predict_runs;
+  if (!summary.two_step.has_value())
+    for (const TwoStepTarget& model : options.models)
+      wanted.push_back({model.flops, model.params, model.tokens});
+  if (!wanted.empty())
+    RETURN_IF_ERROR(RemarkOnRuns(laws, options.law.observations_are_optima, summary));
   const std::vector<Observation> rows = observations;  // with every checkpoint
   if (runs.size() < observations.size()) {
     summary.warnings.push_back(Warn(
@@ -296,7 +341,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     observations = LastRows(observations, runs);
   }
   summary.observations = observations.size();
-  RETURN_IF_ERROR(RemarkOnLabels(observations, options.allow_mixed, summary));
+  RETURN_IF_ERROR(
+      RemarkOnLabels(observations, options.allow_mixed, options.experiment_option, summary));
   RemarkOnRepeatedIds(observations, summary);
   const IsoflopGroups groups = GroupByBudget(observations);
   summary.grouping = groups.grouping;
@@ -387,7 +433,7 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     if (level != kWeighingLevel) {
       FitOptions at = options;
       at.law.bootstrap.level = kWeighingLevel;
-      at.predict.clear(), at.predict_runs.clear();
+      at.predict.clear(), at.predict_runs.clear(), at.models.clear();
       at.sensitivity = false;
       ASSIGN_OR_RETURN(FitSummary weighed, RunFit(given, at, excluded));
       summary.weighed = std::make_shared<const FitSummary>(std::move(weighed));
@@ -399,13 +445,21 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
   }
   std::vector<RunTarget> targets;
   for (const double flops : options.predict) targets.push_back({flops});
-  for (RunTarget run : options.predict_runs) {
+  std::vector<std::string> doubts(targets.size());  // of each target's FLOPs
+  for (RunTarget run : wanted) {
+    doubts.push_back(run.flops == 0 ? ""
+                                    : TargetFlopsDoubt(observations, law_options.flops, run.flops,
+                                                       run.params, run.tokens));
     if (run.flops == 0)
       run.flops = law_options.flops.PerParamToken(run.params) * run.params * run.tokens;
     targets.push_back(run);
   }
-  for (const RunTarget& target : targets) {
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const RunTarget& target = targets[i];
     std::vector<Forecast> forecasts = ForecastsOf(summary, target);
+    if (!doubts[i].empty())
+      for (Forecast& forecast : forecasts)
+        forecast.warnings.push_back(Warn(kFlopConvention, doubts[i]));
     // Two steps alone forecast elsewhere.
     if (forecasts.empty() && !fitted.empty())
       summary.warnings.push_back(

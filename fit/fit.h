@@ -41,16 +41,20 @@ struct FitOptions {
   bool learn_flops = true;
   std::vector<KnownFlops> known_flops;
   std::vector<double> predict;  // training FLOPs to forecast at; > 0
-  // Runs to forecast at their own N and D; flops 0: what the runs' C / (N D) makes of them.
+  // Runs to forecast at their own N and D; flops 0: what the runs' C / (N D) makes of them. A law
+  // that does not see N and D (Law::forecasts_runs) says that it cannot.
   std::vector<RunTarget> predict_runs;
-  std::vector<TwoStepTarget>
-      models;  // two-step: models to forecast; params, tokens > 0, flops 0: derived
+  // Two-step: models to forecast; params, tokens > 0, flops 0: derived. Where it is not among the
+  // laws fitted, they join predict_runs.
+  std::vector<TwoStepTarget> models;
   TwoStepRequest two_step;
   // Rows of one id are checkpoints of one run: laws are fitted to the last row of each, but for
   // those that use the way there.
   bool checkpoints = false;
   NConvention n_convention = NConvention::kParams;
-  std::vector<std::string> allow_mixed;  // cohort keys that may differ
+  std::vector<std::string> allow_mixed;  // cohort keys and columns that may differ
+  // Whether who asks has --experiment COLUMN, which makes a column a cohort key: advice names it.
+  bool experiment_option = true;
   // What flops stands for where the rows are points of a curve in something else
   // (CsvOptions::input): only laws in C alone are fitted then.
   std::string input = "FLOPs";
@@ -101,11 +105,11 @@ Scale ScaleOf(const FitSummary& summary);
 std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& target);
 
 // `excluded`: what the reader of the observations left out already; it is reported again.
-// INVALID_ARGUMENT: no observations, a bad number, an unknown law or option value;
-// FAILED_PRECONDITION: mixed cohort, or a law asked for by name that the data cannot determine when
-// no other law could be fitted. A law that fails beside others is a warning (not-fitted).
-// Deterministic for equal inputs, whatever the number of threads. Cost: about .15 ms a start and
-// .06 ms a resample for 240 observations.
+// INVALID_ARGUMENT: no observations, a bad number, an unknown law or option value, a run to
+// forecast and no law that can; FAILED_PRECONDITION: mixed cohort, or a law asked for by name that
+// the data cannot determine when no other law could be fitted. A law that fails beside others is a
+// warning (not-fitted). Deterministic for equal inputs, whatever the number of threads. Cost: about
+// .15 ms a start and .06 ms a resample for 240 observations.
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& observations,
                                   const FitOptions& options,
                                   const std::vector<Exclusion>& excluded = {});

@@ -1,5 +1,6 @@
 #include "fit/flops_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -33,6 +34,26 @@ std::string FlopsRemark(const std::vector<Observation>& observations) {
       "pass forward alone, the number of devices, another unit) moves every budget and target by "
       "it",
       mean);
+}
+
+std::string TargetFlopsDoubt(const std::vector<Observation>& observations,
+                             const FlopsRelation& relation, double flops, double params,
+                             double tokens) {
+  constexpr double kOff = 1.5;
+  double lo = relation.PerParamToken(params), hi = lo;
+  for (const FlopsSample& sample : FlopsOf(observations)) {
+    lo = std::min(lo, sample.flops_per_param_token);
+    hi = std::max(hi, sample.flops_per_param_token);
+  }
+  const double own = std::exp(std::log(flops) - std::log(params) - std::log(tokens));
+  if (own <= kOff * hi && kOff * own >= lo) return "";
+  return fmt::format(
+      "C / (N D) of this run is {:.3g}, by the C that was given, and that of the fitted runs "
+      "{:.3g} "
+      ".. {:.3g}: a factor that slipped in moves what hangs on C (reach, the optimum that the run "
+      "is "
+      "measured by, every interval); without it, C is taken as the runs have it",
+      own, lo, hi);
 }
 
 std::string LossDoubt(const std::vector<Observation>& observations) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "fit/flops_relation.h"
 #include "fit/observation.h"
 
 namespace fit {
@@ -14,6 +15,12 @@ std::string FlopsDoubt(const std::vector<Observation>& observations);
 // What is odd though possible: C / (N D), geometric mean of the runs, below 4.5 or above 15. Dense
 // models of every size lie between, with embeddings and attention counted. Empty otherwise.
 std::string FlopsRemark(const std::vector<Observation>& observations);
+
+// Why C of a run to forecast is not counted as that of the runs; empty where it may be: its C / (N
+// D) lies more than 1.5 times outside of theirs and of what `relation` makes of its N.
+std::string TargetFlopsDoubt(const std::vector<Observation>& observations,
+                             const FlopsRelation& relation, double flops, double params,
+                             double tokens);
 
 // Why losses in the metric that the cohort names cannot mean what they are called
 // (core/loss_doubt.h), naming the first; empty when they can.

@@ -15,6 +15,9 @@ class FittedFrontier final : public FittedLaw {
 
   const LawFit& fit() const override { return fit_; }
   std::optional<Forecast> Predict(const RunTarget& target) const override {
+    const bool sees_runs =
+        estimate_.kind == FrontierKind::kFrontier && !estimate_.options.observations_are_optima;
+    if (target.params > 0 && !sees_runs) return std::nullopt;
     return ForecastOf(estimate_, target);
   }
   size_t resamples() const override { return estimate_.with_loss() ? estimate_.draws.size() : 0; }
@@ -38,6 +41,7 @@ class FrontierModel final : public Law {
  public:
   explicit FrontierModel(FrontierKind kind) : kind_(kind) {}
   std::string_view name() const override { return Text(kind_); }
+  bool forecasts_runs() const override { return kind_ == FrontierKind::kFrontier; }
   bool uses_checkpoints() const override { return kind_ == FrontierKind::kEnvelope; }
   // One budget more than constants: an exact interpolation has no error to learn from.
   size_t backtest_budgets(const LawOptions& options) const override {

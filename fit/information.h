@@ -8,6 +8,7 @@
 // **Source:** Hurvich and Tsai 1989; Burnham and Anderson 2002, section 2.6.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "fit/loss_spec.h"
@@ -17,5 +18,8 @@ namespace fit {
 // `residuals` of ln L, one a run. NaN without enough runs, infinitely low (-infinity) for a perfect
 // fit.
 double Aicc(const std::vector<double>& residuals, int constants, LossKind loss);
+
+// What AICc adds to the deviance; NaN without enough runs.
+double AiccPenalty(size_t runs, int constants);
 
 }  // namespace fit

@@ -141,8 +141,8 @@ struct Forecast {
   std::string law;
   bool primary = false;
   double flops = 0;
-  // Of a run: its own N and D, and by what share its loss lies above the optimum's (a law in C
-  // alone takes the run for the optimum). N* and D* below stay the optimum's.
+  // Of a run: its own N and D, and by what share its loss lies above the optimum's. N* and D* below
+  // stay the optimum's.
   double run_params = 0, run_tokens = 0, off_optimum = 0;
   std::string metric;
   double loss = 0;
@@ -195,7 +195,8 @@ class FittedLaw {
   virtual ~FittedLaw() = default;
   virtual const LawFit& fit() const = 0;
   // The compute-optimal model at `flops` > 0 and its loss, with intervals, asymptote and the law's
-  // own warnings. nullopt when the law says nothing about it (allocation only, no optimum).
+  // own warnings. nullopt when the law says nothing about it (allocation only, no optimum, a run of
+  // its own N and D where Law::forecasts_runs does not hold).
   virtual std::optional<Forecast> Predict(const RunTarget& target) const = 0;
   // The mean loss of a compute-optimal run at `flops` > 0: of the law as fitted, or as refitted to
   // resample number `resample` < resamples(). NaN where the law says nothing about it.
@@ -225,6 +226,9 @@ class Law {
   virtual const SurfaceLaw* surface() const { return nullptr; }
   // Whether it is a curve in C that says nothing about params and tokens.
   virtual bool in_compute() const { return false; }
+  // Whether it knows what a run loses by its own N and D: a law in C alone would take every run for
+  // the optimum, and so does every law where rows are optima.
+  virtual bool forecasts_runs() const { return !in_compute(); }
   // Whether it wants all checkpoints of a run, not the last alone.
   virtual bool uses_checkpoints() const { return false; }
   // Fewest budgets from which a backtest may start.

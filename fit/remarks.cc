@@ -8,6 +8,7 @@
 
 #include "core/units.h"
 #include "fit/csv.h"
+#include "fit/information.h"
 #include "fit/labels.h"
 #include "fit/law_list.h"
 #include "fit/outliers.h"
@@ -32,7 +33,8 @@ void RemarkOnConstants(LawFit& fit) {
 }
 
 absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
-                            const std::vector<std::string>& allow_mixed, FitSummary& summary) {
+                            const std::vector<std::string>& allow_mixed, bool experiment_option,
+                            FitSummary& summary) {
   std::string text, first, refused, allow;
   for (const LabelFinding& finding : FindLabels(observations)) {
     std::string names;
@@ -58,46 +60,71 @@ absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
   if (!refused.empty())
     return absl::FailedPreconditionError(fmt::format(
         "{} runs are of different experiments, by columns that nobody mapped:{}\nselect "
-        "one with --where {}=TEXT, make the column part of the cohort with --experiment "
-        "{}, or accept the mixture with{} (the fit and its forecasts are marked, and "
-        "none can be registered)",
-        observations.size(), refused, first, first, allow));
+        "one with --where {}=TEXT, {}or accept the mixture with{} (the fit and its forecasts are "
+        "marked, and none can be registered)",
+        observations.size(), refused, first,
+        experiment_option
+            ? fmt::format("make the column part of the cohort with --experiment {}, ", first)
+            : "",
+        allow));
   if (text.empty()) return absl::OkStatus();
   summary.warnings.push_back(Warn(
       kMixedColumns,
       fmt::format("different experiments are fitted together as one, and no forecast from them can "
-                  "be registered: by column {}. --where {}=TEXT chooses one, --experiment {} makes "
-                  "the column part of the cohort",
-                  text, first, first)));
+                  "be registered: by column {}. --where {}=TEXT chooses one{}",
+                  text, first,
+                  experiment_option
+                      ? fmt::format(", --experiment {} makes the column part of the cohort", first)
+                      : "")));
   return absl::OkStatus();
 }
+
+namespace {
+
+// How many times smaller the residuals of `fit` are than those of `other`: of their mean sizes, or
+// root mean squares under least squares. A difference of the deviances of n runs is 2 n times its
+// logarithm in either likelihood. 0 where the two do not compare.
+double TimesNearer(const LawFit& fit, const LawFit& other) {
+  if (fit.n != other.n) return 0;
+  const auto deviance = [](const LawFit& of) { return of.aicc - AiccPenalty(of.n, of.constants); };
+  return std::exp((deviance(other) - deviance(fit)) / (2 * static_cast<double>(fit.n)));
+}
+
+}  // namespace
 
 void RemarkOnRicherLaws(const std::vector<Observation>& observations, const LawOptions& options,
                         FitSummary& summary) {
   constexpr double kNoSupport = 10, kNearer = 1.5;
-  double least = HUGE_VAL;
-  std::string best;
-  for (const LawFit& fit : summary.fits)
-    if (fit.aicc < least) least = fit.aicc, best = fit.law;
-  if (best.empty()) return;
+  constexpr int kRunsAConstant = 3;
+  const LawFit* best = nullptr;
+  for (const LawFit& fit : summary.fits) {
+    // The points of a curve in C are others.
+    const Law* law = LawByName(fit.law);
+    if (law != nullptr && !law->in_compute() && !std::isnan(fit.aicc) &&
+        (best == nullptr || fit.aicc < best->aicc))
+      best = &fit;
+  }
+  if (best == nullptr) return;
   LawOptions quick = options;
   quick.bootstrap.resamples = 0;
   quick.profile = false;
   for (const char* name : {"kaplan", "farseer"}) {
     const bool asked = std::any_of(summary.fits.begin(), summary.fits.end(),
                                    [&](const LawFit& fit) { return fit.law == name; });
-    const auto richer = asked ? absl::UnknownError("") : LawByName(name)->Fit(observations, quick);
-    if (!richer.ok()) continue;
-    const double better = least - (*richer)->fit().aicc;
-    const double nearer = std::exp(0.5 * better / static_cast<double>((*richer)->fit().n));
-    if (!(better > kNoSupport && nearer > kNearer)) continue;
+    const auto fitted = asked ? absl::UnknownError("") : LawByName(name)->Fit(observations, quick);
+    if (!fitted.ok()) continue;
+    const LawFit& richer = (*fitted)->fit();
+    // With few runs AICc is its small-sample term, which is not what they show.
+    if (richer.n < static_cast<size_t>(kRunsAConstant * richer.constants)) continue;
+    const double better = best->aicc - richer.aicc, nearer = TimesNearer(richer, *best);
+    if (!(better > kNoSupport && nearer > kNearer && richer.objective < best->objective)) continue;
     summary.warnings.push_back(Warn(
         kRicherLaw,
-        fmt::format("{} lies {:.2g} times nearer to these runs than {} (AICc {:.0f} lower): "
-                    "their surface may be of another shape, and sizes are the first to suffer. "
-                    "--law default,{} lets it join the average if its held-out errors say so "
-                    "too",
-                    name, nearer, best, better, name)));
+        fmt::format("the residuals of {} are {:.2g} times smaller than those of {} (AICc {:.0f} "
+                    "lower): the surface of these runs may be of another shape, and sizes are the "
+                    "first to suffer. --law default,{} lets it join the average if its held-out "
+                    "errors say so too",
+                    name, nearer, best->law, better, name)));
   }
 }
 

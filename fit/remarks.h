@@ -15,9 +15,11 @@ void RemarkOnConstants(LawFit& fit);
 
 // Columns of the file that split the runs into experiments although nobody said so.
 // FAILED_PRECONDITION, with their groups, where losses are seen to differ and none of the mirrored
-// columns is in `allow_mixed`. Else mixed-columns, and no forecast may be registered.
+// columns is in `allow_mixed`. Else mixed-columns, and no forecast may be registered. Advice names
+// --experiment where there is that option.
 absl::Status RemarkOnLabels(const std::vector<Observation>& observations,
-                            const std::vector<std::string>& allow_mixed, FitSummary& summary);
+                            const std::vector<std::string>& allow_mixed, bool experiment_option,
+                            FitSummary& summary);
 
 // undercoverage where of `tested` later values (5 or more) so few were `inside` that the share lies
 // 15 points below the level.
@@ -40,9 +42,11 @@ void RemarkOnRepeatedIds(const std::vector<Observation>& observations, FitSummar
 void RemarkOnOutliers(const std::vector<Observation>& observations, FitSummary& summary);
 
 // richer-law: kaplan or farseer, which were not asked for, lie nearer to the runs than every
-// surface that was: AICc more than 10 lower and, as it counts, residuals 1.5 times smaller. Real
-// surfaces always bend a little; richer laws follow them in range and did not forecast better out
-// of it (bench/forecasts), so less than that is not said. Cost: one fit without bootstrap of each.
+// surface that was: AICc more than 10 lower, the objective lower and the residuals more than 1.5
+// times smaller, in the mean of their sizes (root mean square under least squares), of at least 3
+// runs a constant: with fewer, AICc differs by its small-sample term alone. Real surfaces always
+// bend a little; richer laws follow them in range and did not forecast better out of it
+// (bench/forecasts), so less than that is not said. Cost: one fit without bootstrap of each.
 void RemarkOnRicherLaws(const std::vector<Observation>& observations, const LawOptions& options,
                         FitSummary& summary);
 

@@ -195,7 +195,10 @@ Refitted Refit(const Law& law, const FittedLaw& before, const Change& change,
     moved = differ(now_params[i].second, then_params[i].second);
   base.exponents = Exponents((*refit)->fit().params);
   base.exponents_before = Exponents(before.fit().params);
-  if (targets.empty()) out.rows.push_back(base);
+  if (std::none_of(targets.begin(), targets.end(), [&](const RunTarget& target) {
+        return target.params == 0 || law.forecasts_runs();
+      }))
+    out.rows.push_back(base);
   for (const RunTarget& target : targets) {
     const auto now = (*refit)->Predict(target), then = before.Predict(target);
     out.losses.emplace_back();

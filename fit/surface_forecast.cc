@@ -139,7 +139,7 @@ std::optional<Forecast> ForecastOf(const SurfaceFit& fit, const RunTarget& targe
   const double flops = target.flops;
   const Optimum optimum = OptimumOf(fit, fit.theta, flops);
   if (!optimum.found) return std::nullopt;
-  const bool run = target.params > 0 && !law.in_compute();
+  const bool run = target.params > 0;
   const Inputs x = run ? InputsOf(fit, target) : Inputs{};
   const auto loss_of = [&](const std::vector<double>& theta, const Optimum& best) {
     return run ? law.Value(theta.data(), x) : best.loss;

@@ -34,6 +34,7 @@ class FittedSurface final : public FittedLaw {
 
   const LawFit& fit() const override { return fit_; }
   std::optional<Forecast> Predict(const RunTarget& target) const override {
+    if (target.params > 0 && surface_.law->in_compute()) return std::nullopt;
     return ForecastOf(surface_, target);
   }
   size_t resamples() const override { return surface_.draws.size(); }

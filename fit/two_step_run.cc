@@ -12,6 +12,7 @@
 #include "fit/asymptote.h"
 #include "fit/chinchilla.h"
 #include "fit/curve.h"
+#include "fit/flops_check.h"
 #include "fit/remarks.h"
 #include "fit/stats.h"
 #include "fmt/format.h"
@@ -349,6 +350,11 @@ absl::StatusOr<TwoStepSummary> RunTwoStep(const std::vector<Observation>& observ
     }
     TwoStepForecast forecast;
     if (target.params > 0) RemarkOnFlops(flops, given, target, forecast);
+    if (given.flops > 0 && given.params > 0)
+      if (std::string doubt =
+              TargetFlopsDoubt(observations, flops, given.flops, given.params, given.tokens);
+          !doubt.empty())
+        forecast.warnings.push_back(Warn(kFlopConvention, std::move(doubt)));
     if (request.by_flops) target.params = target.tokens = 0;
     forecast.target = target;
     forecast.reach = target.flops / largest;

@@ -42,9 +42,10 @@ struct TwoStepForecast {
   // outside-range: beyond the largest run's FLOPs (and how far the backtest reaches), or a soft
   // metric outside of the pairs'. asymptote-unidentified: the range of E moves the soft forecast by
   // more than half of its interval.
-  // flop-convention: C was derived from N and D, or N* from C beyond the largest model counted.
-  // backtest-undercoverage, perfect-model-contradicted and curve-misfit, as the summary's.
-  // curve-assumed: beyond_middle made a forecast that would have abstained.
+  // flop-convention: C was derived from N and D, or N* from C beyond the largest model counted, or
+  // C was given and is not counted as that of the runs (flops_check.h). backtest-undercoverage,
+  // perfect-model-contradicted and curve-misfit, as the summary's. curve-assumed: beyond_middle
+  // made a forecast that would have abstained.
   std::vector<Warning> warnings;
 };
 

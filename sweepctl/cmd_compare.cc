@@ -19,7 +19,7 @@ namespace {
 
 struct CompareArgs {
   std::string a, b, by, csv, sweep, metric, level;
-  std::vector<std::string> at, factors, laws = {"default"}, columns, where;
+  std::vector<std::string> at, factors, laws = {"default"}, columns, where, allow_mixed;
   int resamples = fit::BootstrapOptions().resamples;
   uint64_t seed = 0;
   bool assume_6nd = false, no_backtest = false;
@@ -123,6 +123,7 @@ absl::StatusOr<fit::CompareOptions> OptionsOf(const CompareArgs& args) {
   fit::CompareOptions options;
   options.factors = args.factors;
   options.fit.laws = args.laws;
+  options.fit.allow_mixed = args.allow_mixed;
   options.fit.backtest = !args.no_backtest;
   options.fit.law.bootstrap.resamples = args.resamples;
   options.fit.law.bootstrap.seed = args.seed;
@@ -138,8 +139,10 @@ absl::StatusOr<fit::CompareOptions> OptionsOf(const CompareArgs& args) {
       return UsageError(fmt::format("--at takes training FLOPs as 1e21, not '{}'", text));
     options.at.push_back(*flops);
   }
-  // What differs by request is the compared factor.
-  if (!args.by.empty() && options.factors.empty()) options.factors.push_back(args.by);
+  // What differs by request is a compared factor, whatever else is.
+  if (!args.by.empty() &&
+      std::find(args.factors.begin(), args.factors.end(), args.by) == args.factors.end())
+    options.factors.push_back(args.by);
   return options;
 }
 
@@ -203,6 +206,10 @@ void AddCompareVerb(CLI::App& app, Session& session) {
   verb->add_option("--where", args->where, "keep rows whose column (or cohort key) holds this")
       ->allow_extra_args(false)
       ->type_name("COLUMN=TEXT");
+  verb->add_option("--allow-mixed", args->allow_mixed,
+                   "a cohort key, or a column of files, that may differ within A and B; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("KEY");
   verb->add_flag("--assume-6nd", args->assume_6nd, "files without a flops column: C = 6 N D");
   verb->add_option("--bootstrap", args->resamples, "resamples of each cohort")
       ->check(CLI::Range(0, 1'000'000))

@@ -150,7 +150,7 @@ std::optional<fit::Forecast> ForecastOf(const recipes::Plan& plan, const fit::Fi
   const auto forecasts = fit::ForecastsOf(
       summary,
       {plan.recipe_flops, static_cast<double>(plan.params), static_cast<double>(plan.tokens)});
-  if (forecasts.empty()) return std::nullopt;
+  if (forecasts.empty() || !forecasts[0].primary) return std::nullopt;
   return forecasts[0];
 }
 

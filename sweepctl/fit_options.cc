@@ -57,9 +57,14 @@ absl::Status TwoStepOptionsOf(const FitArgs& args, fit::FitOptions& options) {
   if (!args.chance.empty()) {
     ASSIGN_OR_RETURN(options.two_step.chance, NumberOf(args.chance, "--chance"));
   }
+  if (!args.input.empty() && !args.models.empty())
+    return UsageError(fmt::format(
+        "--model is a run of params and tokens, and with --x {0} rows have none: --predict takes "
+        "values of {0}",
+        args.input));
   for (const std::string& text : args.models) {
     ASSIGN_OR_RETURN(const fit::TwoStepTarget model, ModelOf(text));
-    if (two_step)
+    if (two_step)  // which leaves them to the other laws where there is no score
       options.models.push_back(model);
     else
       options.predict_runs.push_back({model.flops, model.params, model.tokens});

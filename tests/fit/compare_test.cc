@@ -346,6 +346,10 @@ TEST_F(RefusalTest, FlopsThatAreCountedInTwoWaysAreNotComparableUnlessModelsCost
                       HasSubstr("--factor flops_per_param_token")));
   }
   EXPECT_TRUE(counted(1.4, {"recipe", "flops_per_param_token"}).comparability.reasons.empty());
+  EXPECT_TRUE(counted(1.4, {"flops_per_param_token"}).comparability.reasons.empty())
+      << "the one key that differs is compared, as without the option";
+  EXPECT_THAT(Reasons(With({{"data", "x"}}, {{"data", "y"}}, {"flops_per_param_token"})),
+              HasSubstr("--factor data --factor recipe --factor flops_per_param_token"));
   const Comparison near = counted(1.1, {});
   EXPECT_TRUE(near.comparability.reasons.empty());
   EXPECT_TRUE(Has(near.warnings, kFlopConvention));
@@ -371,6 +375,54 @@ TEST_F(RefusalTest, MoreThanOneFactorMustBeNamed) {
   const Comparison named = With({{"data", "x"}}, {{"data", "y"}}, {"recipe", "data"});
   EXPECT_EQ(Reasons(named), "");
   EXPECT_TRUE(Has(named.warnings, kConfounded));
+}
+
+// Mixed in both, nothing tells them apart by it; mixed in one, it is one more thing that differs;
+// what losses are measured with may not be mixed at all.
+TEST_F(RefusalTest, AMixtureThatIsAllowedIsComparedWhereBothHaveIt) {
+  const auto mixed = [](const std::string& key, bool in_both, const std::string& label = "") {
+    PlantedPair pair;
+    ComparedCohort a = pair.A(1), b = pair.B(2);
+    for (ComparedCohort* cohort : {&a, &b})
+      for (size_t i = 0; i < cohort->observations.size(); ++i) {
+        Observation& o = cohort->observations[i];
+        const bool second = i % 2 == 0 && (in_both || cohort == &a);
+        if (label.empty())
+          o.cohort[key] = second ? "two" : "one";
+        else if (in_both || cohort == &a)
+          o.labels[label] = second ? "two" : "one";
+        if (second) o.loss *= 1.02;
+      }
+    CompareOptions options = Quick();
+    options.fit.laws = {"frontier"};
+    options.fit.law.bootstrap.resamples = 0;
+    options.fit.allow_mixed = {label.empty() ? key : label};
+    return *Compare(a, b, options);
+  };
+  const Comparison both = mixed("data", true);
+  EXPECT_EQ(Reasons(both), "");
+  EXPECT_TRUE(Has(both.warnings, kMixedCohort));
+  EXPECT_THAT(Reasons(mixed("data", false)), HasSubstr("they differ in data, recipe"));
+  EXPECT_THAT(Reasons(mixed("eval", true)), HasSubstr("eval differs within A"));
+  for (const bool in_both : {true, false}) {
+    const Comparison column = mixed("", in_both, "optimizer");
+    EXPECT_EQ(Reasons(column), "");
+    EXPECT_TRUE(Has(column.warnings, kMixedColumns));
+  }
+}
+
+TEST_F(RefusalTest, AMixtureIsRefusedWithTheOptionsOfCompare) {
+  PlantedPair pair;
+  ComparedCohort a = pair.A(1);
+  for (size_t i = 0; i < a.observations.size(); ++i) {
+    a.observations[i].labels["optimizer"] = i % 2 == 0 ? "adam" : "muon";
+    if (i % 2 == 0) a.observations[i].loss *= 1.02;
+  }
+  const auto refused = Compare(a, pair.B(2), Quick());
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.status().message()),
+              AllOf(testing::StartsWith("A: "), HasSubstr("--where optimizer=TEXT"),
+                    HasSubstr("--allow-mixed optimizer"), testing::Not(HasSubstr("--experiment"))));
 }
 
 TEST_F(RefusalTest, WhatIsUnknownOfBothIsTakenAsEqualAndSaid) {

@@ -173,6 +173,24 @@ TEST(FitVerbTest, ARunIsForecastAtItsOwnSize) {
   EXPECT_EQ(Sweepctl(args + " --register").code, 2);
 }
 
+TEST(FitVerbTest, ARunIsAnsweredByLawsThatSeeItsSizeOrRefused) {
+  const std::string fit = "fit --csv " + Write("runs.csv", PlantedCsv()) +
+                          " --column loss=loss_c4 --bootstrap 20 --no-backtest --json ";
+  for (const char* laws : {"chinchilla,two-step", "chinchilla,envelope"}) {
+    const Result result = Sweepctl(fit + "--model 1e9:2e10 --law " + laws);
+    ASSERT_EQ(result.code, 0) << result.err;
+    const Json forecasts = result.json()["predictions"];
+    EXPECT_FALSE(forecasts.empty()) << laws;
+    for (const Json& forecast : forecasts) EXPECT_NE(forecast["law"], "envelope");
+  }
+  const Result refused = Sweepctl(fit + "--model 1e8:1e13 --law envelope");
+  EXPECT_EQ(refused.code, 65);
+  EXPECT_THAT(refused.err, HasSubstr("envelope is a law in C"));
+  const Result curve = Sweepctl(fit + "--x tokens --model 1e9:2e10");
+  EXPECT_EQ(curve.code, 2);
+  EXPECT_THAT(curve.err, testing::AllOf(HasSubstr("--model"), HasSubstr("--x tokens")));
+}
+
 TEST(FitVerbTest, AMixedCohortIsRefusedWithItsDiffAndMarkedWhenAllowed) {
   const std::string path = Write("mixed.csv", PlantedCsv("", true));
   const std::string args =

@@ -446,6 +446,33 @@ TEST_F(CompareVerbTest, AColumnThatNobodyNamedIsADifferenceToo) {
                                HasSubstr("! confounded: old and new differ in recipe, optimizer")));
 }
 
+TEST_F(CompareVerbTest, AColumnThatDiffersWithinCohortsIsAllowedByTheOptionThatTheRefusalNames) {
+  std::string csv = "flops,params,tokens,loss,recipe,optimizer\n";
+  for (const bool b : {false, true})
+    for (const double budget : {1e18, 3e18, 1e19, 3e19, 1e20})
+      for (int i = -3; i <= 3; ++i) {
+        const double params = std::sqrt(budget / 6 / 20) * std::exp(0.4 * i);
+        const double tokens = budget / 6 / params;
+        const bool muon = i % 2 == 0;
+        csv += fmt::format("{},{},{},{},{},{}\n", budget, params, tokens,
+                           Loss(params, tokens, b ? 0.95 : 1) * (muon ? 1.02 : 1),
+                           b ? "new" : "old", muon ? "muon" : "adam");
+      }
+  const std::string compare =
+      "compare old new --by recipe --csv " + Write("mixed.csv", csv) + " --bootstrap 0";
+  const Result refused = Sweepctl(compare);
+  EXPECT_EQ(refused.code, 65);
+  EXPECT_THAT(refused.err,
+              AllOf(HasSubstr("--allow-mixed optimizer"), Not(HasSubstr("--experiment"))));
+  const Result allowed = Sweepctl(compare + " --allow-mixed optimizer");
+  EXPECT_EQ(allowed.code, 0) << allowed.err;
+  EXPECT_THAT(allowed.out, AllOf(HasSubstr("! mixed-columns"), Not(HasSubstr("--experiment"))));
+  // What --by divides is compared whatever else is.
+  const Result factor = Sweepctl(compare + " --allow-mixed optimizer --factor numerics --json");
+  EXPECT_EQ(factor.code, 0) << factor.err;
+  EXPECT_EQ(factor.json()["factors"], Json({"recipe"}));
+}
+
 TEST_F(CompareVerbTest, WhatIsNotComparableSaysWhyAndExits65) {
   const Result result =
       Sweepctl("compare old new --by recipe --csv " + Csv(0.9, "other") + " --bootstrap 0 --json");
