@@ -184,11 +184,12 @@ constexpr char kNoRuns[] = "cannot forecast a run away from the optimum";
 // The laws that know what a run loses by its N and D decide alone; who cannot says so.
 absl::Status RemarkOnRuns(const std::vector<const Law*>& laws, bool observations_are_optima,
                           FitSummary& summary) {
+  if (laws.empty()) return absl::OkStatus();  // two-step alone
   if (observations_are_optima)
-    return absl::InvalidArgumentError(
-        fmt::format("rows are optima, one a budget: laws of them {}; forecast a budget", kNoRuns));
+    return absl::InvalidArgumentError(fmt::format(
+        "rows are optima, one a budget: laws of them {}; --predict forecasts a budget", kNoRuns));
   std::vector<std::string> in_compute;
-  bool any = laws.empty();
+  bool any = false;
   for (const Law* law : laws) {
     any = any || law->forecasts_runs();
     if (!law->forecasts_runs() && law->name() != "isoflop") in_compute.emplace_back(law->name());
@@ -237,7 +238,8 @@ std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& ta
     for (Forecast& forecast : forecasts)
       for (auto& [name, why] : forecast.left_out)
         if (const Law* law = LawByName(name);
-            law != nullptr && !law->forecasts_runs() && why.starts_with("no optimum"))
+            law != nullptr && !law->forecasts_runs() &&
+            (why.starts_with("no optimum") || why.starts_with("it knows optima")))
           why = fmt::format("a law in C {}", kNoRuns);
   return forecasts;
 }
