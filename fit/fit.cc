@@ -231,17 +231,7 @@ std::vector<Forecast> ForecastsOf(const FitSummary& summary, const RunTarget& ta
     beside.unpinned = ForecastsOf(*summary.unpinned, target);
     beside.pinned_E = *summary.pinned_E;
   }
-  std::vector<Forecast> forecasts =
-      ForecastAt(laws, target, ScaleOf(summary), summary.backtest, beside);
-  // A law that declines a run has no forecast of it, which is not for want of an optimum.
-  if (target.params > 0)
-    for (Forecast& forecast : forecasts)
-      for (auto& [name, why] : forecast.left_out)
-        if (const Law* law = LawByName(name);
-            law != nullptr && !law->forecasts_runs() &&
-            (why.starts_with("no optimum") || why.starts_with("it knows optima")))
-          why = fmt::format("a law in C {}", kNoRuns);
-  return forecasts;
+  return ForecastAt(laws, target, ScaleOf(summary), summary.backtest, beside);
 }
 
 absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const FitOptions& options,
@@ -466,9 +456,13 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
     if (forecasts.empty() && !fitted.empty())
       summary.warnings.push_back(
           Warn(kNoForecast,
-               fmt::format("no law here can say anything about {} FLOPs: the losses do not fall "
-                           "with compute, or the laws asked for know no loss",
-                           core::FormatFlops(target.flops))));
+               target.params > 0
+                   ? fmt::format("no law here can say anything about a run of N {}, D {}: it lies "
+                                 "far from the optima that they know; --law chinchilla may",
+                                 core::FormatCount(target.params), core::FormatCount(target.tokens))
+                   : fmt::format("no law here can say anything about {} FLOPs: the losses do not "
+                                 "fall with compute, or the laws asked for know no loss",
+                                 core::FormatFlops(target.flops))));
     for (Forecast& forecast : forecasts) summary.predictions.push_back(std::move(forecast));
   }
   if (options.progress && options.sensitivity) options.progress("refits under changes");

@@ -10,6 +10,7 @@
 #include "fit/asymptote.h"
 #include "fit/average.h"
 #include "fit/calibration.h"
+#include "fit/law_list.h"
 #include "fmt/format.h"
 
 namespace fit {
@@ -354,8 +355,13 @@ std::vector<std::pair<std::string, std::string>> LeftOut(const std::vector<const
         if (why.empty() && warning.code == code)
           why = fmt::format("{}: {}", warning.code, warning.text);
     } else if (!forecast) {
-      why = target.params > 0 ? "it knows optima, and the run's size is far from them"
-                              : "no optimum at this budget";
+      const Law* known = LawByName(fit.law);
+      if (target.params == 0)
+        why = "no optimum at this budget";
+      else if (known != nullptr && !known->forecasts_runs())
+        why = "a law in C cannot forecast a run away from the optimum";
+      else
+        why = "it knows optima, and the run's size is far from them";
     } else {
       why = SelectedBy(candidates) == Selection::kHeldOut
                 ? fmt::format(
