@@ -53,7 +53,10 @@ const std::set<std::string>& MayBeNull() {
       "flops_relation", "abstains", "coverage", "coverage_raw", "correlation_tokens_loss",
       "correlation_params_loss", "correlation_params_tokens", "rms", "max", "bias", "rms_rel",
       "max_rel", "bias_rel", "interval", "flops", "curvature", "factor_per_decade", "multiplier",
-      "equivalent_flops", "by_law"};
+      "equivalent_flops", "by_law",
+
+      // Of a table of optima, and only there (ExpectSound).
+      "leverage", "spent_flops"};
   return *keys;
 }
 
@@ -146,7 +149,9 @@ FitOptions DrawOptions(core::Rng& rng, const Hostile& file) {
   return options;
 }
 
-void ExpectSound(const FitSummary& summary, const std::string& about) {
+void ExpectSound(const FitSummary& summary, const FitOptions& options, const std::string& about) {
+  const bool spent_unknown = options.law.observations_are_optima;
+  EXPECT_EQ(summary.spent_flops == 0, spent_unknown) << about;
   for (const LawFit& fit : summary.fits) {
     EXPECT_TRUE(std::isfinite(fit.objective)) << about << " " << fit.law;
     for (const auto& [name, value] : fit.params)
@@ -156,6 +161,7 @@ void ExpectSound(const FitSummary& summary, const std::string& about) {
   for (const Forecast& f : summary.predictions) {
     EXPECT_TRUE(std::isfinite(f.loss) && f.loss >= 0) << about << " " << f.law << " " << f.loss;
     EXPECT_FALSE(std::isnan(f.params) || std::isnan(f.tokens)) << about << " " << f.law;
+    EXPECT_EQ(std::isfinite(f.leverage), !spent_unknown) << about << " " << f.law;
     const bool bounded = std::isfinite(f.interval.lo) && std::isfinite(f.interval.hi);
     EXPECT_TRUE(bounded || Has(f.warnings, kNoInterval)) << about << " " << f.law;
     if (bounded) {
@@ -192,7 +198,7 @@ void FuzzOne(uint64_t round, Counts& counts) {
   if (summary.ok()) {
     ++counts.fitted;
     counts.forecasts += static_cast<int>(summary->predictions.size());
-    ExpectSound(*summary, about);
+    ExpectSound(*summary, options, about);
   } else {
     ++counts.refused;
     ExpectAdvice(summary.status(), about);
