@@ -238,17 +238,17 @@ class Compute final : public FromTemplate<Compute, 3, Equation> {
 
 class ExponentialError final : public FromTemplate<ExponentialError, 3, Equation> {
  public:
-  enum { kEps, kLnK, kGamma };
+  enum { kFloor, kLnK, kGamma };
   template <typename T>
   static T At(const T* theta, const Inputs& x) {
-    return theta[kEps] - Exp(theta[kLnK] - theta[kGamma] * x[0]);
+    return theta[kFloor] - Exp(theta[kLnK] - theta[kGamma] * x[0]);
   }
 
   std::string_view name() const override { return "exponential-error"; }
-  std::string_view equation() const override { return "y = eps - k exp(-gamma x)"; }
+  std::string_view equation() const override { return "y = floor - k exp(-gamma x)"; }
   const std::vector<Coordinate>& coordinates() const override {
     static const auto* const list =
-        new std::vector<Coordinate>{{"eps", 0, 10, "parameter-at-bound"},
+        new std::vector<Coordinate>{{"floor", 0, 1, "parameter-at-bound"},
                                     {"lnk", -100, 100, ""},
                                     {"gamma", 1e-6, 20, "parameter-at-bound"}};
     return *list;
@@ -259,8 +259,8 @@ class ExponentialError final : public FromTemplate<ExponentialError, 3, Equation
                                           int count) const override {
     const double x0 = InputMean(points, weights, 0);
     const std::vector<double> y = Measured(points);
-    const double ceiling = 10;
-    std::vector<double> below;  // 10 - y: positive coefficients again
+    const double ceiling = 1;
+    std::vector<double> below;  // 1 - y: positive coefficients again
     for (const double v : y) below.push_back(ceiling - v);
     std::vector<StartCell> cells;
     for (const double gamma : GeometricGrid(0.02, 15, 60)) {
@@ -276,7 +276,7 @@ class ExponentialError final : public FromTemplate<ExponentialError, 3, Equation
   }
 
   NamedValues Report(const std::vector<double>& theta) const override {
-    return {{"eps", theta[kEps]}, {"k", std::exp(theta[kLnK])}, {"gamma", theta[kGamma]}};
+    return {{"floor", theta[kFloor]}, {"k", std::exp(theta[kLnK])}, {"gamma", theta[kGamma]}};
   }
 };
 

@@ -38,9 +38,10 @@ const Equation& LogSigmoidCurve();
 // **Source:** Marin's first step from compute to a soft metric (reference/delphi.md section 10).
 const Equation& ComputeCurve();
 
-// y = eps - k exp(-gamma x): the average error of tasks against loss.
-// eps    error of a model that knows nothing, in [0, 10];  k > 0;  gamma in (0, 20]
-// Solved in theta = (eps, ln k, gamma).
+// y = floor - k exp(-gamma x): the average error of tasks against loss.
+// floor  error of a model that knows nothing, in [0, 1], the paper's eps
+// k > 0;  gamma in (0, 20].  Below x = ln(k / floor) / gamma the curve is negative: no error at all
+// Solved in theta = (floor, ln k, gamma). Conditionally linear in (floor, k).
 // **Source:** Gadre et al. 2024 (arXiv:2403.08540), eq. 5.
 const Equation& ExponentialErrorCurve();
 

@@ -264,9 +264,8 @@ TestPoint TwoStep::TestSoft(const Inputs& x, double flops, double actual) const 
 HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* soft_widening,
                          const Calibration* hard_widening) const {
   HardForecast forecast;
-  const auto curve_at = [&](double soft) { return curve_->Value(hard_.theta.data(), {soft}); };
   forecast.soft = law_->Value(soft_.theta.data(), x);
-  forecast.hard = curve_at(forecast.soft);
+  forecast.hard = HardAt(forecast.soft);
   const Drawn drawn = DrawSoft(x);
   const auto interval_of = [&](const std::vector<double>& values, IntervalKind kind,
                                const char* method) {
@@ -281,7 +280,7 @@ HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* soft_
   if (asymptote_.has_value()) {
     const double lo = law_->Value(theta_E_lo_.data(), x), hi = law_->Value(theta_E_hi_.data(), x);
     forecast.asymptote = AsymptoteSpan{*asymptote_, lo, hi};
-    forecast.hard_at_E_lo = curve_at(lo), forecast.hard_at_E_hi = curve_at(hi);
+    forecast.hard_at_E_lo = HardAt(lo), forecast.hard_at_E_hi = HardAt(hi);
     for (Interval* interval : {&forecast.soft_interval, &forecast.soft_unwidened}) {
       const std::string how = interval->method;
       Interval of_mean = mean;
@@ -318,7 +317,7 @@ HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* soft_
       forecast.interval.hi = std::max(forecast.interval.hi, hard);
     };
     for (const double end : {forecast.soft_interval.lo, forecast.soft_interval.hi}) {
-      cover(std::clamp(curve_at(end), 0.0, 1.0));
+      cover(HardAt(end));
       if (const auto others = family_.At(end)) cover(others->lo), cover(others->hi);
     }
     for (const std::string& name : family_.names())
@@ -336,12 +335,15 @@ HardForecast TwoStep::At(const Inputs& x, double reach, const Calibration* soft_
   return forecast;
 }
 
+double TwoStep::HardAt(double soft) const {
+  return std::clamp(curve_->Value(hard_.theta.data(), {soft}), 0.0, 1.0);
+}
+
 std::optional<double> TwoStep::Middle(double floor) const {
-  const auto value = [&](double soft) { return curve_->Value(hard_.theta.data(), {soft}); };
   double near = std::min(0.0, lowest_), far = std::max(highest_, lowest_);
-  const double half = 0.5 * (value(near) + floor);
-  const bool falls = value(near) > floor;
-  const auto beyond = [&](double soft) { return (value(soft) < half) == falls; };
+  const double half = 0.5 * (HardAt(near) + floor);
+  const bool falls = HardAt(near) > floor;
+  const auto beyond = [&](double soft) { return (HardAt(soft) < half) == falls; };
   constexpr int kDoublings = 10;
   for (int i = 0; i < kDoublings && !beyond(far); ++i) far += std::max(far - near, 1e-6);
   if (!beyond(far)) return std::nullopt;
@@ -354,7 +356,7 @@ std::optional<double> TwoStep::Middle(double floor) const {
 }
 
 std::string TwoStep::NoRise(double floor) const {
-  const double best = curve_->Value(hard_.theta.data(), {lowest_});
+  const double best = HardAt(lowest_);
   if (std::fabs(best - floor) >= kScattersAboveFloor * scatter()) return "";
   return fmt::format(
       "the best run's {:.4g} is less than {:g} times the scatter {:.2g} away from the floor "
@@ -376,7 +378,7 @@ std::string TwoStep::BeyondMiddle(double floor, double soft) const {
 }
 
 std::string TwoStep::TooWide(double floor, const Interval& interval) const {
-  const double far = curve_->Value(hard_.theta.data(), {std::min(0.0, lowest_)});
+  const double far = HardAt(std::min(0.0, lowest_));
   if (!(interval.hi - interval.lo > kWidestShare * std::fabs(far - floor))) return "";
   return fmt::format(
       "the {:.10g} % interval {:.4g} .. {:.4g} is wider than half of the way from the floor {:.4g} "

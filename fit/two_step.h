@@ -127,6 +127,8 @@ class TwoStep {
   std::string NoRise(double floor) const;
   std::string BeyondMiddle(double floor, double soft) const;
   std::string TooWide(double floor, const Interval& interval) const;
+  // The curve, held to [0, 1] as its metric is.
+  double HardAt(double soft) const;
   // Halfway from the floor to the value at soft 0; nullopt where the curve does not get there.
   std::optional<double> Middle(double floor) const;
   std::vector<std::pair<std::string, Interval>> Intervals(const Equation& equation,

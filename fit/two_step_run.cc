@@ -23,8 +23,9 @@ namespace {
 absl::StatusOr<const Equation*> CurveOf(const std::string& name) {
   if (name == "sigmoid") return &SigmoidCurve();
   if (name == "log-sigmoid") return &LogSigmoidCurve();
+  if (name == "exponential-error") return &ExponentialErrorCurve();
   return absl::InvalidArgumentError(
-      fmt::format("no curve '{}'; the curves are: sigmoid, log-sigmoid", name));
+      fmt::format("no curve '{}'; the curves are: sigmoid, log-sigmoid, exponential-error", name));
 }
 
 struct Chain {
@@ -43,6 +44,10 @@ absl::StatusOr<Chain> ChainOf(const std::vector<Observation>& observations,
   if (chain.data.pairs.empty())
     return absl::FailedPreconditionError(
         "two-step: no row has a hard metric; name its column with --hard COLUMN");
+  if (chain.curve == &ExponentialErrorCurve() && !IsError(chain.data.pairs))
+    return absl::FailedPreconditionError(
+        "two-step: exponential-error is a curve of errors, and this hard metric rises as the soft "
+        "one falls; name a column of errors with --hard, or give --curve sigmoid");
   chain.perfect_model = request.perfect_model && chain.curve == &SigmoidCurve();
   if (chain.perfect_model) chain.data.known = {{{0}, IsError(chain.data.pairs) ? 0.0 : 1.0, 0}};
   return chain;

@@ -16,7 +16,7 @@ namespace fit {
 
 struct TwoStepRequest {
   bool by_flops = false;          // the first step in C alone (ComputeCurve) instead of in (N, D)
-  std::string curve = "sigmoid";  // or "log-sigmoid"
+  std::string curve = "sigmoid";  // or "log-sigmoid", "exponential-error"
   std::optional<double> chance;   // the curve's floor, in [0, 1]; absent: fitted
   // A perfect model (soft metric 0) is right: the pair (0, 1), or (0, 0) where the hard metric is
   // an error. The published procedure adds it for the sigmoid; the log-sigmoid is 1 there by

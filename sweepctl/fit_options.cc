@@ -121,8 +121,10 @@ void AddFitOptions(CLI::App* verb, FitArgs* args) {
   verb->add_option("--soft-by", args->soft_by, "two-step's first step: params-tokens or flops")
       ->check(CLI::IsMember({"params-tokens", "flops"}))
       ->capture_default_str();
-  verb->add_option("--curve", args->curve, "two-step's second step: sigmoid or log-sigmoid")
-      ->check(CLI::IsMember({"sigmoid", "log-sigmoid"}))
+  verb->add_option(
+          "--curve", args->curve,
+          "two-step's second step: sigmoid, log-sigmoid or, of an error, exponential-error")
+      ->check(CLI::IsMember({"sigmoid", "log-sigmoid", "exponential-error"}))
       ->capture_default_str();
   verb->add_option("--chance", args->chance, "the score of a guess is given; else fitted")
       ->type_name("SHARE");

@@ -144,7 +144,9 @@ FitOptions DrawOptions(core::Rng& rng, const Hostile& file) {
   if (seldom()) options.checkpoints = true;
   if (seldom()) options.predict_runs = {{1e22, 1e9, 1e12}};
   if (file.hard && seldom()) options.two_step.by_flops = true;
-  if (file.hard && seldom()) options.two_step.curve = "log-sigmoid";
+  if (file.hard && seldom())
+    options.two_step.curve =
+        OneOf(rng, std::vector<std::string>{"log-sigmoid", "exponential-error"});
   if (file.hard && seldom()) options.two_step.chance = .25;
   return options;
 }

@@ -250,6 +250,56 @@ TEST(TwoStepTest, ItAbstainsBeyondRunsThatDoNotReachTheMiddle) {
   EXPECT_EQ(within->forecasts[0].at.abstains, "");
 }
 
+// A published curve of errors: its constants come back, its intervals hold, and it abstains where
+// no run has halved the error of a model that knows nothing. Binomial (40, 0.9) lies in 29 .. 40
+// with probability 0.997.
+TEST(TwoStepTest, AnErrorFallsExponentially) {
+  TwoStepRequest request;
+  request.curve = "exponential-error";
+  const double params = 1.3e10, tokens = 2.6e12;
+  const TwoStepTarget target = {6 * params * tokens, params, tokens};
+  const PlantedTask exact;
+  const auto error = [](double soft, double k) { return .86 - k * std::exp(-2 * soft); };
+  const auto planted = [&](const PlantedTask& task, uint64_t seed, double k, double noise) {
+    core::Rng rng(77, seed);
+    std::vector<Observation> runs = task.Draw(seed);
+    for (Observation& o : runs) o.hard = error(o.loss, k) + noise * rng.Normal();
+    return runs;
+  };
+  const double far = exact.Soft(params, tokens);
+  const auto clean = ChainAsAsked(planted(exact, 1, 4, 0), request, 0, target);
+  ASSERT_TRUE(clean.ok()) << clean.status();
+  EXPECT_NEAR(clean->forecasts[0].at.hard / error(far, 4), 1, 1e-8);
+  for (const auto& [name, value] : clean->hard.params)
+    EXPECT_NEAR(value, (name == "floor" ? .86 : name == "k" ? 4 : 2), 1e-7) << name;
+
+  PlantedTask noisy;
+  noisy.soft_noise = .004;
+  constexpr int kSets = 40;
+  int inside = 0;
+  for (uint64_t set = 0; set < kSets; ++set) {
+    const auto summary = ChainAsAsked(planted(noisy, 50 + set, 4, .006), request, 100, target, set);
+    ASSERT_TRUE(summary.ok()) << summary.status();
+    EXPECT_EQ(summary->forecasts[0].at.abstains, "") << set;
+    core::Rng rng(9, set);
+    const double hard =
+        error(far * std::exp(noisy.soft_noise * rng.Normal()), 4) + .006 * rng.Normal();
+    const Interval& interval = summary->forecasts[0].at.interval;
+    inside += interval.lo <= hard && hard <= interval.hi;
+  }
+  std::printf("two-step: %d of %d inside on an exponential error\n", inside, kSets);
+  EXPECT_GE(inside, 29);
+
+  // .86 - 1.2 exp(-2 x) halves at .51, where no run was.
+  const auto short_of = ChainAsAsked(planted(noisy, 1, 1.2, .003), request, 60, target);
+  ASSERT_TRUE(short_of.ok()) << short_of.status();
+  EXPECT_NE(short_of->forecasts[0].at.abstains.find("no run has seen"), std::string::npos)
+      << short_of->forecasts[0].at.hard;
+  const auto accuracy = ChainAsAsked(exact.Draw(1), request, 0, target);
+  EXPECT_NE(accuracy.status().message().find("--curve sigmoid"), std::string::npos)
+      << accuracy.status();
+}
+
 // Whatever the reach: the widening for it knows nothing of E.
 TEST(TwoStepTest, AnUnidentifiedAsymptoteStaysSoWithReach) {
   PlantedTask task;
