@@ -31,8 +31,18 @@ std::string Cohort::Text() const {
   std::string text;
   for (const auto& [key, value] : values)
     text += fmt::format("{}{}={}", text.empty() ? "" : " ", key, value);
-  for (const std::string& key : mixed)
+  for (const auto& [key, shares] : mixed)
     text += fmt::format("{}{}=MIXED", text.empty() ? "" : " ", key);
+  return text;
+}
+
+std::string SharesText(const std::map<std::string, int64_t>& counts) {
+  double all = 0;
+  for (const auto& [value, count] : counts) all += static_cast<double>(count);
+  std::string text;
+  for (const auto& [value, count] : counts)
+    text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ",
+                        value.empty() ? "(empty)" : value, 100 * static_cast<double>(count) / all);
   return text;
 }
 
@@ -60,7 +70,7 @@ absl::StatusOr<Cohort> CheckCohort(const std::vector<Observation>& observations,
     if (counts.size() == 1) {
       if (counts.begin()->first != "(none)") cohort.values[key] = counts.begin()->first;
     } else if (std::find(allow_mixed.begin(), allow_mixed.end(), key) != allow_mixed.end()) {
-      cohort.mixed.push_back(key);
+      cohort.mixed[key] = SharesText(counts);
     } else if (counts.size() > 1) {
       diff += DiffLine(key, counts);
       forbidden += fmt::format(" --allow-mixed {}", key);

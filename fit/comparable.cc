@@ -10,7 +10,7 @@
 namespace fit {
 namespace {
 
-constexpr char kNone[] = "(none)", kMixed[] = "(mixed)";
+constexpr char kNone[] = "(none)";
 
 // Without the tokenizer, which counts only where the metric is per token.
 const std::set<std::string>& Yardstick() {
@@ -24,7 +24,7 @@ bool Holds(const std::vector<std::string>& list, const std::string& word) {
 }
 
 std::string ValueOf(const Cohort& cohort, const std::string& key) {
-  if (Holds(cohort.mixed, key)) return kMixed;
+  if (const auto mixed = cohort.mixed.find(key); mixed != cohort.mixed.end()) return mixed->second;
   const auto it = cohort.values.find(key);
   return it == cohort.values.end() ? kNone : it->second;
 }
@@ -49,18 +49,20 @@ Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, co
   for (const auto& [key, value] : cohort_a.values) keys.insert(key);
   for (const auto& [key, value] : cohort_b.values) keys.insert(key);
   for (const auto* mixed : {&cohort_a.mixed, &cohort_b.mixed}) {
-    for (const std::string& key : *mixed)
+    for (const auto& [key, shares] : *mixed) {
       if (yardstick.count(key) > 0)
         result.reasons.push_back(
             fmt::format("{} differs within {}", key, mixed == &cohort_a.mixed ? a : b));
-    keys.insert(mixed->begin(), mixed->end());
+      keys.insert(key);
+    }
   }
   std::vector<std::string> unknown, unlabelled;
   for (const std::string& key : yardstick)
     if (keys.count(key) == 0) unlabelled.push_back(key);
   for (const std::string& key : keys) {
     const std::string value_a = ValueOf(cohort_a, key), value_b = ValueOf(cohort_b, key);
-    if (yardstick.count(key) > 0 && (value_a == kMixed || value_b == kMixed)) continue;
+    const bool mixed = cohort_a.mixed.count(key) > 0 || cohort_b.mixed.count(key) > 0;
+    if (yardstick.count(key) > 0 && mixed) continue;
     if (value_a == value_b) {
       if (value_a == kUnknownValue) unknown.push_back(key);
       continue;

@@ -34,9 +34,10 @@ inline constexpr char kFlopsFactor[] = "flops_per_param_token";
 // tokenizer, unless the metric is in bits per byte, which no tokenizer changes. Of the other keys
 // (recipe, data, numerics, ...) one may differ; several only when `factors` names them all (a
 // warning: the multiplier belongs to all of them together); kFlopsFactor among them names none. A
-// key of the yardstick that is mixed within a cohort is a reason; another counts as the value
-// "(mixed)", which differs from every other. `columns`: differences in columns that are no keys;
-// each is one that may be compared. `a` and `b` name the cohorts in words. Cannot fail.
+// key of the yardstick that is mixed within a cohort is a reason; another counts as
+// the shares of its values ("c4 80 %, pile 20 %"), which differ from other shares. `columns`:
+// differences in columns that are no keys; each is one that may be compared. `a` and `b` name the
+// cohorts in words. Cannot fail.
 Comparability CheckComparable(const Cohort& cohort_a, const Cohort& cohort_b, const std::string& a,
                               const std::string& b, const std::vector<std::string>& factors,
                               const std::vector<KeyDifference>& columns = {});

@@ -15,6 +15,7 @@
 #include "fit/flops_check.h"
 #include "fit/forecast.h"
 #include "fit/frontier_curve.h"
+#include "fit/labels.h"
 #include "fit/multiplier_draws.h"
 #include "fmt/format.h"
 
@@ -206,8 +207,9 @@ void CheckFlopsAlike(const ComparedCohort& a, const ComparedCohort& b,
       fmt::format("{}: up to {:.3g} times of the multiplier may be the counting", text, apart)));
 }
 
-// Columns that nobody mapped and that hold one text in each cohort, another in the other. Numbers
-// may follow from the runs.
+// Columns that nobody mapped and that hold one text in each cohort, another in the other (numbers
+// may follow from the runs), or that tell the runs of either apart and hold other shares in the
+// other.
 std::vector<KeyDifference> ColumnsThatDiffer(const ComparedCohort& a, const ComparedCohort& b) {
   const auto constants = [](const ComparedCohort& cohort) {
     std::map<std::string, std::string> values = cohort.observations.front().labels;
@@ -220,11 +222,26 @@ std::vector<KeyDifference> ColumnsThatDiffer(const ComparedCohort& a, const Comp
   };
   std::vector<KeyDifference> differences;
   if (a.observations.empty() || b.observations.empty()) return differences;
-  const std::map<std::string, std::string> of_b = constants(b);
-  for (const auto& [column, text] : constants(a))
+  const std::map<std::string, std::string> of_a = constants(a), of_b = constants(b);
+  for (const auto& [column, text] : of_a)
     if (const auto other = of_b.find(column);
         other != of_b.end() && other->second != text && !core::ParseNumber(text).ok())
       differences.push_back({column, text, other->second});
+  std::set<std::string> mixed;
+  for (const ComparedCohort* cohort : {&a, &b})
+    for (const LabelFinding& finding : FindLabels(cohort->observations))
+      mixed.insert(finding.columns.begin(), finding.columns.end());
+  const auto shares = [](const ComparedCohort& cohort, const std::string& column) {
+    std::map<std::string, int64_t> counts;
+    for (const Observation& o : cohort.observations) {
+      const auto found = o.labels.find(column);
+      ++counts[found == o.labels.end() ? "(none)" : found->second];
+    }
+    return counts.size() == 1 ? counts.begin()->first : SharesText(counts);
+  };
+  for (const std::string& column : mixed)
+    if (std::string in_a = shares(a, column), in_b = shares(b, column); in_a != in_b)
+      differences.push_back({column, std::move(in_a), std::move(in_b)});
   return differences;
 }
 

@@ -81,6 +81,7 @@ class Columns {
   // nullopt when the field is neither mapped nor present under its own name.
   absl::StatusOr<std::optional<size_t>> OfField(const std::string& field) const {
     if (const auto it = options_.columns.find(field); it != options_.columns.end()) {
+      if (it->second.empty()) return std::optional<size_t>();  // left out
       ASSIGN_OR_RETURN(const size_t index, ByName(it->second));
       return std::optional<size_t>(index);
     }
@@ -295,6 +296,13 @@ absl::StatusOr<CsvObservations> ObservationsFromTable(const CsvTable& table,
           fmt::format("--column {}={}: no such field{}; the fields are: {}", ShownCell(field),
                       ShownCell(column), core::DidYouMean(field, KnownFields()),
                       fmt::join(KnownFields(), ", ")));
+    // What a cohort is cannot be wished away.
+    if (column.empty() &&
+        std::find(CohortKeys().begin(), CohortKeys().end(), field) != CohortKeys().end())
+      return absl::InvalidArgumentError(fmt::format(
+          "--column {}=: a cohort's column cannot be left out; --where keeps one of its values, "
+          "--allow-mixed fits them together",
+          field));
   }
   const Columns columns(table, origin, options);
 

@@ -92,12 +92,14 @@ DriftFit::DriftFit(std::vector<DriftPoint> points, const DriftOptions& options)
   ceiling_ = options_.lowest_loss > 0 ? options_.lowest_loss : HUGE_VAL;
   shift_ = points_[0].u;
   for (const DriftPoint& p : points_) {
-    ceiling_ = std::min(ceiling_, p.loss);
+    if (!(options_.lowest_loss > 0)) ceiling_ = std::min(ceiling_, p.loss);
     for (size_t j = 0; j < 2; ++j) shift_[j] = std::max(shift_[j], p.u[j]);
   }
   ceiling_ *= 1 - 1e-6;
-  for (DriftPoint& p : points_)
+  for (DriftPoint& p : points_) {
+    if (!(p.judged > 0)) p.judged = p.loss;
     for (size_t j = 0; j < 2; ++j) p.u[j] -= shift_[j];
+  }
   floor_ = options_.worth * options_.scale * options_.scale;
   freedom_ = std::max(static_cast<double>(points_.size()) - options_.terms + options_.worth, 1.0);
 }
@@ -167,18 +169,19 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
   const size_t n = points_.size();
   const bool two = options_.terms == 2;
   for (auto& column : columns_) column.assign(filters_.size(), {});
-  inverse_loss_.clear(), ones_.clear();
+  inverse_.clear(), measured_.clear();
   for (size_t f = 0; f < filters_.size(); ++f) {
     std::vector<double> column(n);
-    for (size_t i = 0; i < n; ++i) column[i] = 1 / points_[i].loss;
-    inverse_loss_.push_back(Whiten(filters_[f], column));
-    ones_.push_back(Whiten(filters_[f], std::vector<double>(n, 1)));
+    for (size_t i = 0; i < n; ++i) column[i] = 1 / points_[i].judged;
+    inverse_.push_back(Whiten(filters_[f], column));
+    for (size_t i = 0; i < n; ++i) column[i] = points_[i].loss / points_[i].judged;
+    measured_.push_back(Whiten(filters_[f], column));
     for (int j = 0; j < options_.terms; ++j)
       for (const double log_g : grid.log_g[j]) {
         for (size_t i = 0; i < n; ++i)
           column[i] = points_[i].factor *
                       std::exp(-std::exp(log_g) * points_[i].u[static_cast<size_t>(j)]) /
-                      points_[i].loss;
+                      points_[i].judged;
         columns_[j][f].push_back(Whiten(filters_[f], column));
       }
   }
@@ -186,7 +189,7 @@ std::vector<DriftFit::Member> DriftFit::Weigh(const Grid& grid, double keep, dou
   std::vector<double> independent;  // determinants of the first filter
   *best = -HUGE_VAL;
   for (size_t f = 0; f < filters_.size(); ++f) {
-    const std::vector<double>&e = inverse_loss_[f], &y = ones_[f];
+    const std::vector<double>&e = inverse_[f], &y = measured_[f];
     const double ee = Dot(e, e), ey = Dot(e, y), yy = Dot(y, y);
     std::array<std::vector<double>, 2> tt, te, ty;
     for (size_t j = 0; j < (two ? 2u : 1u); ++j)
@@ -288,9 +291,9 @@ void DriftFit::LowerFloor() {
 void DriftFit::WeighRuns() {
   constexpr double kDegrees = 4, kNormal = 1.4826;
   std::vector<double> residuals, sizes;
+  if (!options_.weigh_runs) return;
   for (const DriftPoint& p : points_) {
-    if (!(p.judged > 0)) return;
-    residuals.push_back(p.judged / p.loss - 1);
+    residuals.push_back(p.loss / p.judged - 1);
     sizes.push_back(std::fabs(residuals.back()));
   }
   const double scale = std::max(kNormal * Quantile(sizes, 0.5), 1e-6);
@@ -357,7 +360,7 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
   // What the drift at this C shares with every run, and its own variance given them.
   struct Kriged {
     std::vector<double> weights, on_term[2];
-    double variance = 0, on_loss = 0, on_one = 0;
+    double variance = 0, on_inverse = 0, on_measured = 0;
   };
   const double here = std::max(Log2(at.log_flops - first_) + 1, 0.0);
   std::vector<Kriged> kriged;
@@ -369,8 +372,8 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
     Kriged k;
     k.weights = Whiten(filters_[f], std::move(shared));
     k.variance = std::max(rho * here - Dot(k.weights, k.weights), 0.0);
-    k.on_loss = Dot(k.weights, inverse_loss_[f]);
-    k.on_one = Dot(k.weights, ones_[f]);
+    k.on_inverse = Dot(k.weights, inverse_[f]);
+    k.on_measured = Dot(k.weights, measured_[f]);
     for (int j = 0; j < options_.terms; ++j)
       for (const std::vector<double>& t : columns_[j][f]) k.on_term[j].push_back(Dot(k.weights, t));
     kriged.push_back(std::move(k));
@@ -385,7 +388,7 @@ DriftForecast DriftFit::At(const DriftPoint& where) const {
   // ln of a member's own forecast.
   const auto value_of = [&](const Member& m) {
     const Kriged& k = kriged[static_cast<size_t>(m.filter)];
-    double drift = k.on_one - m.E * k.on_loss;
+    double drift = k.on_measured - m.E * k.on_inverse;
     for (size_t j = 0; j < static_cast<size_t>(options_.terms); ++j)
       drift -= m.a[j] * k.on_term[j][static_cast<size_t>(m.shape[j])];
     return std::log(Fitted(m, at)) + drift;

@@ -2,7 +2,7 @@
 //   L(x) = E + f(x) sum_j a_j exp(-g_j u_j(x)),   a_j > 0, 0 <= E < the lowest loss reached
 //          frontier: u = ln X, f = F of the optimum (effective_compute.h), ln C and 1 where
 //          C / (N D) does not bend;   surface: u_1 = ln N, u_2 = ln D, f = 1
-//   L / Lhat - 1 = s (w + d)
+//   (L - Lhat) / L0 = s (w + d),   L0 what another fit of the law judges the loss to be
 //          w: independent, variance 1 - rho
 //          d: a random walk in log2 C, variance rho a doubling, from one doubling below the first
 //          run
@@ -37,17 +37,22 @@ struct DriftPoint {
   std::array<double, 2> u{};
   double loss = 0;
   double factor = 1;  // f
-  double judged = 0;  // the loss of a robust fit that says which runs lie far off; 0: there is none
+  // The loss there by another fit of the same law: what residuals are relative to. 0: the measured
+  // one, which lets a drift with many runs make residuals small by making every loss small.
+  double judged = 0;
 };
 
 struct DriftOptions {
   int terms = 1;           // J, 1 or 2
   double scale = 0.005;    // s0, relative
   double worth = 2;        // nu0 > 0
-  double lowest_loss = 0;  // LowestLoss (isoflop.h), also of runs not fitted; 0: that of the points
+  double lowest_loss = 0;  // what E lies below, LowestLoss (isoflop.h); 0: the lowest of the points
   double level = 0.9;      // of all intervals
   // Relative scatter of single runs where points are more than runs (minima of budgets).
   double run_scatter = 0;
+  // Runs far off `judged` weigh less, as if their scatter were Student's t with 4 degrees: least
+  // squares of its own would follow a run at the end of the design.
+  bool weigh_runs = false;
   // Of every exponent: ln g normal about ln `usual_g` with this standard deviation; 0: no prior.
   double usual_g = 0, prior_spread = 0;
 };
@@ -108,8 +113,6 @@ class DriftFit {
   std::vector<Member> Weigh(const Grid& grid, double keep, double* best);
   void LowerFloor();  // to what the residuals show; members must not drift
   Grid Zoomed(const Grid& grid, const std::vector<Member>& members, int points) const;
-  // Runs far off the robust fit weigh less, as if their scatter were Student's t with 4 degrees.
-  // The judge is another fit: least squares of its own would follow a run at the end of the design.
   void WeighRuns();
   void Summarise();
   // Extends the range of E to what its profile over all shapes allows.
@@ -124,7 +127,8 @@ class DriftFit {
   std::vector<double> run_weight_;
   std::vector<Filter> filters_;
   std::vector<std::vector<std::vector<double>>> columns_[2];  // whitened: [term][filter][g]
-  std::vector<std::vector<double>> inverse_loss_, ones_;      // whitened, by filter
+  // Whitened, by filter: 1 and the loss, relative to what is judged.
+  std::vector<std::vector<double>> inverse_, measured_;
   std::vector<Member> members_;
   // Where the profile of E ends beyond the central weight.
   std::optional<Member> beyond_lo_, beyond_hi_;

@@ -34,9 +34,12 @@ double ScatterOfRuns(const std::vector<BudgetOptimum>& budgets) {
 }
 
 DriftPoint OptimumAt(const FittedLaw& law, double flops, double loss, bool in_flops) {
-  if (in_flops) return {std::log(flops), {std::log(flops), 0}, loss, 1};
+  const double judged = law.FrontierLoss(flops, std::nullopt);
+  DriftPoint point{std::log(flops), {std::log(flops), 0}, loss, 1, judged};
+  if (in_flops) return point;
   const EffectiveCompute compute = law.Compute(flops);
-  return {std::log(flops), {std::log(compute.flops), 0}, loss, compute.excess};
+  point.u[0] = std::log(compute.flops), point.factor = compute.excess;
+  return point;
 }
 
 // Whether N is known to count every parameter.
@@ -194,6 +197,7 @@ class AveragedLawModel final : public Law {
         in_flops = DriftFit::Fit(optima_by(true), drift);
     } else {
       drift.terms = 2, drift.scale = 0.01, drift.usual_g = 0.35, drift.prior_spread = 0.6;
+      drift.weigh_runs = true;
       std::map<std::string, double> constants((*fitted)->fit().params.begin(),
                                               (*fitted)->fit().params.end());
       for (const Observation& o : observations) {

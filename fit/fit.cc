@@ -254,10 +254,13 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
             "{} is a law of params and tokens, and rows of {} have none; --law bnsl fits a curve",
             law->name(), options.input));
   ASSIGN_OR_RETURN(summary.cohort, CheckCohort(observations, options.allow_mixed));
-  if (!summary.cohort.mixed.empty())
+  std::vector<std::string> mixed;
+  for (const auto& [key, shares] : summary.cohort.mixed)
+    mixed.push_back(fmt::format("{} ({})", key, shares));
+  if (!mixed.empty())
     summary.warnings.push_back(
         Warn(kMixedCohort, fmt::format("observations differ in {}; every number here mixes them",
-                                       fmt::join(summary.cohort.mixed, ", "))));
+                                       fmt::join(mixed, ", "))));
   std::vector<std::string> unknown;
   for (const auto& [key, value] : summary.cohort.values)
     if (value == kUnknownValue) unknown.push_back(key);
@@ -446,6 +449,8 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
       run.flops = law_options.flops.PerParamToken(run.params) * run.params * run.tokens;
     targets.push_back(run);
   }
+  const bool any_surface = std::any_of(laws.begin(), laws.end(),
+                                       [](const Law* law) { return law->surface() != nullptr; });
   for (size_t i = 0; i < targets.size(); ++i) {
     const RunTarget& target = targets[i];
     std::vector<Forecast> forecasts = ForecastsOf(summary, target);
@@ -454,15 +459,18 @@ absl::StatusOr<FitSummary> RunFit(const std::vector<Observation>& given, const F
         forecast.warnings.push_back(Warn(kFlopConvention, doubts[i]));
     // Two steps alone forecast elsewhere.
     if (forecasts.empty() && !fitted.empty())
-      summary.warnings.push_back(
-          Warn(kNoForecast,
-               target.params > 0
-                   ? fmt::format("no law here can say anything about a run of N {}, D {}: it lies "
-                                 "far from the optima that they know; --law chinchilla may",
-                                 core::FormatCount(target.params), core::FormatCount(target.tokens))
-                   : fmt::format("no law here can say anything about {} FLOPs: the losses do not "
-                                 "fall with compute, or the laws asked for know no loss",
-                                 core::FormatFlops(target.flops))));
+      summary.warnings.push_back(Warn(
+          kNoForecast,
+          target.params > 0
+              ? fmt::format("no law here can say anything about a run of N {}, D {}: {}",
+                            core::FormatCount(target.params), core::FormatCount(target.tokens),
+                            any_surface ? "the losses do not fall with size and data, or these "
+                                          "are beyond what can be computed"
+                                        : "it lies far from the optima that they know; --law "
+                                          "chinchilla may")
+              : fmt::format("no law here can say anything about {} FLOPs: the losses do not "
+                            "fall with compute, or the laws asked for know no loss",
+                            core::FormatFlops(target.flops))));
     for (Forecast& forecast : forecasts) summary.predictions.push_back(std::move(forecast));
   }
   if (options.progress && options.sensitivity) options.progress("refits under changes");

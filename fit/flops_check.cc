@@ -39,7 +39,7 @@ std::string FlopsRemark(const std::vector<Observation>& observations) {
 std::string TargetFlopsDoubt(const std::vector<Observation>& observations,
                              const FlopsRelation& relation, double flops, double params,
                              double tokens) {
-  constexpr double kOff = 1.5;
+  constexpr double kOff = 1.02;
   double lo = relation.PerParamToken(params), hi = lo;
   for (const FlopsSample& sample : FlopsOf(observations)) {
     lo = std::min(lo, sample.flops_per_param_token);
@@ -49,10 +49,9 @@ std::string TargetFlopsDoubt(const std::vector<Observation>& observations,
   if (own <= kOff * hi && kOff * own >= lo) return "";
   return fmt::format(
       "C / (N D) of this run is {:.3g}, by the C that was given, and that of the fitted runs "
-      "{:.3g} "
-      ".. {:.3g}: a factor that slipped in moves what hangs on C (reach, the optimum that the run "
-      "is "
-      "measured by, every interval); without it, C is taken as the runs have it",
+      "{:.3g} .. {:.3g}: reach, the widening for it, leverage and the optimum that the run is "
+      "measured by follow the C that was given, its loss N and D; without that, C is taken as the "
+      "runs have it",
       own, lo, hi);
 }
 

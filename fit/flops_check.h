@@ -17,7 +17,7 @@ std::string FlopsDoubt(const std::vector<Observation>& observations);
 std::string FlopsRemark(const std::vector<Observation>& observations);
 
 // Why C of a run to forecast is not counted as that of the runs; empty where it may be: its C / (N
-// D) lies more than 1.5 times outside of theirs and of what `relation` makes of its N.
+// D) lies more than 2 % outside of theirs and of what `relation` makes of its N.
 std::string TargetFlopsDoubt(const std::vector<Observation>& observations,
                              const FlopsRelation& relation, double flops, double params,
                              double tokens);

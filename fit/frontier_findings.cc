@@ -11,8 +11,21 @@
 namespace fit {
 namespace {
 
+// How sizes weigh that weigh unequally.
+std::string WeightsOf(const FrontierEstimate& estimate) {
+  if (estimate.laws.size_weights.empty()) return "";
+  if (!estimate.options.observations_are_optima)
+    return "budgets weighted by the inverse square of the resampled spread of their minima";
+  double lo = HUGE_VAL, hi = 0;
+  for (const IsoflopGroup& group : estimate.groups)
+    for (const IsoflopPoint& p : group.points)
+      lo = std::min(lo, p.log_params_se), hi = std::max(hi, p.log_params_se);
+  return fmt::format("sizes weighted by 1 / params_log_se^2, of {:.3g} to {:.3g}", lo, hi);
+}
+
 void DescribeConstants(const FrontierEstimate& estimate, LawFit& out) {
   const FrontierFit& laws = estimate.laws;
+  out.weights = WeightsOf(estimate);
   for (const IsoflopMinimum& m : laws.minima)
     if (m.ok())
       out.objective += 0.5 * std::pow(std::log(m.params / laws.params_law->At(m.budget_flops)), 2);

@@ -76,8 +76,9 @@ std::optional<Forecast> ForecastOf(const FrontierEstimate& estimate, const RunTa
   const LawOptions& options = estimate.options;
   const double flops = target.flops;
   const FlopsRelation& relation = estimate.laws.relation;
-  // A run is judged by the budget that would buy its N and D by the relation.
-  const bool own = target.params > 0 && !relation.exact();
+  // A run's loss follows from its N and D, whatever C is said of it: it is judged by the budget
+  // that would buy them by the relation.
+  const bool own = target.params > 0;
   const double bought =
       own ? relation.PerParamToken(target.params) * target.params * target.tokens : flops;
   // Optima are what is known here; a parabola does not reach far from them, or from its budget.

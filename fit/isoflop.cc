@@ -99,13 +99,18 @@ std::string_view Text(MinimumStatus status) {
 
 double LowestLoss(const std::vector<Observation>& observations) {
   double lowest = HUGE_VAL;
+  const auto reached = [](std::vector<double> losses) {
+    std::sort(losses.begin(), losses.end());
+    return losses[losses.size() < 3 ? 0 : 1];
+  };
+  std::vector<double> all;
+  for (const Observation& o : observations) all.push_back(o.loss);
   for (const IsoflopGroup& group : GroupByBudget(observations).groups) {
     std::vector<double> losses;
     for (const size_t member : group.members) losses.push_back(observations[member].loss);
-    std::sort(losses.begin(), losses.end());
-    lowest = std::min(lowest, losses[losses.size() < 3 ? 0 : 1]);
+    lowest = std::min(lowest, reached(std::move(losses)));
   }
-  return lowest;
+  return std::max(lowest, reached(std::move(all)));
 }
 
 IsoflopGroups GroupByBudget(const std::vector<Observation>& observations) {

@@ -54,7 +54,8 @@ struct IsoflopGroups {
 IsoflopGroups GroupByBudget(const std::vector<Observation>& observations);
 
 // The lowest loss that was reached by more than one lucky or mistyped run: the least of the
-// budgets' second lowest losses, or of the lowest where a budget has fewer than three runs.
+// budgets' second lowest losses, or of the lowest where a budget has fewer than three runs, and
+// never below the second lowest of all runs where there are three.
 // REQUIRES: one observation at least.
 double LowestLoss(const std::vector<Observation>& observations);
 

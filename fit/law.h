@@ -90,7 +90,8 @@ struct LawFit {
   int constants = 0;                                       // that were fitted
   double aicc = std::numeric_limits<double>::quiet_NaN();  // information.h; surface laws
   std::optional<NoiseModel> noise;                         // where it weighed the runs
-  double condition = 0;                                    // of J'J; 0 where it has no meaning
+  std::string weights;   // how rows or budgets weigh where they weigh unequally otherwise
+  double condition = 0;  // of J'J; 0 where it has no meaning
   std::optional<double> referee_objective;  // what Ceres reaches from an independent start
   int resamples = 0, resamples_failed = 0;
   std::vector<std::pair<std::string, Interval>> intervals;  // by parameter name

@@ -108,6 +108,7 @@ Json LawJson(const LawFit& fit, const std::string& cohort) {
           {"constants", fit.constants},
           {"aicc", Number(fit.aicc)},
           {"noise", fit.noise.has_value() ? NoiseJson(*fit.noise) : Json(nullptr)},
+          {"weights", fit.weights.empty() ? Json(nullptr) : Json(fit.weights)},
           {"residual", fit.residual},
           {"params", params},
           {"objective", Number(fit.objective)},

@@ -138,6 +138,7 @@ void AppendLaw(const LawFit& fit, bool with_budgets, Warnings& warnings, std::st
         std::exp(fit.noise->log_sd), core::FormatFlops(std::exp(fit.noise->log_flops)),
         fit.noise->gamma, fit.noise->gamma_se, fit.noise->n,
         fit.noise->repeats ? "repeated runs" : "residuals");
+  if (!fit.weights.empty()) out += fmt::format("  {}\n", fit.weights);
   if (with_budgets && !fit.budgets.empty()) {
     const Interval& kind = fit.budgets[0].params;
     out += fmt::format(

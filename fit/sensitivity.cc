@@ -157,11 +157,12 @@ NamedValues Exponents(const NamedValues& params) {
   return exponents;
 }
 
-// A law under a change: its rows (one at least), and the loss that an average would take from it at
-// each target.
+// A law under a change: its rows (one at least), and at each target the loss that an average would
+// take from it, or why there is none.
 struct Refitted {
   std::vector<Sensitivity> rows;
   std::vector<std::optional<double>> losses;
+  std::vector<std::string> why;
 };
 
 double TakenByAverage(const Forecast& forecast) {
@@ -195,23 +196,32 @@ Refitted Refit(const Law& law, const FittedLaw& before, const Change& change,
     moved = differ(now_params[i].second, then_params[i].second);
   base.exponents = Exponents((*refit)->fit().params);
   base.exponents_before = Exponents(before.fit().params);
-  if (std::none_of(targets.begin(), targets.end(), [&](const RunTarget& target) {
-        return target.params == 0 || law.forecasts_runs();
-      }))
-    out.rows.push_back(base);
+  bool predicted = false;
+  std::string declined;
   for (const RunTarget& target : targets) {
     const auto now = (*refit)->Predict(target), then = before.Predict(target);
-    out.losses.emplace_back();
-    if (!now.has_value() || !then.has_value()) continue;
+    out.losses.emplace_back(), out.why.emplace_back();
+    predicted = predicted || then.has_value();
+    if (!then.has_value()) continue;
+    if (!now.has_value()) {
+      declined = target.params > 0 ? "the run lies far from the optima that are left"
+                                   : "no optimum at these budgets";
+      out.why.back() = declined;
+      continue;
+    }
     // An average over the profile and a best fit are two estimators: nothing to compare.
     if (now->averaged.has_value() == then->averaged.has_value())
       out.losses.back() = TakenByAverage(*now);
+    else
+      out.why.back() = "another kind of average";
     Sensitivity one = base;
     one.flops = target.flops;
     one.loss = now->loss, one.loss_before = then->loss;
     moved = moved || differ(now->loss, then->loss) || differ(now->params, then->params);
     out.rows.push_back(std::move(one));
   }
+  // Laws that say nothing of a run far from their optima have their constants to show.
+  if (!predicted) out.rows.push_back(base);
   if (!moved) {
     Sensitivity none;
     none.change = base.change, none.law = base.law;
@@ -220,7 +230,7 @@ Refitted Refit(const Law& law, const FittedLaw& before, const Change& change,
   }
   if (out.rows.empty()) {
     base.exponents.clear(), base.exponents_before.clear();
-    base.failed = "no optimum at these budgets";
+    base.failed = declined;
     out.rows.push_back(std::move(base));
   }
   return out;
@@ -242,11 +252,11 @@ Sensitivity OfAverage(const Forecast& average, size_t target,
     // Laws use different budgets.
     if (row.change != first.change) row.change = "without the smallest budgets that each law uses";
     if (refitted.losses.size() <= target || !refitted.losses[target].has_value()) {
-      (first.not_applicable.empty() ? row.failed : row.not_applicable) = fmt::format(
-          "{}: {}", member.law,
-          !first.not_applicable.empty() ? first.not_applicable
-          : first.failed.empty()        ? "no optimum at this budget, or another kind of average"
-                                        : first.failed);
+      (first.not_applicable.empty() ? row.failed : row.not_applicable) =
+          fmt::format("{}: {}", member.law,
+                      !first.not_applicable.empty()   ? first.not_applicable
+                      : refitted.why.size() <= target ? first.failed
+                                                      : refitted.why[target]);
       continue;
     }
     untouched += !first.not_applicable.empty();

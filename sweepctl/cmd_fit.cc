@@ -69,7 +69,8 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
   if (!args.optima && std::any_of(read.observations.begin(), read.observations.end(),
                                   [](const fit::Observation& o) { return o.params_log_se > 0; }))
     return UsageError(
-        "params_log_se weighs a table of optima: add --optima, or map that column to nothing");
+        "params_log_se weighs a table of optima: add --optima, or leave that column out with "
+        "--column params_log_se=");
   Input input;
   input.observations = std::move(read.observations);
   input.excluded = std::move(read.excluded);
@@ -307,7 +308,11 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
                     "--include-targets adds them",
                     input.targets_left_out));
   }
-  if (args.predict.empty() && args.models.empty()) {
+  const bool no_loss = std::all_of(summary.fits.begin(), summary.fits.end(),
+                                   [](const auto& fit) { return fit.law == "isoflop"; });
+  if (args.predict.empty() && args.models.empty() && no_loss) {
+    Note("isoflop knows N* and D*; --law isoflop,frontier --predict C forecasts the loss too");
+  } else if (args.predict.empty() && args.models.empty()) {
     // What was typed selects and maps the runs; --db is in it.
     Note(fmt::format("next: {} {} --predict {}", ProgramWord("sweepctl"), global.typed,
                      core::FormatFlops(10 * summary.largest_flops)));

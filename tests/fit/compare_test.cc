@@ -377,20 +377,22 @@ TEST_F(RefusalTest, MoreThanOneFactorMustBeNamed) {
   EXPECT_TRUE(Has(named.warnings, kConfounded));
 }
 
-// Mixed in both, nothing tells them apart by it; mixed in one, it is one more thing that differs;
-// what losses are measured with may not be mixed at all.
+// Mixed alike in both, nothing tells them apart by it; mixed in one, or otherwise, it is one more
+// thing that differs; what losses are measured with may not be mixed at all.
 TEST_F(RefusalTest, AMixtureThatIsAllowedIsComparedWhereBothHaveIt) {
-  const auto mixed = [](const std::string& key, bool in_both, const std::string& label = "") {
+  const auto mixed = [](const std::string& key, bool in_both, const std::string& label = "",
+                        size_t in_b = 2, const std::string& other = "two") {
     PlantedPair pair;
     ComparedCohort a = pair.A(1), b = pair.B(2);
     for (ComparedCohort* cohort : {&a, &b})
       for (size_t i = 0; i < cohort->observations.size(); ++i) {
         Observation& o = cohort->observations[i];
-        const bool second = i % 2 == 0 && (in_both || cohort == &a);
+        const bool second = i % (cohort == &a ? 2 : in_b) == 0 && (in_both || cohort == &a);
+        const std::string text = !second ? "one" : cohort == &a ? "two" : other;
         if (label.empty())
-          o.cohort[key] = second ? "two" : "one";
+          o.cohort[key] = text;
         else if (in_both || cohort == &a)
-          o.labels[label] = second ? "two" : "one";
+          o.labels[label] = text;
         if (second) o.loss *= 1.02;
       }
     CompareOptions options = Quick();
@@ -404,11 +406,15 @@ TEST_F(RefusalTest, AMixtureThatIsAllowedIsComparedWhereBothHaveIt) {
   EXPECT_TRUE(Has(both.warnings, kMixedCohort));
   EXPECT_THAT(Reasons(mixed("data", false)), HasSubstr("they differ in data, recipe"));
   EXPECT_THAT(Reasons(mixed("eval", true)), HasSubstr("eval differs within A"));
-  for (const bool in_both : {true, false}) {
-    const Comparison column = mixed("", in_both, "optimizer");
-    EXPECT_EQ(Reasons(column), "");
-    EXPECT_TRUE(Has(column.warnings, kMixedColumns));
-  }
+  const Comparison column = mixed("", true, "optimizer");
+  EXPECT_EQ(Reasons(column), "");
+  EXPECT_TRUE(Has(column.warnings, kMixedColumns));
+  // Other shares, or other values, are another mixture.
+  EXPECT_THAT(Reasons(mixed("data", true, "", 4)), HasSubstr("they differ in data, recipe"));
+  EXPECT_THAT(Reasons(mixed("data", true, "", 2, "three")), HasSubstr("they differ in data, "));
+  for (const Comparison& other : {mixed("", false, "optimizer"), mixed("", true, "optimizer", 4),
+                                  mixed("", true, "optimizer", 2, "three")})
+    EXPECT_THAT(Reasons(other), HasSubstr("they differ in recipe, optimizer"));
 }
 
 TEST_F(RefusalTest, AMixtureIsRefusedWithTheOptionsOfCompare) {

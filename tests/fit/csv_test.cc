@@ -234,7 +234,8 @@ TEST(CohortTest, AllowedMixtureIsMarked) {
   list[3].cohort["metric"] = "c4";
   const auto cohort = CheckCohort(list, {"metric"});
   ASSERT_TRUE(cohort.ok());
-  EXPECT_THAT(cohort->mixed, ::testing::ElementsAre("metric"));
+  EXPECT_THAT(cohort->mixed,
+              ::testing::ElementsAre(testing::Pair("metric", testing::HasSubstr("%"))));
   EXPECT_EQ(cohort->Text(), "recipe=delphi metric=MIXED");
   EXPECT_THAT(std::string(CheckCohort(list, {"metrics"}).status().message()),
               HasSubstr("did you mean 'metric'"));

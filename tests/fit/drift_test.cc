@@ -11,9 +11,11 @@
 #include "fit/forecast.h"
 #include "fit/frontier.h"
 #include "fit/frontier_model.h"
+#include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fit/planted.h"
+#include "tests/fit/quick_fit.h"
 
 namespace fit {
 namespace {
@@ -290,6 +292,65 @@ TEST(DriftLawTest, OneBadRunAtTheEdgeOfTheDesignIsNotFollowed) {
   const auto forecast = (*fitted)->Predict({kTarget});
   ASSERT_TRUE(forecast.has_value() && forecast->averaged.has_value());
   EXPECT_NEAR(forecast->averaged->loss / planted.Best(kTarget).loss, 1, 0.01);
+}
+
+// Residuals relative to the measured losses would be least where every loss is taken for small, the
+// drift making up for it: the more runs, the further down (at 750, 10 % and more).
+TEST(DriftLawTest, ManyRunsDoNotDrawTheAverageDown) {
+  Planted planted;
+  planted.budgets = {1e18, 3e18, 1e19, 3e19, 1e20}, planted.points = 5, planted.noise = .003;
+  std::vector<Observation> runs;
+  for (uint64_t seed = 1; seed <= 40; ++seed)
+    for (Observation o : planted.Draw(seed)) o.seed = static_cast<int64_t>(seed), runs.push_back(o);
+  Planted noisy = planted;
+  noisy.points = 25, noisy.noise = .01;
+  for (const auto& [set, about] : {std::pair{runs, "seeds"}, {noisy.Draw(7), "1 % of noise"}}) {
+    FitOptions options = Quick();
+    options.laws = {"chinchilla"};
+    options.law.bootstrap.resamples = 20;
+    const auto fitted = LawByName("chinchilla")->Fit(set, options.law);
+    ASSERT_TRUE(fitted.ok()) << fitted.status();
+    const auto forecast = (*fitted)->Predict({1e22});
+    ASSERT_TRUE(forecast.has_value() && forecast->averaged.has_value());
+    EXPECT_NEAR(forecast->averaged->loss / planted.Best(1e22).loss, 1, .03) << about;
+    EXPECT_NEAR(forecast->averaged->loss / forecast->loss, 1, .03) << about;
+  }
+}
+
+// Nor does a loss that was mistyped bound E, whatever the design.
+TEST(DriftLawTest, OneMistypedLossIsNoCeilingOfTheAsymptote) {
+  Planted planted;
+  planted.noise = .003;
+  planted.budgets = {1e18, 3e18, 1e19, 3e19, 1e20}, planted.points = 7;
+  const double truth = planted.Best(1e22).loss;
+  const auto primary = [&](std::vector<Observation> runs, const std::string& about) {
+    const auto summary = RunFit(runs, Quick());
+    ASSERT_TRUE(summary.ok()) << about << summary.status();
+    const Forecast& forecast = summary->predictions.front();
+    EXPECT_TRUE(forecast.primary);
+    EXPECT_NEAR(forecast.loss / truth, 1, .03) << about;
+    EXPECT_LE(forecast.interval.lo, truth) << about;
+    EXPECT_GE(forecast.interval.hi, truth) << about;
+  };
+  const std::vector<Observation> runs = planted.Draw(3);
+  // 40 runs of as many budgets, anywhere about the optimum.
+  core::Rng rng(5);
+  std::vector<Observation> scattered;
+  for (int i = 0; i < 40; ++i) {
+    Observation o;
+    o.flops = 1e18 * std::pow(100, rng.Uniform());
+    o.params = planted.Best(o.flops).params * std::exp(2.4 * rng.Uniform() - 1.2);
+    o.tokens = o.flops / 6 / o.params;
+    o.loss = planted.Loss(o.params, o.tokens) * std::exp(planted.noise * rng.Normal());
+    scattered.push_back(o);
+  }
+  for (const double factor : {.1, .3}) {
+    std::vector<Observation> one = runs, other = scattered;
+    // At the edge of a budget: in its middle it spoils that budget's parabola.
+    one[28].loss *= factor, other[7].loss *= factor;
+    primary(one, fmt::format("budgets, x {} ", factor));
+    primary(other, fmt::format("no budgets, x {} ", factor));
+  }
 }
 
 TEST(ForecastTest, WhatNoLawCanForecastIsSaid) {

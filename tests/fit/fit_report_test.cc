@@ -2,6 +2,7 @@
 #include <cmath>
 #include <set>
 
+#include "fit/csv.h"
 #include "fit/fit.h"
 #include "fit/outliers.h"
 #include "fit/report.h"
@@ -42,6 +43,32 @@ TEST(ReportTest, EdgeMinimaAreLeftOutAndNamed) {
   ASSERT_NE(first, std::string::npos);
   EXPECT_EQ(text.find(full, first + 1), std::string::npos) << text;
   EXPECT_THAT(text.substr(first), HasSubstr("! as above: edge-minimum"));
+}
+
+// Sizes with standard errors weigh by them, and the report says so; left out, they weigh alike.
+TEST(ReportTest, WeightsOfATableOfOptimaAreSaid) {
+  Planted planted;
+  std::string csv = "flops,params,tokens,loss,params_log_se\n";
+  for (size_t i = 0; i < planted.budgets.size(); ++i) {
+    const Optimum best = planted.Best(planted.budgets[i]);
+    csv += fmt::format("{},{},{},{},{}\n", planted.budgets[i], best.params * (i == 1 ? 1.5 : 1),
+                       best.tokens, best.loss, i == 1 ? .5 : .05);
+  }
+  FitOptions options = Quick();
+  options.law.observations_are_optima = true;
+  const auto fitted = [&](const CsvOptions& reading) {
+    const auto read = ObservationsFromCsv(csv, "optima.csv", reading);
+    EXPECT_TRUE(read.ok()) << read.status();
+    return *RunFit(read->observations, options);
+  };
+  const FitSummary weighed = fitted({}), alike = fitted({.columns = {{"params_log_se", ""}}});
+  EXPECT_THAT(FitText(weighed), HasSubstr("1 / params_log_se^2, of 0.05 to 0.5"));
+  EXPECT_THAT(FitJson(weighed)["fits"][0]["weights"].get<std::string>(), HasSubstr("0.05 to 0.5"));
+  EXPECT_TRUE(FitJson(alike)["fits"][0]["weights"].is_null());
+  EXPECT_THAT(FitText(alike), testing::Not(HasSubstr("params_log_se")));
+  EXPECT_NE(weighed.predictions[0].params, alike.predictions[0].params);
+  const auto cohort = ObservationsFromCsv(csv, "optima.csv", {.columns = {{"recipe", ""}}});
+  EXPECT_THAT(std::string(cohort.status().message()), HasSubstr("cannot be left out"));
 }
 
 // One run at the largest budget that diverged: named, and what the forecast is without it.

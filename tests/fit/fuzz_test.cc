@@ -55,6 +55,8 @@ const std::set<std::string>& MayBeNull() {
       "max_rel", "bias_rel", "interval", "flops", "curvature", "factor_per_decade", "multiplier",
       "equivalent_flops", "by_law",
 
+      "weights",  // none
+
       // Of a table of optima, and only there (ExpectSound).
       "leverage", "spent_flops"};
   return *keys;

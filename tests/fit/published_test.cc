@@ -82,7 +82,8 @@ TEST(PublishedTest, GadreOvertrainedRunsAndTheirTaskErrors) {
   const double eta = p.at("eta");
   const double alpha = p.at("a") * std::pow(6, -eta), beta = p.at("b") * std::pow(6, -eta);
   std::printf("gadre: alpha %.6g beta %.6g c %.6f E %.6g; eps %.6f k %.6g gamma %.6f\n", alpha,
-              beta * std::pow(6, eta), -2 * eta, p.at("E"), q.at("floor"), q.at("k"), q.at("gamma"));
+              beta * std::pow(6, eta), -2 * eta, p.at("E"), q.at("floor"), q.at("k"),
+              q.at("gamma"));
   const std::map<std::string, std::pair<double, double>> published = {
       {"1.4B M=640", {.7103, 3.6365}}, {"6.9B M=20", {.7320, .0464}}};
   for (const auto& [name, row] : targets) {

@@ -1,4 +1,6 @@
 // Runs that are forecast at their own N and D: who may answer, and what is said of their FLOPs.
+#include <cmath>
+
 #include "fit/report.h"
 #include "gmock/gmock.h"
 #include "tests/fit/planted.h"
@@ -90,19 +92,58 @@ TEST(RunTargetTest, RowsThatAreOptimaSayNothingOfARunOffThem) {
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("optima"));
 }
 
-TEST(RunTargetTest, FlopsThatAreOffByAFactorFromThoseOfTheRunsAreSaid) {
+// The loss of a run follows from its N and D, whatever C is said of it.
+TEST(RunTargetTest, FlopsThatAreNotThoseOfTheRunsAreSaidAndMoveNoLoss) {
   const auto runs = Planted{.noise = .001}.Draw();
-  const auto said = [&](double flops) {
-    const auto summary = RunFit(runs, OfRun({"chinchilla"}, {flops, kParams, kTokens}));
+  const auto with = [&](double flops) {
+    const auto summary = RunFit(runs, OfRun({"chinchilla", "frontier"}, {flops, kParams, kTokens}));
     EXPECT_TRUE(summary.ok()) << summary.status();
-    EXPECT_THAT(summary->predictions, SizeIs(1));
-    return TextOf(summary->predictions[0].warnings, kFlopConvention);
+    EXPECT_THAT(summary->predictions, SizeIs(3));
+    return summary->predictions;
   };
   const double own = 6 * kParams * kTokens;
-  for (const double factor : {1e10, 2., 1 / 2.})
-    EXPECT_THAT(said(factor * own), AllOf(HasSubstr("C / (N D)"), HasSubstr("fitted runs")))
-        << factor;
-  for (const double factor : {0., 1., 1.4, 1 / 1.4}) EXPECT_EQ(said(factor * own), "") << factor;
+  const std::vector<Forecast> without = with(0);
+  for (const double factor : {1e10, 2., 1.4, 1., .99, 1 / 1.4}) {
+    const std::vector<Forecast> forecasts = with(factor * own);
+    const std::string said = TextOf(forecasts[0].warnings, kFlopConvention);
+    if (std::fabs(factor - 1) < .02)
+      EXPECT_EQ(said, "") << factor;
+    else
+      EXPECT_THAT(said, AllOf(HasSubstr("C / (N D)"), HasSubstr("fitted runs"))) << factor;
+    for (size_t i = 0; i < forecasts.size(); ++i) {
+      EXPECT_EQ(forecasts[i].law, without[i].law);
+      // An average's weights hang on reach.
+      EXPECT_NEAR(forecasts[i].loss / without[i].loss, 1,
+                  forecasts[i].law == "average" ? 1e-3 : 1e-12)
+          << forecasts[i].law << " " << factor;
+    }
+  }
+}
+
+// Of a run that approach 2 declines, what hangs on what says no more and no less.
+TEST(RunTargetTest, ALawThatDeclinesARunHasItsConstantsAmongTheSensitivities) {
+  const Planted planted{.noise = .001};
+  const auto summary = RunFit(planted.Draw(), OfRun({"chinchilla", "frontier"}, {0, 1e8, 1e13}));
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_THAT(summary->sensitivities, Not(IsEmpty()));
+  bool frontier = false;
+  for (const Sensitivity& s : summary->sensitivities) {
+    EXPECT_EQ(s.failed, "") << s.law << ", " << s.change;
+    frontier = frontier || (s.law == "frontier" && !s.exponents.empty());
+  }
+  EXPECT_TRUE(frontier);
+}
+
+TEST(RunTargetTest, WhyNothingIsForecastNamesNoLawThatWasAskedFor) {
+  auto runs = Planted().Draw();
+  for (Observation& o : runs) o.loss = 3;
+  const auto flat = RunFit(runs, OfRun({"chinchilla"}, {0, kParams, kTokens}));
+  ASSERT_TRUE(flat.ok()) << flat.status();
+  EXPECT_THAT(TextOf(flat->warnings, kNoForecast),
+              AllOf(HasSubstr("do not fall"), Not(HasSubstr("--law chinchilla"))));
+  const auto far = RunFit(Planted{.noise = .001}.Draw(), OfRun({"frontier"}, {0, 1e8, 1e13}));
+  ASSERT_TRUE(far.ok()) << far.status();
+  EXPECT_THAT(TextOf(far->warnings, kNoForecast), HasSubstr("--law chinchilla"));
 }
 
 }  // namespace
