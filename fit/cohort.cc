@@ -51,13 +51,16 @@ absl::StatusOr<Cohort> CheckCohort(const std::vector<Observation>& observations,
   std::set<std::string> keys(CohortKeys().begin(), CohortKeys().end());
   for (const Observation& o : observations)
     for (const auto& [key, value] : o.cohort) keys.insert(key);
+  std::set<std::string> known = keys;  // and columns of the file
+  if (!observations.empty())
+    for (const auto& [column, text] : observations.front().labels) known.insert(column);
   for (const std::string& key : allow_mixed) {
     if (!observations.empty() && observations.front().labels.count(key) > 0) continue;
     if (keys.count(key) == 0)
       return absl::InvalidArgumentError(
-          fmt::format("--allow-mixed {}: no such cohort key{}; the keys are: {}", key,
-                      core::DidYouMean(key, std::vector<std::string>(keys.begin(), keys.end())),
-                      fmt::join(keys, ", ")));
+          fmt::format("--allow-mixed {}: no such cohort key or column{}; there are: {}", key,
+                      core::DidYouMean(key, std::vector<std::string>(known.begin(), known.end())),
+                      fmt::join(known, ", ")));
   }
   Cohort cohort;
   std::string diff, forbidden;

@@ -208,9 +208,10 @@ void CheckFlopsAlike(const ComparedCohort& a, const ComparedCohort& b,
 }
 
 // Columns that nobody mapped and that hold one text in each cohort, another in the other (numbers
-// may follow from the runs), or that tell the runs of either apart and hold other shares in the
-// other.
-std::vector<KeyDifference> ColumnsThatDiffer(const ComparedCohort& a, const ComparedCohort& b) {
+// may follow from the runs), or that tell the runs of either apart, which `allow_mixed`
+// lets pass, and hold other shares in the other.
+std::vector<KeyDifference> ColumnsThatDiffer(const ComparedCohort& a, const ComparedCohort& b,
+                                             const std::vector<std::string>& allow_mixed) {
   const auto constants = [](const ComparedCohort& cohort) {
     std::map<std::string, std::string> values = cohort.observations.front().labels;
     for (const Observation& o : cohort.observations)
@@ -239,9 +240,11 @@ std::vector<KeyDifference> ColumnsThatDiffer(const ComparedCohort& a, const Comp
     }
     return counts.size() == 1 ? counts.begin()->first : SharesText(counts);
   };
-  for (const std::string& column : mixed)
-    if (std::string in_a = shares(a, column), in_b = shares(b, column); in_a != in_b)
-      differences.push_back({column, std::move(in_a), std::move(in_b)});
+  for (const std::string& column : allow_mixed) {
+    if (mixed.count(column) == 0) continue;
+    std::string in_a = shares(a, column), in_b = shares(b, column);
+    if (in_a != in_b) differences.push_back({column, std::move(in_a), std::move(in_b)});
+  }
   return differences;
 }
 
@@ -441,8 +444,8 @@ absl::StatusOr<Comparison> Compare(const ComparedCohort& a, const ComparedCohort
   const FitOptions of_a = OptionsOf(a, b, options.fit), of_b = OptionsOf(b, a, options.fit);
   ASSIGN_OR_RETURN(const Cohort cohort_a, CohortOf(a, of_a));
   ASSIGN_OR_RETURN(const Cohort cohort_b, CohortOf(b, of_b));
-  comparison.comparability =
-      CheckComparable(cohort_a, cohort_b, a.name, b.name, options.factors, ColumnsThatDiffer(a, b));
+  comparison.comparability = CheckComparable(cohort_a, cohort_b, a.name, b.name, options.factors,
+                                             ColumnsThatDiffer(a, b, options.fit.allow_mixed));
   CheckShared(a, b, &comparison.comparability);
   CheckFlopsAlike(a, b, options.factors, &comparison.comparability);
   if (!comparison.comparability.reasons.empty()) return comparison;

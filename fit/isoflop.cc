@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "core/check.h"
 #include "core/units.h"
@@ -124,8 +126,11 @@ IsoflopGroups GroupByBudget(const std::vector<Observation>& observations) {
   } else {
     result.grouping = BudgetGrouping::kEqualFlops;
     for (size_t i = 0; i < observations.size(); ++i) by_key[observations[i].flops].push_back(i);
-    // Nominal values repeat at nearly every run; realised ones nearly never do.
-    if (2 * by_key.size() > observations.size()) {
+    // Nominal values repeat at nearly every model; realised ones nearly never do but for the seeds
+    // of one.
+    std::set<std::tuple<double, double, double>> models;
+    for (const Observation& o : observations) models.emplace(o.flops, o.params, o.tokens);
+    if (2 * by_key.size() > models.size()) {
       result.grouping = BudgetGrouping::kBuckets;
       by_key.clear();
       for (size_t i = 0; i < observations.size(); ++i)

@@ -32,6 +32,7 @@ inline constexpr std::string_view kPerfectModel = "perfect-model-contradicted";
 inline constexpr std::string_view kClampedPoints = "clamped-points";
 inline constexpr std::string_view kOneRunManyRows = "one-run-many-rows";
 inline constexpr std::string_view kOutliers = "outlying-runs";
+inline constexpr std::string_view kRescaledLoss = "rescaled-loss";
 inline constexpr std::string_view kMixedCohort = "mixed-cohort";
 inline constexpr std::string_view kUnknownCohort = "unknown-cohort";
 inline constexpr std::string_view kConfounded = "confounded";

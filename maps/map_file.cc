@@ -148,8 +148,10 @@ bool IsLoss(const Metric& metric) { return metric.unit != "accuracy"; }
 
 bool IsRescaled(const Metric& metric) {
   constexpr double kPercent = 0.01;
-  if (!metric.scaled || !IsLoss(metric)) return false;
-  return metric.unit != "error" || metric.sources[0].scale != kPercent;
+  if (!IsLoss(metric)) return false;
+  return std::any_of(metric.sources.begin(), metric.sources.end(), [&](const Source& source) {
+    return source.scale != 1 && (metric.unit != "error" || source.scale != kPercent);
+  });
 }
 
 std::string Filter::Text() const {

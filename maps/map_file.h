@@ -39,14 +39,13 @@ struct Metric {
   std::string eval;         // the evaluation set
   bool optional = false;    // a file without the column has no such metric
   bool redirected = false;  // by the command line, to a column that the map does not know for it
-  bool scaled = false;      // by the command line, by neither 1 nor the map's own scale
 };
 // The units of a metric.
 const std::vector<std::string>& UnitWords();
 // Whether smaller is better: what a scaling law can be fitted to. Accuracies are kept beside.
 bool IsLoss(const Metric& metric);
-// Whether the command line made the losses other numbers than the file and the map say, which no
-// unit does: percent of an error (0.01) is one.
+// Whether the losses are other numbers than the file says, by the map's or the command line's
+// scale, which no unit does: percent of an error (0.01) is one.
 bool IsRescaled(const Metric& metric);
 
 // Rows whose column ... An empty cell meets no order (the four kinds with a bound).

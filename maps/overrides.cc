@@ -118,14 +118,6 @@ void CompareMetrics(const Metric& before, const Metric& after, const std::string
           map, before.eval);
     list.push_back({"redirected", text});
   }
-  if (IsRescaled(after))
-    list.push_back(
-        {"overridden",
-         fmt::format("--column {}: {} is {} x {:.10g}, a scale that {} does not know: no forecast "
-                     "from such losses can be registered and none is scored by them; a unit "
-                     "conversion goes through --value unit=...",
-                     after.name, after.name, SourceText(after.sources), after.sources[0].scale,
-                     map)});
   const auto changed = [&](const char* key, const std::string& from, const std::string& to) {
     if (from == to || from == kUnknown || (after.redirected && to == kUnknown)) return;
     list.push_back({"overridden", fmt::format("--value {}={} holds for metric {} in place of {}, "
@@ -153,9 +145,6 @@ absl::Status SetColumn(MapFile& map, const std::string& field, const std::string
       metric.redirected = true;
       metric.eval = kUnknown;
     }
-    const Source* known = Known(metric.sources, column.name);
-    const double scale = column.scale.value_or(1);
-    metric.scaled = scale != 1 && (known == nullptr || known->scale != scale);
     metric.sources = Chosen(metric.sources, column);
     return absl::OkStatus();
   }

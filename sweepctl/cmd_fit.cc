@@ -36,6 +36,7 @@ struct Input {
   size_t targets_left_out = 0;
   std::string sweep;  // or import; empty: from a file
   bool imported = false;
+  std::string rescaled;                  // of an import: what it made of the losses of its file
   std::string metrics;                   // of an import that has several, none of them asked for
   std::optional<TargetChooser> chooser;  // only when the recipe is known
   std::string no_chooser;                // why not
@@ -77,6 +78,23 @@ absl::StatusOr<Input> FromCsv(const FitArgs& args) {
   return input;
 }
 
+// "loss is that of the file x 1.02" where the import made it so.
+absl::StatusOr<std::string> Rescaled(orchestrator::Reader& reader, const std::string& import,
+                                     const fit::Observation& fitted) {
+  const auto metric = fitted.cohort.find("metric");
+  if (metric == fitted.cohort.end()) return std::string();
+  const std::string name = metric->second.substr(0, metric->second.rfind('/'));
+  ASSIGN_OR_RETURN(const std::vector<Json> taken,
+                   reader.Rows("SELECT t.value->>'$.field' AS field, t.value->>'$.scale' AS scale "
+                               "FROM imports i, json_each(i.map_json, '$.taken') t WHERE i.name=?1 "
+                               "AND t.value->>'$.rescaled'",
+                               import));
+  for (const Json& row : taken)
+    if (row["field"] == name)
+      return fmt::format("{} is that of the file x {}", name, row["scale"].get<double>());
+  return std::string();
+}
+
 absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& global) {
   if (!args.columns.empty() || args.assume_6nd || !args.input.empty() || !args.experiment.empty())
     return UsageError("--column, --assume-6nd, --experiment and --x belong to --csv FILE");
@@ -112,6 +130,7 @@ absl::StatusOr<Input> FromDatabase(const FitArgs& args, const GlobalOptions& glo
                     read.name, read.name, DbFlag(global)));
   }
   if (read.imported) {
+    ASSIGN_OR_RETURN(input.rescaled, Rescaled(*reader, read.name, input.observations.front()));
     input.no_chooser = "imported runs have no recipe here";
     return input;
   }
@@ -200,6 +219,16 @@ void WarnOfTargets(size_t targets, fit::FitSummary& summary) {
   for (fit::Forecast& forecast : summary.predictions) forecast.warnings.push_back(warning);
 }
 
+void WarnOfScale(const std::string& rescaled, fit::FitSummary& summary) {
+  if (rescaled.empty()) return;
+  const fit::Warning warning = fit::Warn(
+      fit::kRescaledLoss, fmt::format("{}: every number here is of the scaled losses", rescaled));
+  summary.registration_blocked.push_back(fmt::format(
+      "{}: {}; import it again without the scale, with --replace", fit::kRescaledLoss, rescaled));
+  summary.warnings.push_back(warning);
+  for (fit::Forecast& forecast : summary.predictions) forecast.warnings.push_back(warning);
+}
+
 Json RegisteredJson(const std::vector<ImportForecast>& registered) {
   Json list = Json::array();
   for (const ImportForecast& entry : registered)
@@ -271,6 +300,7 @@ absl::StatusOr<int> RunFitVerb(const FitArgs& args, const GlobalOptions& global)
   RETURN_IF_ERROR(fitted.status());
   fit::FitSummary summary = *std::move(fitted);
   WarnOfTargets(input.targets, summary);
+  WarnOfScale(input.rescaled, summary);
   const std::vector<fit::Warning> idle = OptionsWithoutEffect(args, options, summary);
   for (const fit::Warning& warning : idle) Note(warning.text);
   const auto plans = PlansOf(summary, input);

@@ -8,6 +8,7 @@
 
 #include "core/loss_doubt.h"
 #include "core/status_macros.h"
+#include "fit/read_table.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -87,26 +88,43 @@ std::vector<ImportWarning> WarnOfColumns(const maps::Imported& imported) {
 
 std::vector<ImportWarning> WarnOfLosses(const maps::Imported& imported) {
   std::vector<ImportWarning> warnings;
+  for (const maps::Taken& taken : imported.taken)
+    if (taken.rescaled)
+      warnings.push_back(
+          {"rescaled-loss",
+           fmt::format("{} is column '{}' x {}: no forecast from such losses can be registered and "
+                       "none is scored by them; a unit conversion goes through the metric's unit "
+                       "(--value unit=...)",
+                       taken.field,
+                       fit::ShownCell(fmt::format("{}", fmt::join(taken.columns, " x "))),
+                       taken.scale)});
   for (const maps::Metric& metric : imported.metrics) {
     std::vector<int64_t> lines;
     std::string first, doubt;
+    size_t measured = 0;
     for (const maps::ImportedRun& run : imported.runs)
       for (const maps::MeasuredValue& v : run.values) {
         if (v.metric != metric.name) continue;
+        ++measured;
         const std::string why = core::LossDoubt(v.value, metric.unit);
         if (why.empty()) continue;
         if (lines.empty()) first = run.run, doubt = why;
         lines.push_back(run.row);
       }
     if (lines.empty()) continue;
+    // A unit is that of all runs.
+    const char* todo = 2 * lines.size() < measured
+                           ? "if they diverged, leave them out with --where; if they stand in "
+                             "another unit, correct the file"
+                           : "write the natural logarithm into the file (there is no option that "
+                             "takes it), or say another unit with --value unit=...";
     warnings.push_back(
         {"impossible-loss",
          fmt::format("{} of {} runs ({}{}): {} is no loss: {}. No forecast from such runs can be "
-                     "registered and none is scored by them; write the natural logarithm into the "
-                     "file (there is no option that takes it), or say another unit with --value "
-                     "unit=...",
+                     "registered and none is scored by them; {}",
                      lines.size(), imported.runs.size(), LinesText(lines),
-                     first.empty() ? "" : ", first run '" + first + "'", metric.name, doubt)});
+                     first.empty() ? "" : ", first run '" + first + "'", metric.name, doubt,
+                     todo)});
   }
   return warnings;
 }

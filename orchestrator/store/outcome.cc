@@ -249,8 +249,8 @@ absl::StatusOr<std::string> RescaledLoss(Database* db, const std::string& import
   std::string factors;
   for (const core::Json& column : columns)
     if (column.is_string()) factors += column.get<std::string>() + " x ";
-  return fmt::format("{} is {}{:.10g}; a unit conversion goes through --value unit=...", metric,
-                     factors, row.Double(1));
+  return fmt::format("{} is {}{}; a unit conversion goes through --value unit=...", metric, factors,
+                     row.Double(1));
 }
 
 absl::StatusOr<ImportedOutcome> OutcomeInImports(Database* db, int64_t forecast_id) {

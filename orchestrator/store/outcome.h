@@ -48,9 +48,9 @@ struct ImportedOutcome {
   std::vector<NearMiss> near;
   core::Json ToJson() const;
 };
-// What the command line of the import made of the losses that the file and the map say ("loss is
-// val_loss x 0.97; ..."), for people: they score nothing, and nothing is registered from them. ""
-// when it left them as they are.
+// What an import made of the losses that its file says ("loss is val_loss x 0.97; ..."), for
+// people: they score nothing, and nothing is registered from them. "" when it left them as they
+// are.
 absl::StatusOr<std::string> RescaledLoss(Database* db, const std::string& import,
                                          const std::string& metric);
 

@@ -7,6 +7,7 @@
 #include "core/loss_doubt.h"
 #include "core/status_macros.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "orchestrator/store/history.h"
 #include "orchestrator/store/outcome.h"
 #include "orchestrator/store/shared_runs.h"
@@ -167,10 +168,11 @@ std::string UnitOf(const std::string& metric) { return metric.substr(metric.rfin
 
 // The primary forecast that is this one again, whatever import it was made from: a run of this
 // one's target would score it too, or its runs are this one's under other labels, in another unit
-// or scale. "" when there is none.
+// or scale; or half of its runs are those of several such together.
 struct OtherPrimary {
-  std::string name;
-  std::optional<double> factor;  // of the same runs: this one's losses are the other's times this
+  std::string name;  // "" when there is none; of several that have its runs, all
+  std::optional<Sharing> sharing;
+  bool same_cohort = false;  // the very labels, but for what the metric is called
 };
 absl::StatusOr<OtherPrimary> PrimaryElsewhere(Database* db,
                                               const v1::RegisterForecastRequest& request,
@@ -185,16 +187,25 @@ absl::StatusOr<OtherPrimary> PrimaryElsewhere(Database* db,
                   "NULL AND primary_law=1 AND "
                   "abs(budget_flops-?1) <= ?2*min(budget_flops, ?1) ORDER BY forecast_id",
                   request.budget_flops(), kOneTarget));
+  std::vector<bool> taken;
+  std::vector<std::string> from;
   while (true) {
     ASSIGN_OR_RETURN(const bool found, rows.Step());
-    if (!found) return OtherPrimary();
+    if (!found) break;
     ASSIGN_OR_RETURN(const core::Json other, ParseOrNull(rows.Text(1), "cohort of a forecast"));
     if (UnitOf(rows.Text(2)) == UnitOf(request.metric()) && MayBeOneCohort(cohort, other))
       return OtherPrimary{rows.Text(0), std::nullopt};
     ASSIGN_OR_RETURN(const core::Json runs, ParseOrNull(rows.Text(3), "runs of a forecast"));
-    const std::optional<double> factor = SharedRuns(observations, runs);
-    if (factor.has_value()) return OtherPrimary{rows.Text(0), factor};
+    if (const auto sharing = SharedRuns(observations, runs); sharing.has_value())
+      return OtherPrimary{rows.Text(0), sharing, MayBeOneCohort(cohort, other)};
+    const std::vector<bool> equal = EqualRuns(observations, runs);
+    taken.resize(equal.size());
+    if (std::find(equal.begin(), equal.end(), true) != equal.end()) from.push_back(rows.Text(0));
+    for (size_t i = 0; i < equal.size(); ++i) taken[i] = taken[i] || equal[i];
   }
+  const auto shared = static_cast<size_t>(std::count(taken.begin(), taken.end(), true));
+  if (shared == 0 || 2 * shared < taken.size()) return OtherPrimary();
+  return OtherPrimary{fmt::format("{}", fmt::join(from, " and ")), Sharing{1, shared}};
 }
 
 // Nobody but the user knows whether a run elsewhere has begun. What is known is what was imported.
@@ -215,15 +226,20 @@ absl::StatusOr<BlindTarget> TargetElsewhere(Database* db,
   }
   if (request.primary()) {
     ASSIGN_OR_RETURN(const OtherPrimary other, PrimaryElsewhere(db, request, cohort, observations));
-    if (other.factor.has_value())
+    if (other.sharing.has_value()) {
+      const double factor = other.sharing->factor;
+      const std::string scale =
+          factor == 1 ? "" : fmt::format(" with losses that are {:.8g} times its own", factor);
       return absl::FailedPreconditionError(fmt::format(
-          "forecast {}: its runs are those of the primary forecast {} at this budget, "
-          "under other labels{}, and one set of runs makes one; which of the labels is "
-          "right stands before the outcome, not after: correct the import",
-          request.name(), other.name,
-          *other.factor == 1
-              ? ""
-              : fmt::format(" and with losses that are {:.8g} times its own", *other.factor)));
+          "forecast {}: {} of its {} runs are those of the primary forecast {} at this budget{}, "
+          "and one set of runs makes one: {}",
+          request.name(), other.sharing->shared, observations.size(), other.name,
+          other.same_cohort ? scale : " under other labels" + (scale.empty() ? "" : " and" + scale),
+          other.same_cohort
+              ? "that one stands for them, whatever the unit"
+              : "which of the labels is right stands before the outcome, not after; correct the "
+                "import, or forecast from runs of which fewer than half are in it"));
+    }
     if (!other.name.empty()) {
       return absl::FailedPreconditionError(
           fmt::format("forecast {}: its cohort has a primary forecast of {} at this budget already "

@@ -190,6 +190,22 @@ TEST(IsoflopTest, RealisedFlopsFallIntoBuckets) {
 // The 15 exponents of arXiv:2406.19146, weighted and not, from the published optima.
 std::vector<double> Ones(size_t n) { return std::vector<double>(n, 1); }
 
+// The seeds of one model repeat its realised FLOPs, which makes them no budget.
+TEST(IsoflopTest, SeedsOfOneModelAreNoBudget) {
+  const Planted planted;
+  std::vector<Observation> runs;
+  for (Observation o : planted.Draw()) {
+    o.budget_flops = 0;
+    o.params = std::round(o.params), o.tokens = std::round(o.tokens);
+    o.flops = 6 * o.params * o.tokens;
+    for (o.seed = 1; o.seed <= 3; ++o.seed) runs.push_back(o);
+  }
+  const IsoflopGroups grouped = GroupByBudget(runs);
+  EXPECT_EQ(grouped.grouping, BudgetGrouping::kBuckets);
+  ASSERT_EQ(grouped.groups.size(), planted.budgets.size());
+  for (const IsoflopGroup& group : grouped.groups) EXPECT_EQ(group.members.size(), 24u);
+}
+
 TEST(IsoflopCurveTest, ACubicIsFoundExactlyAndAkimaGoesThroughEveryPoint) {
   std::vector<double> x, y;
   for (int i = 0; i < 9; ++i) {

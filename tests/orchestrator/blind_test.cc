@@ -284,6 +284,47 @@ TEST_F(BlindTest, OneSetOfRunsMakesOnePrimaryForecastInWhateverUnitOrScale) {
   EXPECT_THAT(Register(of("e", 1, 1.3)), HasSubstr("those of the primary forecast a"));
 }
 
+// Any number of subsets, each half new against every single one before.
+TEST_F(BlindTest, RunsThatOtherPrimariesHaveTogetherMakeNone) {
+  const auto of = [](const std::string& name, std::vector<int> which) {
+    v1::RegisterForecastRequest request = ForecastElsewhere(name);
+    core::Json runs = core::Json::array();
+    for (const int i : which) {
+      const double c = 1e18 * std::pow(1.2, i);
+      runs.push_back({{"flops", c},
+                      {"params", 1e8 + 1e6 * i},
+                      {"tokens", c / 6e8},
+                      {"loss", 1.7 + 3 * std::pow(c / 1e18, -0.1)}});
+    }
+    request.set_observations_json(runs.dump());
+    request.set_cohort_json(core::Json({{"recipe", name}}).dump());
+    return request;
+  };
+  ASSERT_EQ(Register(of("a", {0, 1, 2, 3, 4, 5})), "open");
+  ASSERT_EQ(Register(of("b", {4, 5, 6, 7, 8, 9})), "open");
+  EXPECT_THAT(Register(of("c", {0, 1, 8, 9, 10, 11})),
+              AllOf(HasSubstr("4 of its 6 runs"), HasSubstr("a and b")));
+  EXPECT_EQ(Register(of("d", {0, 9, 10, 11, 12, 13})), "open");
+}
+
+// Two units of one cohort: nothing is wrong with the import.
+TEST_F(BlindTest, AnotherUnitOfOneCohortIsSaidToBeThat) {
+  v1::RegisterForecastRequest first = ForecastElsewhere("a"), second = ForecastElsewhere("b");
+  core::Json runs = core::Json::array();
+  for (const double c : {1e18, 2e18, 4e18, 8e18})
+    runs.push_back({{"flops", c},
+                    {"params", 1e8},
+                    {"tokens", c / 6e8},
+                    {"loss", 1.7 + 3 * std::pow(c / 1e18, -0.1)}});
+  first.set_observations_json(runs.dump());
+  for (core::Json& run : runs) run["loss"] = run["loss"].get<double>() / std::log(2.);
+  second.set_observations_json(runs.dump());
+  second.set_metric("c4/bits_per_token");
+  ASSERT_EQ(Register(first), "open");
+  EXPECT_THAT(Register(second), AllOf(HasSubstr("4 of its 4 runs"), HasSubstr("whatever the unit"),
+                                      testing::Not(HasSubstr("labels"))));
+}
+
 TEST_F(BlindTest, AnotherEvaluationSetIsNearlyTheOutcome) {
   v1::RegisterForecastRequest request = ForecastElsewhere("a");
   request.set_cohort_json(R"({"recipe":"x","tokenizer":"t","eval":"pile"})");

@@ -44,18 +44,21 @@ Json Scaled(const Json& runs, const char* key, double factor) {
 
 TEST(SharedRunsTest, AUnitAScaleAndAnotherCountOfTheSameAreTheSameRuns) {
   const Json runs = Runs();
-  EXPECT_EQ(SharedRuns(runs, runs), 1);
+  EXPECT_EQ(SharedRuns(runs, runs)->factor, 1);
+  EXPECT_EQ(SharedRuns(runs, runs)->shared, 25u);
   for (const double factor : {1.4426950408889634, 1.0000001, 0.97}) {
     const auto found = SharedRuns(Scaled(runs, "loss", factor), runs);
     ASSERT_TRUE(found.has_value()) << factor;
-    EXPECT_NEAR(*found, factor, 1e-6);
+    EXPECT_NEAR(found->factor, factor, 1e-6);
   }
   for (const char* key : {"flops", "params", "tokens"})
     for (const double factor : {1.0001, 0.8})
       EXPECT_TRUE(SharedRuns(Scaled(runs, key, factor), runs).has_value()) << key;
   const Json all = Scaled(Scaled(runs, "params", 1.0001), "tokens", 1.0001);
   EXPECT_TRUE(SharedRuns(Scaled(all, "flops", 1.0001), runs).has_value());
-  EXPECT_FALSE(SharedRuns(Scaled(Scaled(runs, "params", 1.1), "flops", 1.1), runs).has_value());
+  // N counted otherwise, and C = 6 N D with it.
+  EXPECT_TRUE(SharedRuns(Scaled(Scaled(runs, "params", 1.1), "flops", 1.1), runs).has_value());
+  EXPECT_TRUE(SharedRuns(Scaled(Scaled(runs, "tokens", 1.1), "params", .9), runs).has_value());
   const Json rounded = With(Scaled(runs, "loss", 1.4427), [](Json& run) {
     run["loss"] = std::round(1e3 * run["loss"].get<double>()) / 1e3;
     run.erase("flops");
@@ -70,6 +73,33 @@ TEST(SharedRunsTest, AnotherEvaluationSetOrOtherRunsOfTheseSizesAreNot) {
   EXPECT_FALSE(SharedRuns(other, runs).has_value());
   EXPECT_FALSE(SharedRuns(Runs(1, 2), runs).has_value());
   EXPECT_FALSE(SharedRuns(Scaled(Runs(1, 2), "loss", 1.4427), runs).has_value());
+}
+
+TEST(SharedRunsTest, RoundedLossesAreTheSameRunsAndRoundedLossesOfOthersAreNot) {
+  const auto rounded = [](const Json& runs, double unit) {
+    return With(runs, [&](Json& run) {
+      run["loss"] = std::round(run["loss"].get<double>() / unit) * unit;
+    });
+  };
+  for (const double unit : {1e-4, 1e-3, 1e-2}) {
+    for (const double factor : {1., 1 / std::log(2.)})
+      EXPECT_TRUE(SharedRuns(rounded(Scaled(Runs(), "loss", factor), unit), Runs()).has_value())
+          << unit << " " << factor;
+    EXPECT_TRUE(SharedRuns(Runs(), rounded(Runs(), unit)).has_value()) << unit;
+    for (unsigned salt = 2; salt < 12; ++salt)
+      EXPECT_FALSE(SharedRuns(rounded(Runs(1, salt), unit), Runs()).has_value()) << unit;
+  }
+}
+
+TEST(SharedRunsTest, EqualRunsAreTheVeryRuns) {
+  const Json runs = Runs();
+  Json mixed = Runs(1, 2);
+  mixed[3] = runs[20], mixed[7] = runs[1];
+  mixed[3]["params"] = 1e7;
+  const std::vector<bool> equal = EqualRuns(mixed, runs);
+  ASSERT_EQ(equal.size(), 25u);
+  for (size_t i = 0; i < equal.size(); ++i) EXPECT_EQ(equal[i], i == 3 || i == 7) << i;
+  EXPECT_TRUE(EqualRuns(Json(), runs).empty());
 }
 
 TEST(SharedRunsTest, HalfOfTheFewerIsEnoughAndLessIsNot) {

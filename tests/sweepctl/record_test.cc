@@ -133,10 +133,12 @@ TEST_F(RecordTest, AnOutcomeThatWasSeenIsVoidAndOneThatNearlyMatchesIsSaid) {
 TEST_F(RecordTest, ALossThatTheCommandLineScalesScoresNothingAndIsNotRegisteredFrom) {
   const std::string scale = "--column loss=loss*0.97 ";
   const Result scaled = Import(runs_, scale);
-  EXPECT_THAT(scaled.err, HasSubstr("overridden: --column loss: loss is column 'loss' x 0.97"));
+  EXPECT_THAT(scaled.err, HasSubstr("rescaled-loss: loss is column 'loss' x 0.97: "));
+  EXPECT_THAT(Run("fit --sweep m --predict 1e21").out,
+              HasSubstr("! rescaled-loss: loss is that of the file x 0.97"));
   const Result refused = Run("fit --sweep m --predict 1e21 --register");
   EXPECT_EQ(refused.code, 65);
-  EXPECT_THAT(refused.err, HasSubstr("loss is loss x 0.97; a unit conversion"));
+  EXPECT_THAT(refused.err, HasSubstr("loss is that of the file x 0.97; import it again"));
   ASSERT_EQ(Import(runs_, "--replace").code, 0);
   Register();
   const double params = Run("forecasts --json").json()["forecasts"][0]["target_params"];
