@@ -19,14 +19,13 @@ struct LabelFinding {
 };
 
 // The columns among Observation::labels that split the runs into groups
-//   of which at least two have three runs,
-//   that do not follow from a run's size: as intervals of N, D, C, D / N or D / U, or (numbers) by
-//   a
-//     rank correlation above 0.8 with one of them,
-//   and whose losses differ: offsets of the groups on a quadratic surface of ln L in (ln N, ln D)
-//   are
-//     above 0.3 % and improve its AICc by more than 10. Where there are too few runs for that,
-//     texts count and numbers do not.
+// - of which at least two have three runs,
+// - that do not follow from a run's size: as intervals of N, D, C, D / N or D / U, or (numbers) by
+//   a rank correlation above 0.8 with one of them,
+// - and whose losses differ: offsets of the groups on a cubic surface of ln L in (ln N, ln D),
+// where
+//   no size tells the groups apart, are above 0.3 % (root mean square) and improve its AICc by more
+//   than 10. Where there are too few runs for that, texts count and numbers do not.
 // Deterministic.
 std::vector<LabelFinding> FindLabels(const std::vector<Observation>& observations);
 

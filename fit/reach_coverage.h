@@ -19,7 +19,7 @@ struct ReachCoverage {
 };
 
 inline constexpr std::string_view kBenchmarkSource =
-    "bench/forecasts/PROTOCOL.md version 6, all public sets, 90 % intervals";
+    "bench/forecasts/PROTOCOL.md version 7, all public sets, 90 % intervals";
 
 // For every law (and "average") among `rows` that has intervals, at each reach: forecasts of the
 // judged runs of later budgets, by the intervals that would have been printed at the cut. Own
