@@ -76,8 +76,8 @@ void RemarkOutside(Forecast& forecast) {
                          forecast.law, what)));
 }
 
-// Where the target lies outside what was fitted; empty where it does not.
-std::string OutsideRange(const RunTarget& target, const Scale& scale) {
+// Where the target, or its optimum, lies outside what was fitted; empty where neither does.
+std::string OutsideRange(const RunTarget& target, const Forecast& optimum, const Scale& scale) {
   std::string text;
   const std::string flops = core::FormatFlops(target.flops);
   if (const double reach = target.flops / scale.largest_flops; reach > 1 + 1e-9)
@@ -87,16 +87,18 @@ std::string OutsideRange(const RunTarget& target, const Scale& scale) {
     text =
         fmt::format("{} lies below the smallest fitted budget {}, by a factor of {:.3g}", flops,
                     core::FormatFlops(scale.smallest_flops), scale.smallest_flops / target.flops);
-  if (!(target.params > 0) || !(scale.most_tokens_per_param > 0)) return text;
-  constexpr double kRounding = 0.01;
-  const double ratio = target.tokens / target.params;
-  if (ratio < scale.fewest_tokens_per_param * (1 - kRounding) ||
-      ratio > scale.most_tokens_per_param * (1 + kRounding))
+  const bool run = target.params > 0;
+  const double ratio = run ? target.tokens / target.params : optimum.tokens / optimum.params;
+  if (!(ratio > 0) || !(scale.most_tokens_per_param > 0)) return text;
+  // Optima wander with C, out of a narrow design by a little.
+  constexpr double kRounding = 1.01, kWandering = 2;
+  const double off = run ? kRounding : kWandering;
+  if (ratio < scale.fewest_tokens_per_param / off || ratio > scale.most_tokens_per_param * off)
     text += fmt::format(
-        "{}{:.3g} tokens a parameter lie outside the {:.3g} .. {:.3g} of the fitted runs, and no "
+        "{}{:.3g} tokens a parameter{} lie outside the {:.3g} .. {:.3g} of the fitted runs, and no "
         "interval knows how laws fail there",
-        text.empty() ? "" : "; ", ratio, scale.fewest_tokens_per_param,
-        scale.most_tokens_per_param);
+        text.empty() ? "" : "; ", ratio, run ? "" : " (its optimum's)",
+        scale.fewest_tokens_per_param, scale.most_tokens_per_param);
   return text;
 }
 
@@ -439,7 +441,7 @@ std::vector<Forecast> ForecastAt(const std::vector<const FittedLaw*>& laws, cons
     calibration.Apply(forecast->loss, forecast->reach, &forecast->mean_interval);
     if (auto warning = UnidentifiedAsymptote(*forecast, forecast->unwidened))
       forecast->warnings.push_back(*std::move(warning));
-    if (std::string text = OutsideRange(target, scale); !text.empty())
+    if (std::string text = OutsideRange(target, *forecast, scale); !text.empty())
       forecast->warnings.push_back(Warn(kOutsideRange, std::move(text)));
     if (!std::isfinite(forecast->interval.lo) || !std::isfinite(forecast->interval.hi))
       forecast->warnings.push_back(Warn(

@@ -459,6 +459,28 @@ TEST(ReportTest, TargetsOutsideTheFittedBudgetsAreNamedOnBothSides) {
   }
 }
 
+// Over-trained runs alone say little of the optimum, however near in C it is.
+TEST(ReportTest, AnOptimumOfAnotherShapeThanAllRunsIsSaid) {
+  const Planted planted;
+  std::vector<Observation> runs;
+  for (const double params : {5e7, 1e8, 2e8, 4e8})
+    for (const double ratio : {200., 400., 800., 1600.}) {
+      Observation o;
+      o.params = params, o.tokens = ratio * params, o.flops = 6 * o.params * o.tokens;
+      o.loss = planted.Loss(o.params, o.tokens);
+      runs.push_back(o);
+    }
+  FitOptions options = Quick();
+  options.laws = {"chinchilla"};
+  options.predict = {1e21};
+  const auto summary = RunFit(runs, options);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  for (const Forecast& f : summary->predictions)
+    EXPECT_THAT(TextOf(f.warnings, kOutsideRange),
+                testing::AllOf(HasSubstr("tokens a parameter (its optimum's) lie outside the 200 "),
+                               HasSubstr("1.6e+03 of the fitted runs")));
+}
+
 TEST(ReportTest, TextShowsEveryWarningOfEveryNumber) {
   auto runs = Planted().Draw();
   runs[3].clamps = {"batch"};
