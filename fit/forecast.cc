@@ -89,16 +89,17 @@ std::string OutsideRange(const RunTarget& target, const Forecast& optimum, const
                     core::FormatFlops(scale.smallest_flops), scale.smallest_flops / target.flops);
   const bool run = target.params > 0;
   const double ratio = run ? target.tokens / target.params : optimum.tokens / optimum.params;
-  if (!(ratio > 0) || !(scale.most_tokens_per_param > 0)) return text;
+  const double most = scale.most_tokens_per_param;
+  if (!(ratio > 0 && most > 0) || !std::isfinite(ratio) || !std::isfinite(most)) return text;
   // Optima wander with C, out of a narrow design by a little.
   constexpr double kRounding = 1.01, kWandering = 2;
   const double off = run ? kRounding : kWandering;
-  if (ratio < scale.fewest_tokens_per_param / off || ratio > scale.most_tokens_per_param * off)
+  if (ratio < scale.fewest_tokens_per_param / off || ratio > most * off)
     text += fmt::format(
         "{}{:.3g} tokens a parameter{} lie outside the {:.3g} .. {:.3g} of the fitted runs, and no "
         "interval knows how laws fail there",
         text.empty() ? "" : "; ", ratio, run ? "" : " (its optimum's)",
-        scale.fewest_tokens_per_param, scale.most_tokens_per_param);
+        scale.fewest_tokens_per_param, most);
   return text;
 }
 
