@@ -27,8 +27,8 @@ struct Sharing {
 // the nearer the more could be it. Cannot fail.
 std::optional<Sharing> SharedRuns(const core::Json& a, const core::Json& b);
 
-// Which runs of `a` are in `b` too: a count within 1e-3 and losses within 1e-6. By place in `a`
-// without what is no run; empty where `a` is no list.
+// Which runs of `a` are in `b` too: a count within 1e-3 (two where losses have 3 decimals or fewer)
+// and losses within 1e-6. By place in `a` without what is no run; empty where `a` is no list.
 std::vector<bool> EqualRuns(const core::Json& a, const core::Json& b);
 
 }  // namespace orchestrator

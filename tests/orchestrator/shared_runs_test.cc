@@ -1,6 +1,7 @@
 // One set of runs is told from another, whatever unit, scale or labels it is given.
 #include "orchestrator/store/shared_runs.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <random>
@@ -100,6 +101,27 @@ TEST(SharedRunsTest, EqualRunsAreTheVeryRuns) {
   ASSERT_EQ(equal.size(), 25u);
   for (size_t i = 0; i < equal.size(); ++i) EXPECT_EQ(equal[i], i == 3 || i == 7) << i;
   EXPECT_TRUE(EqualRuns(Json(), runs).empty());
+}
+
+// Losses of 3 decimals about a flat minimum, in other experiments of the same budgets.
+TEST(SharedRunsTest, RoundedLossesOfOtherSizesAreEqualByChance) {
+  const auto flat = [](unsigned salt, double shift) {
+    return With(Runs(1, salt), [&](Json& run) {
+      const double noise = run["loss"].get<double>() /
+                           Loss(run["params"].get<double>(), run["tokens"].get<double>());
+      const double near = 2 + 0.1 * std::log10(1e20 / run["flops"].get<double>());
+      run["loss"] = std::round(1e3 * near * std::pow(noise, 0.2)) / 1e3;
+      run["params"] = run["params"].get<double>() * shift;
+      run["tokens"] = run["tokens"].get<double>() / shift;
+    });
+  };
+  const Json runs = flat(1, 1);
+  std::vector<bool> taken(25);
+  for (unsigned other = 2; other < 8; ++other) {
+    const std::vector<bool> equal = EqualRuns(runs, flat(other, 1 + 0.01 * other));
+    for (size_t i = 0; i < taken.size(); ++i) taken[i] = taken[i] || equal[i];
+  }
+  EXPECT_LT(2 * std::count(taken.begin(), taken.end(), true), 25);
 }
 
 TEST(SharedRunsTest, HalfOfTheFewerIsEnoughAndLessIsNot) {
